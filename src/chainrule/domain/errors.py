@@ -1,0 +1,95 @@
+"""The errors of the framework. Each is also the built-in error that a caller would expect."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+
+class ChainruleError(Exception):
+    """The base of every error raised on purpose.
+
+    ``path`` names the layers an error passed through, outermost first: ``encoder.block2.fc1: [linear] ...``.
+
+    >>> error = ShapeError("[linear] x has 3 features but weight expects 4")
+    >>> error.path.insert(0, "fc1")
+    >>> str(error)
+    'fc1: [linear] x has 3 features but weight expects 4'
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.path: list[str] = []
+        self.layer: Any = None  # the innermost layer not yet named
+
+    def __str__(self) -> str:
+        message = super().__str__() if not self.args else str(self.args[0])
+        return f"{'.'.join(self.path)}: {message}" if self.path else message
+
+
+class ShapeError(ChainruleError, ValueError):
+    """Sizes that do not go together."""
+
+
+class ArgumentError(ChainruleError, ValueError):
+    """A value that an argument cannot have."""
+
+
+class ArgumentTypeError(ChainruleError, TypeError):
+    """An argument of a type that cannot be used."""
+
+
+class DTypeError(ChainruleError, TypeError):
+    """A dtype that an operation cannot take."""
+
+
+class DeviceError(ChainruleError, RuntimeError):
+    """Tensors on different devices, or a device that is not there."""
+
+
+class GraphError(ChainruleError, RuntimeError):
+    """A gradient that cannot be computed: a released tape, a value changed in place, nothing to differentiate."""
+
+
+class ClassIndexError(ChainruleError, IndexError):
+    """A label or an index outside its range."""
+
+
+class NotBuiltError(ChainruleError, RuntimeError):
+    """A parameter that has no shape yet, because its layer has not seen an input."""
+
+
+class AnomalyError(ChainruleError, ArithmeticError):
+    """NaN or infinity where it was looked for."""
+
+
+class DataError(ChainruleError, ValueError):
+    """Data that cannot be used: empty, of unequal lengths, not what its format says."""
+
+
+class FileFormatError(ChainruleError, ValueError):
+    """A file that is damaged, cut short, or in another format."""
+
+
+class DownloadError(ChainruleError, OSError):
+    """Data that could not be fetched from anywhere."""
+
+
+class MissingDependencyError(ChainruleError, ImportError):
+    """An optional package that a feature needs."""
+
+
+class NotSupportedError(ChainruleError, NotImplementedError):
+    """A combination that no kernel and no body handles."""
+
+
+def unknown(what: str, given: object, known: Any) -> ArgumentError:
+    """The error for a name that is not one of the known, with the nearest of them.
+
+    >>> print(unknown("optimizer", "adma", ["adam", "sgd"]))
+    unknown optimizer 'adma': did you mean 'adam'? Known: adam, sgd
+    """
+    names = [str(k) for k in known]
+    close = get_close_matches(str(given).lower(), names, n=1)
+    hint = f": did you mean {close[0]!r}?" if close else "."
+    return ArgumentError(f"unknown {what} {given!r}{hint} Known: {', '.join(names)}")

@@ -1,0 +1,23 @@
+"""What a layer or a model is to training and to files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from .parameter import IParameter
+
+
+@runtime_checkable
+class IModule(Protocol):
+    """A function with parameters and buffers."""
+
+    training: bool
+
+    def __call__(self, *inputs: Any) -> Any: ...
+    def parameters(self) -> Iterable[IParameter]: ...
+    def named_parameters(self) -> Iterable[tuple[str, IParameter]]: ...
+    def state_dict(self) -> Mapping[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Any: ...
+    def train(self, mode: bool = True) -> Any: ...
+    def eval(self) -> Any: ...
