@@ -71,6 +71,14 @@ class FileFormatError(ChainruleError, ValueError):
     """A file that is damaged, cut short, or in another format."""
 
 
+class MissingFileError(ChainruleError, FileNotFoundError):
+    """A file to read that is not there."""
+
+
+class FileWriteError(ChainruleError, OSError):
+    """A file that cannot be written: not a regular file, no space, no permission."""
+
+
 class DownloadError(ChainruleError, OSError):
     """Data that could not be fetched from anywhere."""
 

@@ -1,0 +1,127 @@
+"""Named arrays in one safetensors file, with a checksum for each: under every checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..domain.errors import ArgumentError, DTypeError, FileFormatError, MissingFileError
+from .atomic import atomic_write
+
+KEY = "chainrule"  # one key of the header, because the order of several changes from file to file
+
+
+def save_weights(
+    path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write ``arrays`` (NumPy arrays or tensors, by name) and ``metadata`` (anything JSON can hold) to one file.
+
+    The file is a plain safetensors file, read by every library that knows the format. Equal contents give equal bytes.
+    Any shape, any memory order, every dtype of the framework. Errors: DTypeError, ArgumentError, FileWriteError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> folder = TemporaryDirectory()
+    >>> save_weights(f"{folder.name}/w.safetensors", {"weight": np.eye(2)}, {"epoch": 3})
+    >>> load_weights(f"{folder.name}/w.safetensors")
+    {'weight': array([[1., 0.],
+           [0., 1.]])}
+    >>> load_metadata(f"{folder.name}/w.safetensors")
+    {'epoch': 3}
+    """
+    import safetensors
+    from safetensors.numpy import save
+
+    dense = {}
+    for name, value in arrays.items():
+        if not isinstance(name, str) or name == "__metadata__":
+            raise ArgumentError(f"[save_weights] {name!r} cannot be the name of an array")
+        array = np.asarray(value)
+        dense[name] = np.asarray(array, array.dtype.newbyteorder("<"), order="C")  # a 0-d array stays one
+    sums = {name: crc32(name, array) for name, array in dense.items()}
+    try:
+        text = json.dumps({"crc32": sums, "metadata": dict(metadata or {})}, sort_keys=True)
+        content = save(dense, {KEY: f"{zlib.crc32(text.encode()):08x} {text}"})
+    except safetensors.SafetensorError as error:
+        raise DTypeError(f"[save_weights] {path}: {error}") from error
+    except TypeError as error:
+        raise ArgumentError(f"[save_weights] the metadata for {path} cannot be written as JSON: {error}") from error
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def load_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The arrays of a safetensors file, by name, verified.
+
+    Errors: MissingFileError; FileFormatError if the file is cut short, damaged (checksums are verified where
+    ``save_weights`` wrote it) or of another format.
+    """
+    return read(path)[0]
+
+
+def load_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What was given to ``save_weights`` as metadata; for files of other libraries the texts of their header."""
+    return read(path, with_arrays=False)[1]
+
+
+def read(path: str | os.PathLike[str], *, with_arrays: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arrays and the metadata of one and the same file, though it be replaced meanwhile."""
+    import safetensors
+
+    if not Path(path).is_file():
+        what = "is not a regular file" if Path(path).exists() else "does not exist"
+        raise MissingFileError(f"[load_weights] {path} {what}")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            texts = dict(file.metadata() or {})
+            arrays = {name: file.get_tensor(name) for name in sorted(file.keys())} if with_arrays else {}
+    except safetensors.SafetensorError as error:
+        raise FileFormatError(f"[load_weights] {path} {_damage(Path(path), error)}") from error
+    if KEY not in texts:
+        return arrays, texts
+    own, _, text = texts[KEY].partition(" ")
+    if own != f"{zlib.crc32(text.encode()):08x}":
+        raise FileFormatError(f"[load_weights] {path} is damaged: its header does not match its checksum")
+    header = json.loads(text)
+    sums, metadata = header["crc32"], header["metadata"]
+    for name in sorted(sums.keys() | arrays.keys()) if with_arrays else ():
+        if name not in arrays or crc32(name, arrays[name]) != sums.get(name):
+            raise FileFormatError(
+                f"[load_weights] {path} is damaged: the values of {name!r} do not match their checksum; "
+                "use another copy of the file"
+            )
+    return arrays, metadata
+
+
+def crc32(name: str, array: Any) -> str:
+    """The checksum of a C-ordered array with its name, dtype and shape, as eight hexadecimal digits."""
+    start = zlib.crc32(f"{name} {array.dtype.name} {array.shape}".encode())
+    return f"{zlib.crc32(array.reshape(-1).view(np.uint8), start):08x}"
+
+
+def _damage(path: Path, error: Exception) -> str:
+    """What is wrong with a file that is not the safetensors file it should be."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        start = file.read(1)
+        if size < 8 or start not in (b"{", b"") or length > 100_000_000:  # the most that the format allows
+            return f"is not a safetensors file ({size} bytes)"
+        if size < 8 + length:
+            return f"is cut short: it has {size} bytes, and its header alone takes {8 + length}"
+        try:
+            entries = json.loads(start + file.read(length - 1))
+            ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, IndexError):
+            return "is damaged: its header is not what a safetensors file has"
+    expected = 8 + length + max(ends, default=0)
+    if size < expected:
+        return f"is cut short: it has {size} bytes of {expected}"
+    if size > expected:
+        return f"is damaged: {size - expected} bytes follow the {expected} it should have"
+    return f"is damaged: {error}"
