@@ -1,0 +1,217 @@
+#include "core/threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <time.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace chainrule {
+
+namespace {
+
+// How long to spin before sleeping. The caller's bound is the price under contention (a worker that lost its core is
+// waited for), the worker's saves the 20-45 us of a wake between the kernels of one step.
+constexpr double caller_spin_us = 60, worker_spin_us = 100;
+
+void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+double now_us() {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1e6 + t.tv_nsec * 1e-3;
+}
+
+/// Spins until ready() or the time is up; tells which.
+template <class Ready>
+bool spin(double limit_us, Ready ready) {
+    double start = 0;
+    for (int i = 1;; ++i) {
+        if (ready()) return true;
+        pause();
+        if (i % 64) continue;
+        const double now = now_us();
+        if (start == 0) start = now;
+        if (now - start > limit_us) return false;
+    }
+}
+
+thread_local bool inside_region = false;
+
+class ThreadPool {
+  public:
+    explicit ThreadPool(int count) {
+        for (int i = 1; i < count; ++i) workers_.emplace_back([this] { work(); });
+    }
+
+    ~ThreadPool() {
+        stop_ = true;
+        ++bell_;
+        bell_.notify_all();
+        for (auto& worker : workers_) worker.join();
+    }
+
+    void run(long chunks, ChunkFunction function, void* context) {
+        function_ = function;
+        context_ = context;
+        chunks_.store(static_cast<uint32_t>(chunks), std::memory_order_relaxed);
+        done_.store(0, std::memory_order_relaxed);
+        const uint32_t epoch = bell_.load(std::memory_order_relaxed) + 1;
+        job_.store(uint64_t{epoch} << 32, std::memory_order_release);
+        bell_.store(epoch, std::memory_order_seq_cst);
+        if (asleep_.load(std::memory_order_seq_cst)) bell_.notify_all();
+        inside_region = true;
+        claim(epoch, false);
+        inside_region = false;
+        const auto total = static_cast<uint32_t>(chunks);
+        if (!spin(caller_spin_us, [&] { return done_.load(std::memory_order_acquire) == total; })) {
+            caller_asleep_.store(true, std::memory_order_seq_cst);
+            for (uint32_t done; (done = done_.load(std::memory_order_seq_cst)) != total;) done_.wait(done);
+            caller_asleep_.store(false, std::memory_order_relaxed);
+        }
+        job_.store(closed, std::memory_order_release);
+    }
+
+  private:
+    // Between regions no chunk can be claimed: a late worker's exchange fails, whatever it read before.
+    static constexpr uint64_t closed = ~uint64_t{0};
+
+    // Takes chunks of the job `epoch` until none is left. Epoch and next chunk are one word, so a late worker can
+    // never take a chunk of a newer job; the function is read only after a chunk was taken.
+    void claim(uint32_t epoch, bool worker) {
+        for (uint64_t job = job_.load(std::memory_order_acquire);;) {
+            const uint32_t chunks = chunks_.load(std::memory_order_relaxed);
+            if (static_cast<uint32_t>(job >> 32) != epoch || static_cast<uint32_t>(job) >= chunks) return;
+            if (!job_.compare_exchange_weak(job, job + 1, std::memory_order_acq_rel)) continue;
+            function_(context_, static_cast<long>(static_cast<uint32_t>(job)));
+            const uint32_t done = done_.fetch_add(1, std::memory_order_seq_cst) + 1;
+            if (worker && caller_asleep_.load(std::memory_order_seq_cst) && done == chunks) done_.notify_one();
+            job = job_.load(std::memory_order_acquire);
+        }
+    }
+
+    void work() {
+        inside_region = true;
+        for (uint32_t seen = 0;;) {
+            const auto rung = [&] { return bell_.load(std::memory_order_acquire) != seen; };
+            while (!spin(worker_spin_us, rung)) {
+                asleep_.fetch_add(1, std::memory_order_seq_cst);
+                bell_.wait(seen, std::memory_order_seq_cst);
+                asleep_.fetch_sub(1, std::memory_order_seq_cst);
+            }
+            seen = bell_.load(std::memory_order_acquire);
+            if (stop_) return;
+            claim(seen, true);
+        }
+    }
+
+    std::vector<std::thread> workers_;
+    alignas(128) std::atomic<uint64_t> job_{closed};  // epoch << 32 | next chunk
+    alignas(128) std::atomic<uint32_t> done_{0};
+    alignas(128) std::atomic<uint32_t> bell_{0};  // the epoch workers should look at
+    std::atomic<int> asleep_{0};
+    std::atomic<uint32_t> chunks_{0};
+    std::atomic<bool> caller_asleep_{false}, stop_{false};
+    ChunkFunction function_ = nullptr;
+    void* context_ = nullptr;
+};
+
+// The pool in use, made at the first parallel region; `taken` is held while a region runs or the pool is changed.
+std::atomic<bool> taken{false};
+ThreadPool* pool = nullptr;
+std::atomic<int> threads{0};
+
+int from_environment(const char* name) {
+    const char* text = std::getenv(name);
+    if (!text || !*text) return 0;
+    char* end = nullptr;
+    const long value = std::strtol(text, &end, 10);
+    return value >= 1 && value <= 1024 ? static_cast<int>(value) : 0;  // "4,2" (nested OpenMP) reads as 4
+}
+
+// cgroup v2: "quota period" in microseconds, "max" for none.
+int cgroup_limit() {
+    std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r");
+    if (!file) return 0;
+    double quota = 0, period = 0;
+    const int read = std::fscanf(file, "%lf %lf", &quota, &period);
+    std::fclose(file);
+    return read == 2 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : 0;
+}
+
+int default_threads() {
+    for (const char* name : {"CHAINRULE_NUM_THREADS", "OMP_NUM_THREADS"})
+        if (const int count = from_environment(name)) return count;
+    int count = static_cast<int>(std::thread::hardware_concurrency());
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
+#endif
+    if (const int limit = cgroup_limit()) count = std::min(count, limit);
+    return std::max(count, 1);
+}
+
+void take() {
+    while (taken.exchange(true, std::memory_order_acquire)) sched_yield();
+}
+void give() { taken.store(false, std::memory_order_release); }
+
+// A child process has only the thread that forked: the old pool is left where it lies and a new one made on demand.
+void register_fork_handlers() {
+    static const int once = pthread_atfork(take, give, [] {
+        pool = nullptr;
+        inside_region = false;
+        give();
+    });
+    (void)once;
+}
+
+}  // namespace
+
+void run_chunks(long chunks, ChunkFunction function, void* context) {
+    if (chunks <= 0) return;
+    const bool serial = inside_region || num_threads() == 1 || chunks >= (1L << 32) || taken.exchange(true);
+    if (serial) {
+        for (long chunk = 0; chunk < chunks; ++chunk) function(context, chunk);
+        return;
+    }
+    if (!pool) {
+        register_fork_handlers();
+        pool = new ThreadPool(threads);
+    }
+    pool->run(chunks, function, context);
+    give();
+}
+
+int num_threads() {
+    if (!threads) threads = default_threads();
+    return threads.load(std::memory_order_relaxed);
+}
+
+void set_num_threads(int count) {
+    if (count < 1 || count > 1024)
+        throw std::invalid_argument("[set_num_threads] count is " + std::to_string(count) +
+                                    "; give a number from 1 to 1024");
+    take();
+    delete pool;
+    pool = nullptr;
+    threads = count;
+    give();
+}
+
+}  // namespace chainrule
