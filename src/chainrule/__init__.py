@@ -1,0 +1,49 @@
+"""chainrule: deep learning from scratch, with kernels of its own.
+
+The front door: tensors and their making here, layers in ``chainrule.nn``, optimizers in ``chainrule.optim``, training by
+``model.compile(...)`` and ``model.fit(...)``, data in ``chainrule.data``, files in ``chainrule.io``.
+
+>>> import chainrule as cr
+>>> x = cr.tensor([[1.0, 2.0]], requires_grad=True)
+>>> (x * x).sum().backward()
+>>> x.grad
+tensor([[2., 4.]])
+"""
+
+from __future__ import annotations
+
+from .autograd import grad
+from .creation import (
+    arange,
+    as_tensor,
+    empty,
+    empty_like,
+    eye,
+    from_dlpack,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    randperm,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from .domain import errors
+from .domain.device import Device
+from .domain.dtype import DType, bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
+from .domain.dtype import bool_ as bool
+from .function import Function, checkpoint
+from .gradcheck import detect_anomaly, gradcheck
+from .modes import enable_grad, inference, is_grad_enabled, no_grad
+from .ops import *  # noqa: F403
+from .ops import __all__ as _ops
+from .random import Generator, manual_seed
+from .tensor import Tensor
+
+__version__ = "0.1.0"

@@ -1,0 +1,93 @@
+"""The registry: the only way to a backend."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ..domain.device import Device
+from ..domain.errors import DeviceError, unknown
+
+
+class Host:
+    """A backend whose memory is NumPy's, and whose kernels are the public functions of a module."""
+
+    array_type = np.ndarray
+    floating = frozenset(np.dtype(d) for d in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
+    asarray: Callable[[Any], Any] = staticmethod(np.asarray)
+    numpy: Callable[[Any], Any] = staticmethod(np.asarray)
+    overlap: Callable[[Any, Any], bool] = staticmethod(np.may_share_memory)
+
+    def __init__(
+        self, name: str, kernels: Mapping[str, Any], reference: Mapping[str, Any], declines: Mapping[str, str]
+    ) -> None:
+        self.name, self.device = name, Device("cpu")
+        self.kernels, self.reference, self.declines = dict(kernels), dict(reference), dict(declines)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@cache
+def named(name: str) -> Any:
+    """The backend called ``name`` ("numpy", the reference, or "cpu", the native one), loaded when first asked for."""
+    if name not in ("numpy", "cpu"):
+        raise unknown("backend", name, ["numpy", "cpu"])
+    module = import_module(f"{__name__}.{name}")
+    return Host(name, module.KERNELS, module.REFERENCE, module.DECLINES)
+
+
+_host: Any = None  # the backend that serves the device "cpu"
+
+
+def host() -> Any:
+    """The backend of the device ``cpu``: the native one, or the reference, with one warning, if there is none."""
+    global _host
+    if _host is None:
+        try:
+            _host = named("cpu")
+        except ImportError as error:
+            warnings.warn(
+                f"chainrule runs on its NumPy reference, which is slow: the native module is missing ({error}). For the "
+                "fast path install a C++20 compiler (g++ or clang++) and reinstall: pip install --force-reinstall chainrule",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            _host = named("numpy")
+    return _host
+
+
+def get(device: str | Device | None = None) -> Any:
+    """The backend of a device; without one, of the CPU. Errors: DeviceError if there is no such device here."""
+    if device is None:
+        return _host or host()
+    device = Device(device)
+    if device.kind == "cpu":
+        return host()
+    raise DeviceError(
+        f"{device} was asked for, but this build of chainrule has no CUDA backend; use Device('cpu')"
+    )
+
+
+@contextmanager
+def use(name: str) -> Iterator[Any]:
+    """Serve the device ``cpu`` by the backend ``name`` inside the block: tensors made there belong to it.
+
+    >>> import chainrule as cr
+    >>> with use("numpy"):
+    ...     cr.tensor([1.0]).backend
+    numpy
+    """
+    global _host
+    before, _host = host(), named(name)
+    try:
+        yield _host
+    finally:
+        _host = before

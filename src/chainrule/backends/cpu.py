@@ -1,0 +1,16 @@
+"""The native CPU backend: the reference's primitives, and kernels in C++ in their place and beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import _native
+from . import numpy as reference
+
+CONTROL = {"set_num_threads", "get_num_threads", "memory_stats", "empty_cache", "simd_level"}  # no kernels
+
+NATIVE = {name: f for name, f in vars(_native).items() if callable(f) and name[0] != "_" and name not in CONTROL}
+KERNELS: dict[str, Callable[..., Any]] = {**reference.KERNELS, **NATIVE}
+REFERENCE = reference.KERNELS
+DECLINES = {name: "float32 and float64 natively; the reference or the body for the rest" for name in NATIVE}

@@ -1,0 +1,95 @@
+"""What is switched on, for each thread apart."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ContextDecorator
+from typing import Any, Protocol
+
+
+class Listener(Protocol):
+    """Told of every kernel call of its thread: a recorder, the anomaly watch, the profiler."""
+
+    forbids_reading: bool  # whether values may not be read while it listens, as by a recorder
+
+    def launched(self, backend: Any, name: str, inputs: Any, params: Any, outputs: Any) -> None: ...
+
+
+class Modes(threading.local):
+    """The one thread-local of the framework. A new thread begins with the values written here."""
+
+    grad = True  # calls are put on the tape
+    listeners: tuple[Listener, ...] = ()
+    anomaly = False  # nodes remember the line that made them
+
+
+modes = Modes()
+listening: list[Listener] = []  # the listeners of all threads: a look at it is cheaper than one at a thread-local
+
+
+class listen:
+    """Have ``listener`` told of every kernel call of this thread: ``with listen(recorder): ...``."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+
+    def __enter__(self) -> Listener:
+        listening.append(self.listener)
+        modes.listeners = (*modes.listeners, self.listener)
+        return self.listener
+
+    def __exit__(self, *_: object) -> None:
+        modes.listeners = tuple(x for x in modes.listeners if x is not self.listener)
+        listening.remove(self.listener)
+
+
+class grad_mode(ContextDecorator):
+    """Switch the tape on or off: ``with grad_mode(False): ...``, or as a decorator."""
+
+    def __init__(self, on: bool) -> None:
+        self.on = on
+
+    def _recreate_cm(self) -> grad_mode:  # a decorated function may call itself, or run in several threads
+        return grad_mode(self.on)
+
+    def __enter__(self) -> None:
+        self.before, modes.grad = modes.grad, self.on
+
+    def __exit__(self, *_: object) -> None:
+        modes.grad = self.before
+
+
+def no_grad() -> grad_mode:
+    """Nothing inside is put on the tape, and in-place changes write to memory. Also a decorator.
+
+    >>> import chainrule as cr
+    >>> x = cr.tensor([1.0], requires_grad=True)
+    >>> with cr.no_grad():
+    ...     (x * 2).requires_grad
+    False
+    """
+    return grad_mode(False)
+
+
+def enable_grad() -> grad_mode:
+    """Undo ``no_grad`` inside it.
+
+    >>> import chainrule as cr
+    >>> x = cr.tensor([1.0], requires_grad=True)
+    >>> with cr.no_grad(), cr.enable_grad():
+    ...     (x * 2).requires_grad
+    True
+    """
+    return grad_mode(True)
+
+
+inference = no_grad  # one mode serves both: what it makes may be trained on later without harm
+
+
+def is_grad_enabled() -> bool:
+    """Whether calls of this thread are put on the tape.
+
+    >>> is_grad_enabled()
+    True
+    """
+    return modes.grad

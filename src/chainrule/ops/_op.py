@@ -1,0 +1,186 @@
+"""What an op is: a body, perhaps rules for its gradient, perhaps checks; perhaps a kernel of its name in a backend."""
+
+from __future__ import annotations
+
+import sys
+from collections import namedtuple
+from collections.abc import Callable
+from functools import update_wrapper
+from inspect import Signature, signature
+from typing import Any, Protocol
+
+from ..launch import launch
+from ..modes import no_grad
+from ..tensor import Tensor
+from ._bind import bind
+from ._gradient import attach
+from ._rule import Rule
+
+OPS: dict[str, OpCall] = {}  # every op, by its name
+
+
+class OpCall(Protocol):
+    """An op as its users see it: a function, with the means to declare its rules and checks."""
+
+    __name__: str
+    op: Op
+
+    def __call__(self, *args: Any, **params: Any) -> Any: ...
+    def vjp(self, argument: str | None = None, /, **rules: Callable[..., Any]) -> Any: ...
+    def checks(self, function: Callable[..., Any]) -> Callable[..., Any]: ...
+    def normalises(self, function: Callable[..., Any]) -> Callable[..., Any]: ...
+
+
+class Op:
+    """The declaration of an op.
+
+    Tensors stand before the ``*`` of its signature (``*xs``: a list of them), parameters after it. ``outputs`` names
+    what it returns. ``promote`` says in which dtype the tensors meet: "common", "float" (the common one, at least
+    float32), "rest" (all but the first), or None: each keeps its own. ``mutates`` gives the tensors it writes to.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sign: Signature,
+        body: Callable[..., Any] | None,
+        outputs: tuple[str, ...],
+        promote: str | None,
+        mutates: Callable[..., Any] | None,
+    ) -> None:
+        self.name, self.vjp_name = name, name + "_vjp"
+        self.body, self.outputs, self.promote, self.mutates = body, outputs, promote, mutates
+        self.result: Any = namedtuple(name, outputs) if len(outputs) > 1 else None  # type: ignore[misc]
+        self.tensors: list[str] = []
+        self.variadic = False
+        self.optional: set[str] = set()
+        self.defaults: dict[str, Any] = {}
+        params = []
+        for p in sign.parameters.values():
+            if p.kind is p.KEYWORD_ONLY:
+                params.append(p.name)
+                if p.default is not p.empty:
+                    self.defaults[p.name] = p.default
+            else:
+                self.tensors.append(p.name)
+                self.variadic = p.kind is p.VAR_POSITIONAL
+                if p.default is None:
+                    self.optional.add(p.name)
+        self.params = dict.fromkeys(params).keys()  # in order, and equal to the keys of complete parameters
+        self.arity = None if self.variadic or len(self.defaults) < len(params) else len(self.tensors)
+        self.rules: list[Rule | None] = [None] * len(self.tensors)
+        self.last = len(self.tensors) - 1
+        self.check: Callable[..., Any] | None = None
+        self.normalise: Callable[..., dict[str, Any]] | None = None
+
+    def vjp(self, argument: str | None = None, /, **rules: Callable[..., Any]) -> Any:
+        """State the gradient of arguments: ``mul.vjp(a=..., b=...)``, or ``@layer_norm.vjp("x")`` above a function.
+
+        A rule is a function of ``g``, the gradient of the output (a tuple, of several), and of what else its signature
+        names: arguments, outputs (``y``, if there is one), parameters, ``x_shape`` and ``x_dtype`` of an argument ``x``,
+        and ``i``, the place in a list of arguments. Only tensors that are named are kept. Rules are tensor code, so they
+        have gradients themselves. What was broadcast is summed back after them.
+        """
+        if argument is not None:
+
+            def declare(rule: Callable[..., Any]) -> Callable[..., Any]:
+                self.vjp(**{argument: rule})
+                return rule
+
+            return declare
+        for name, function in rules.items():
+            self.rules[self.tensors.index(name)] = Rule(self, function)
+        return None
+
+    def has_rules(self, args: Any) -> bool:
+        """Whether every argument that wants a gradient has a rule."""
+        wanted = (i for i, a in enumerate(args) if isinstance(a, Tensor) and a.edge is not None)
+        return all(self.rules[min(i, self.last)] for i in wanted)
+
+    def checks(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorate a function of the op's signature that raises if the arguments make no sense. It always runs."""
+        self.check, self.arity = function, None
+        return function
+
+    def normalises(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorate a function of the op's signature that returns parameters in the form the kernels take them.
+
+        It runs before the checks, and only if a parameter was given: the defaults are in that form.
+        """
+        self.normalise = function
+        return function
+
+    def caller(self) -> str:
+        """Where the op was called: the nearest line outside this package."""
+        frame: Any = sys._getframe(1)
+        package = __name__.partition(".")[0] + "."
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(package):
+            frame = frame.f_back
+        return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def declare(op_: Op) -> Callable[..., Any]:
+    """The function that users call."""
+
+    def call(*args: Any, **params: Any) -> Any:
+        if params or len(args) != op_.arity:
+            args, params = bind(op_, args, params)  # type: ignore[assignment]
+        else:
+            params = op_.defaults
+        result, args, taped = launch(op_.name, args, params, op_.promote)
+        saved = None
+        if result is NotImplemented:
+            if op_.body is None:
+                raise TypeError(f"[{op_.name}] the backend has no kernel for these arguments")
+            if not taped or not op_.has_rules(args):
+                result = op_.body(*args, **params)  # the tape, if it is on, sees the parts
+                return result if op_.result is None else op_.result(*result)
+            with no_grad():
+                result = fresh(op_.body(*args, **params), args)
+        else:
+            if type(result) is tuple:
+                result, saved = parted(op_, args, result)
+            if op_.mutates is not None:
+                for t in op_.mutates(*args, **params):
+                    t.storage.version += 1
+        if taped:
+            result = attach(op_, args, params, result, saved)
+        return result if op_.result is None else op_.result(*result)
+
+    return call
+
+
+def op(
+    body: Callable[..., Any] | None = None,
+    *,
+    is_primitive: bool = False,
+    outputs: tuple[str, ...] = ("y",),
+    promote: str | None = None,
+    mutates: Callable[..., Any] | None = None,
+) -> Any:
+    """Make ``body`` an op: what it means, what runs where no kernel does, and its gradient where there are no rules."""
+    if body is None:
+        return lambda b: op(b, is_primitive=is_primitive, outputs=outputs, promote=promote, mutates=mutates)
+    this = Op(body.__name__, signature(body), None if is_primitive else body, outputs, promote, mutates)
+    call: Any = declare(this)
+    call.op, call.vjp, call.checks, call.normalises = this, this.vjp, this.checks, this.normalises
+    OPS[this.name] = update_wrapper(call, body)
+    return call
+
+
+def primitive(declaration: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Declare an op without a body: every backend has a kernel for it (``domain.backend.PRIMITIVES``)."""
+    return op(declaration, is_primitive=True, **options)
+
+
+def parted(op_: Op, args: Any, result: Any) -> Any:
+    """The outputs, and what the kernel saved for its gradient: only one that has a gradient returns these two apart."""
+    backend = next(a.backend for a in args if isinstance(a, Tensor))
+    return result if op_.vjp_name in backend.kernels else (result, None)
+
+
+def fresh(result: Any, args: Any) -> Any:
+    """What a body returned; an argument that it gave back as it was becomes a tensor that can have its own edge."""
+    if isinstance(result, tuple):
+        return tuple(fresh(y, args) for y in result)
+    return result.detach() if any(result is a for a in args) else result

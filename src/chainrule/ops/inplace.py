@@ -1,0 +1,82 @@
+"""In-place changes. What is on the tape is not written to: the tensor becomes the result of a new call. Anything else is
+written to its memory, and the version of the memory counts that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..domain.dtype import DTYPES, SCALAR
+from ..domain.errors import ArgumentTypeError, DTypeError, GraphError, ShapeError
+from ..modes import modes
+from ..tensor import Tensor, from_array
+from . import index as indexing
+from .memory import assign
+
+EVERYWHERE = (...,)
+
+
+def in_place(op: Any, symbol: str) -> Callable[..., Tensor]:
+    """The in-place form of ``op``: what ``x += y`` does for add."""
+
+    def apply(x: Tensor, *others: Any, **params: Any) -> Tensor:
+        result = op(x, *others, **params)
+        if result.shape != x.shape:
+            raise ShapeError(
+                f"[{op.__name__}] in place, the result keeps the shape {x.shape} of x, but it is {result.shape}"
+            )
+        if result.requires_grad:
+            become(x, cast_to(x, result), f"x = x {symbol} y" if symbol else f"x = {op.__name__}(x)")
+        else:
+            write(x, result)
+        return x
+
+    return apply
+
+
+def set_item(x: Tensor, index: Any, v: Any) -> None:
+    """``x[index] = v``: any index NumPy takes, and a value that broadcasts to what it selects."""
+    pattern, indices = indexing.split(x, index)
+    v = cast_to(x, v)
+    if modes.grad and (x.requires_grad or (isinstance(v, Tensor) and v.requires_grad)):
+        become(x, indexing.put(x, v, pattern, indices), "x = index_set(x, v, ...)")
+    else:
+        write(x, v, pattern, indices)
+
+
+def write(x: Tensor, v: Any, pattern: Any = EVERYWHERE, indices: Any = ()) -> None:
+    """Change the memory of ``x``, and count it."""
+    assign(x, cast_to(x, v), *indices, pattern=pattern)
+
+
+def become(x: Tensor, result: Tensor, remedy: str) -> None:
+    """Make ``x`` the tensor that ``result`` is. Nobody else may look at its memory, for they would not see the change."""
+    if x.is_leaf and x.requires_grad:
+        raise GraphError(
+            "a leaf that requires a gradient is changed in place while a graph is recorded; "
+            f"write {remedy}, or use no_grad()"
+        )
+    if x.storage.views:
+        raise GraphError(
+            f"a view, or a tensor that has views, is changed in place while a graph is recorded; write {remedy}"
+        )
+    x.array, x.storage, x.edge = result.array, result.storage, result.edge
+
+
+def cast_to(x: Tensor, v: Any) -> Any:
+    """``v`` in the dtype of ``x``, unless that would lose its category (a float cannot go into integers)."""
+    if type(v) not in SCALAR and not isinstance(v, Tensor):
+        if getattr(v, "shape", None) == ():
+            v = v.item()
+        elif hasattr(v, "__array_interface__"):
+            v = from_array(v, x.backend)
+        elif isinstance(v, (list, tuple)):
+            v = Tensor(v, device=x.device)
+        else:
+            raise ArgumentTypeError(f"a {type(v).__name__} cannot be stored in a tensor; make it a tensor first")
+    kind = SCALAR[type(v)] if type(v) in SCALAR else DTYPES[v.dtype].category
+    if kind > x.dtype.category:
+        what = v.dtype if isinstance(v, Tensor) else type(v).__name__
+        raise DTypeError(f"a {what} cannot be stored in place in {x.dtype}; cast x first")
+    return v.cast(dtype=x.dtype) if isinstance(v, Tensor) and v.dtype != x.dtype else v

@@ -1,0 +1,112 @@
+"""Random numbers that can be repeated: counter-based generators (Philox4x32-10, Salmon et al., 2011).
+
+A generator is a seed and a counter, held in a tensor that each draw advances in place. The numbers depend on these two
+alone: not on the backend, nor on the number of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from .domain.device import Device
+from .domain.errors import ArgumentError
+from .ops import random as ops
+from .tensor import Tensor
+
+
+class Generator:
+    """A stream of random numbers. ``state`` is an int64 tensor (seed, counter).
+
+    >>> a, b = Generator(7), Generator(7)
+    >>> bool((uniform((3,), generator=a) == uniform((3,), generator=b)).all())
+    True
+    """
+
+    def __init__(self, seed: int = 0, *, device: str | Device | None = None) -> None:
+        self.lock = threading.RLock()
+        self.state = Tensor([0, 0], dtype="int64", device=device)
+        self.manual_seed(seed)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Begin the stream of ``seed``, an integer of at most 63 bits."""
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+            raise ArgumentError(f"a seed is an integer from 0 to 2**63 - 1, not {seed!r}")
+        with self.lock:
+            self.state[:] = Tensor([seed, 0], dtype="int64", device=self.state.device)
+        return self
+
+    def get_state(self) -> tuple[int, int]:
+        """(seed, counter), enough to go on from here."""
+        seed, counter = self.state.tolist()
+        return seed, counter
+
+    def set_state(self, state: tuple[int, int]) -> None:
+        """Go on from a state that ``get_state`` gave."""
+        with self.lock:
+            self.state[:] = Tensor(list(state), dtype="int64", device=self.state.device)
+
+    def fork(self) -> Generator:
+        """A generator of its own whose seed is drawn from this one."""
+        return Generator(int(self.integers(0, 2**31, (1,)).item()), device=self.state.device)
+
+    def uniform(self, shape: Any, dtype: str = "float32") -> Tensor:
+        """Numbers in [0, 1)."""
+        return self._draw(ops.uniform, shape=tuple(shape), dtype=dtype)
+
+    def normal(self, shape: Any, dtype: str = "float32") -> Tensor:
+        """Numbers of the standard normal distribution."""
+        return self._draw(ops.normal, shape=tuple(shape), dtype=dtype)
+
+    def integers(self, low: int, high: int, shape: Any) -> Tensor:
+        """Integers from ``low`` to ``high - 1``, int64."""
+        if high <= low:
+            raise ArgumentError(f"integers from {low} to {high - 1}: there are none; give low < high")
+        return self._draw(ops.integers, low=low, high=high, shape=tuple(shape))
+
+    def permutation(self, n: int) -> Tensor:
+        """The integers below ``n`` in random order, int64."""
+        return self._draw(ops.permutation, n=n)
+
+    def bernoulli(self, p: float, shape: Any) -> Tensor:
+        """True with probability ``p``."""
+        return self._draw(ops.bernoulli, p=p, shape=tuple(shape))
+
+    def _draw(self, op: Any, **params: Any) -> Tensor:
+        with self.lock:
+            drawn: Tensor = op(self.state, **params)
+        return drawn
+
+
+_default: dict[str, Generator] = {}
+_lock = threading.Lock()
+
+
+def default_generator(device: str | Device | None = None) -> Generator:
+    """The generator that is used where none is given; it has a lock, for threads share it."""
+    name = str(device or "cpu")
+    with _lock:
+        if name not in _default:
+            _default[name] = Generator(0, device=device)
+        return _default[name]
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator.
+
+    >>> _ = manual_seed(3); a = uniform((2,))
+    >>> _ = manual_seed(3); b = uniform((2,))
+    >>> bool((a == b).all())
+    True
+    """
+    return default_generator().manual_seed(seed)
+
+
+def uniform(shape: Any, *, dtype: str = "float32", generator: Generator | None = None) -> Tensor:
+    """Numbers in [0, 1) from the default generator, or from ``generator``."""
+    return (generator or default_generator()).uniform(shape, dtype)
+
+
+def normal(shape: Any, *, dtype: str = "float32", generator: Generator | None = None) -> Tensor:
+    """Standard normal numbers from the default generator, or from ``generator``."""
+    return (generator or default_generator()).normal(shape, dtype)
