@@ -37,10 +37,10 @@ def atomic_write(path: str | os.PathLike[str], *, text: bool = False) -> Iterato
     (a folder, a pipe, a device), and if the disk is full.
 
     >>> from tempfile import TemporaryDirectory
-    >>> folder = TemporaryDirectory()
-    >>> with atomic_write(f"{folder.name}/notes.txt", text=True) as f:
-    ...     _ = f.write("kept whole")
-    >>> open(f"{folder.name}/notes.txt").read()
+    >>> with TemporaryDirectory() as folder:
+    ...     with atomic_write(f"{folder}/notes.txt", text=True) as f:
+    ...         _ = f.write("kept whole")
+    ...     Path(f"{folder}/notes.txt").read_text()
     'kept whole'
     """
     target = Path(os.path.realpath(path))

@@ -26,13 +26,11 @@ def save_weights(
     Any shape, any memory order, every dtype of the framework. Errors: DTypeError, ArgumentError, FileWriteError.
 
     >>> from tempfile import TemporaryDirectory
-    >>> folder = TemporaryDirectory()
-    >>> save_weights(f"{folder.name}/w.safetensors", {"weight": np.eye(2)}, {"epoch": 3})
-    >>> load_weights(f"{folder.name}/w.safetensors")
-    {'weight': array([[1., 0.],
-           [0., 1.]])}
-    >>> load_metadata(f"{folder.name}/w.safetensors")
-    {'epoch': 3}
+    >>> with TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/w.safetensors", {"weight": np.eye(2)}, {"epoch": 3})
+    ...     load_weights(f"{folder}/w.safetensors"), load_metadata(f"{folder}/w.safetensors")
+    ({'weight': array([[1., 0.],
+           [0., 1.]])}, {'epoch': 3})
     """
     import safetensors
     from safetensors.numpy import save
