@@ -1,0 +1,190 @@
+// Bindings of the gemm room: matmul, linear and linear's gradients.
+#include <algorithm>
+#include <stdexcept>
+
+#include "core/array.h"
+#include "core/memory.h"
+#include "core/threads.h"
+#include "gemm/gemm.h"
+#include "gemm/kernels.h"
+
+using namespace nb::literals;
+
+namespace chainrule {
+
+namespace {
+
+double nanoseconds(double m, double n, double k) { return 2 * m * n * k / 100; }  // at 100 GFLOP/s
+
+// The last two axes of an array, the leading ones folded into the rows if their strides allow it. Strides in elements.
+struct Matrix {
+    long rows = 1, cols, row, col;
+
+    static bool fold(const Array& x, Matrix& m) {
+        const long item = item_size(x.dtype());
+        const int last = x.rank() - 1;
+        m.cols = x.dim(last);
+        m.col = x.stride(last) / item;
+        m.row = 0;
+        for (int i = last - 1; i >= 0; i--) {
+            if (x.dim(i) == 1) continue;
+            if (m.rows == 1) m.row = x.stride(i) / item;
+            else if (x.stride(i) / item != m.row * m.rows) return false;
+            m.rows *= x.dim(i);
+        }
+        if (m.rows == 1) m.row = m.cols;
+        return true;
+    }
+};
+
+// x as a matrix of rows; a copy where the strides do not allow it.
+Owned folded(const Array& x, Matrix& m) {
+    m = Matrix{};
+    if (x.size() > 0 && Matrix::fold(x, m)) {
+        Py_INCREF(x.object());
+        return Owned(x.object());
+    }
+    m = Matrix{};
+    Owned copy = contiguous(x);
+    m.cols = m.row = x.dim(x.rank() - 1);
+    m.col = 1;
+    for (int i = 0; i + 1 < x.rank(); i++) m.rows *= x.dim(i);
+    return copy;
+}
+
+template <class T>
+Owned matmul_of(const Array& a, const Array& b) {
+    const long item = sizeof(T);
+    const int ra = a.rank(), rb = b.rank(), rank = std::max(ra, rb);
+    const long m = a.dim(ra - 2), k = a.dim(ra - 1), n = b.dim(rb - 1);
+    npy_intp shape[max_rank];
+    long sa[max_rank], sb[max_rank], batch = 1;  // strides of the leading axes in elements, 0 where broadcast
+    bool one_b = true;
+    for (int i = 0; i < rank - 2; i++) {
+        const int ia = i - (rank - ra), ib = i - (rank - rb);
+        const long da = ia >= 0 ? a.dim(ia) : 1, db = ib >= 0 ? b.dim(ib) : 1;
+        if (da != db && da != 1 && db != 1) throw std::invalid_argument("[matmul] the leading axes do not broadcast");
+        shape[i] = da == 1 ? db : da;
+        sa[i] = da == 1 ? 0 : a.stride(ia) / item;
+        sb[i] = db == 1 ? 0 : b.stride(ib) / item;
+        one_b = one_b && db == 1;
+        batch *= shape[i];
+    }
+    shape[rank - 2] = m;
+    shape[rank - 1] = n;
+    Owned c = make_output(rank, shape, a.dtype());
+    Product<T> p{m, n, k, a.data<T>(), a.stride(ra - 2) / item, a.stride(ra - 1) / item,
+                 b.data<T>(), b.stride(rb - 2) / item, b.stride(rb - 1) / item, c.data<T>(), n};
+    Matrix rows;
+    const bool fold = one_b && batch > 1 && m * k > 0 && ra == rank && Matrix::fold(a, rows);
+    if (fold) {  // one matrix b for every batch: one tall product
+        p.m = rows.rows;
+        p.a_row = rows.row;
+        batch = 1;
+    }
+    const ReleaseGil gil(batch * nanoseconds(static_cast<double>(p.m), n, k));
+    const auto one = [&](long index) {
+        Product<T> q = p;
+        q.c += index * m * n;
+        for (int i = rank - 3; i >= 0 && !fold; i--) {
+            q.a += index % shape[i] * sa[i];
+            q.b += index % shape[i] * sb[i];
+            index /= shape[i];
+        }
+        gemm(q);
+    };
+    const long flops = std::max(1L, 2 * m * n * k);
+    if (flops >= 8'000'000) {  // each big enough to be cut itself
+        for (long i = 0; i < batch; i++) one(i);
+    } else {
+        parallel_range(batch, std::max(1L, 4'000'000 / flops), [&](long begin, long end) {
+            for (long i = begin; i < end; i++) one(i);
+        });
+    }
+    return c;
+}
+
+Owned matmul(Array a, Array b) {
+    if (!a.is_float() || a.dtype() != b.dtype()) return not_implemented();
+    if (a.rank() < 2 || b.rank() < 2 || a.dim(a.rank() - 1) != b.dim(b.rank() - 2))
+        throw std::invalid_argument("[matmul] a and b must be (..., m, k) and (..., k, n)");
+    return a.is(DType::float32) ? matmul_of<float>(a, b) : matmul_of<double>(a, b);
+}
+
+template <class T>
+Owned linear_of(const Array& x, const Array& weight, const Array& bias) {
+    Matrix m;
+    const Owned rows = folded(x, m);
+    const Owned flat_bias = bias ? contiguous(bias) : Owned();
+    npy_intp shape[max_rank];
+    std::copy(x.shape(), x.shape() + x.rank(), shape);
+    const long out = shape[x.rank() - 1] = weight.dim(0);
+    Owned y = make_output(x.rank(), shape, x.dtype());
+    {
+        const ReleaseGil gil(nanoseconds(static_cast<double>(m.rows), out, m.cols));
+        gemm(Product<T>{m.rows, out, m.cols, rows.data<T>(), m.row, m.col, weight.data<T>(),
+                        weight.stride(1) / static_cast<long>(sizeof(T)), weight.stride(0) / static_cast<long>(sizeof(T)),
+                        y.data<T>(), out, bias ? flat_bias.data<T>() : nullptr});
+    }
+    Py_INCREF(x.object());
+    Py_INCREF(weight.object());
+    return make_tuple(std::move(y), make_tuple(Owned(x.object()), Owned(weight.object())));
+}
+
+Owned linear(Array x, Array weight, Array bias) {
+    if (!x.is_float() || weight.dtype() != x.dtype() || (bias && bias.dtype() != x.dtype())) return not_implemented();
+    if (x.rank() < 1 || weight.rank() != 2 || x.dim(x.rank() - 1) != weight.dim(1) ||
+        (bias && (bias.rank() != 1 || bias.dim(0) != weight.dim(0))))
+        throw std::invalid_argument("[linear] x, weight and bias must be (..., in), (out, in) and (out,)");
+    return x.is(DType::float32) ? linear_of<float>(x, weight, bias) : linear_of<double>(x, weight, bias);
+}
+
+template <class T>
+Owned linear_vjp_of(const Array& g, const Array& x, const Array& weight, const bool needs[3]) {
+    const long item = sizeof(T), in = weight.dim(1), out = weight.dim(0);
+    Matrix mg, mx;
+    const Owned rows_g = folded(g, mg), rows_x = folded(x, mx);
+    const double ns = nanoseconds(static_cast<double>(mx.rows), in, out);
+    Owned gx = none(), gw = none(), gb = none();
+    if (needs[0]) {
+        gx = make_output(x.rank(), x.shape(), x.dtype());
+        const ReleaseGil gil(ns);
+        gemm(Product<T>{mg.rows, in, out, rows_g.data<T>(), mg.row, mg.col, weight.data<T>(), weight.stride(0) / item,
+                        weight.stride(1) / item, gx.data<T>(), in});
+    }
+    if (needs[1]) {
+        const npy_intp shape[2] = {out, in};
+        gw = make_output(2, shape, x.dtype());
+        const ReleaseGil gil(ns);
+        gemm(Product<T>{out, in, mg.rows, rows_g.data<T>(), mg.col, mg.row, rows_x.data<T>(), mx.row, mx.col,
+                        gw.data<T>(), in});
+    }
+    if (needs[2]) {
+        const npy_intp shape[1] = {out};
+        gb = make_output(1, shape, x.dtype());
+        const Owned flat = mg.col == 1 ? Owned() : contiguous(g);
+        const Scratch<double> sums(static_cast<size_t>(out));
+        std::fill(sums.data(), sums.data() + out, 0.);
+        gemm_kernels().of<T>().column_sums(flat ? flat.data<T>() : rows_g.data<T>(), flat ? out : mg.row, mg.rows, out,
+                                           sums.data());
+        std::copy(sums.data(), sums.data() + out, gb.data<T>());
+    }
+    return make_tuple(std::move(gx), std::move(gw), std::move(gb));
+}
+
+Owned linear_vjp(Array g, Array x, Array weight, nb::typed<nb::tuple, bool, bool, bool> needs) {
+    if (g.dtype() != x.dtype()) throw std::invalid_argument("[linear_vjp] g must have the dtype of x");
+    const bool wanted[3] = {nb::cast<bool>(needs[0]), nb::cast<bool>(needs[1]), nb::cast<bool>(needs[2])};
+    return x.is(DType::float32) ? linear_vjp_of<float>(g, x, weight, wanted)
+                                : linear_vjp_of<double>(g, x, weight, wanted);
+}
+
+}  // namespace
+
+void bind_gemm(nb::module_& m) {
+    m.def("matmul", &matmul, "a"_a, "b"_a);
+    m.def("linear", &linear, "x"_a, "weight"_a, "bias"_a.none());
+    m.def("linear_vjp", &linear_vjp, "g"_a, "x"_a, "weight"_a, nb::kw_only(), "needs"_a);
+}
+
+}  // namespace chainrule

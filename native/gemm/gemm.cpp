@@ -1,0 +1,233 @@
+// The driver of matrix products: which operand is broadcast and which is read in vectors, what is packed, how the work
+// is cut. Bound by FMAs; measured shares of peak stand in docs/performance.md.
+//
+// The micro-kernel broadcasts one operand (any strides) and reads the other in vectors (columns must be contiguous).
+// C = A·B reads B in vectors; C^T = B^T·A^T reads A. Whichever is contiguous the right way is taken; if neither is, the
+// smaller one is packed. PyTorch's (out, in) weights meet a small batch there: packing x costs a quarter of packing W.
+#include "gemm/gemm.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/memory.h"
+#include "core/threads.h"
+#include "gemm/kernels.h"
+
+namespace chainrule {
+
+namespace {
+
+constexpr long copied_bytes = 16 << 20;      // of A at a time
+constexpr long flops_per_chunk = 4'000'000;  // about 15 us of one core
+
+long ceil_div(long a, long b) { return (a + b - 1) / b; }
+
+template <class T>
+class Gemm {
+  public:
+    explicit Gemm(const Product<T>& p) : k_(gemm_kernels().of<T>()), width_(2 * k_.lanes) {
+        const bool b_ready = p.b_col == 1 || p.n == 1, a_ready = p.a_row == 1 || p.m == 1;
+        transposed_ = !b_ready && (a_ready || p.m < p.n);
+        if (transposed_) {
+            rows_ = p.n, cols_ = p.m;
+            a_ = p.b, a_row_ = p.b_col, a_step_ = p.b_row;
+            b_ = p.a, b_step_ = p.a_col, b_col_ = p.a_row;
+        } else {
+            rows_ = p.m, cols_ = p.n;
+            a_ = p.a, a_row_ = p.a_row, a_step_ = p.a_col;
+            b_ = p.b, b_step_ = p.b_row, b_col_ = p.b_col;
+        }
+        depth_ = p.k;
+        c_ = p.c, ldc_ = p.ldc, bias_ = p.bias, accumulate_ = p.accumulate;
+        plan();
+    }
+
+    void run() const {
+        const long packed_panels = panels_ - first_packed_;
+        const Scratch<T> pack(static_cast<size_t>(depth_) * packed_panels * width_);
+        const long stripe = copy_a_ ? std::min(rows_, std::max(504L, copied_bytes / static_cast<long>(sizeof(T)) / depth_)) : rows_;
+        const Scratch<T> copied(copy_a_ ? static_cast<size_t>(copied_size(stripe)) : 0);
+        for (long begin = 0; begin < rows_; begin += stripe) {
+            const Stripe s{begin, std::min(stripe, rows_ - begin), pack.data(), copied.data()};
+            const long panel_units = begin == 0 ? packed_panels * blocks_ : 0;
+            const long row_units = copy_a_ ? ceil_div(s.rows, 128) * blocks_ : 0;
+            auto prepare = [&](long u) {
+                if (u < panel_units) pack_panel(s, u % blocks_, first_packed_ + u / blocks_);
+                else copy_rows(s, (u - panel_units) % blocks_, (u - panel_units) / blocks_ * 128);
+            };
+            if ((panel_units * width_ + row_units * 128) * depth_ / blocks_ >= 1 << 17) {
+                parallel_for(panel_units + row_units, prepare);
+            } else {
+                for (long u = 0; u < panel_units + row_units; u++) prepare(u);
+            }
+            const long row_blocks = std::min(row_blocks_, ceil_div(s.rows, 2 * k_.rows));
+            parallel_for(row_blocks * groups_, [&](long chunk) {
+                const long r = chunk % row_blocks, g = chunk / row_blocks;
+                multiply(s, r * s.rows / row_blocks, (r + 1) * s.rows / row_blocks, g * panels_ / groups_,
+                         (g + 1) * panels_ / groups_);
+            });
+        }
+    }
+
+  private:
+    void plan() {
+        panels_ = ceil_div(cols_, width_);
+        const bool unit = a_row_ == 1;
+        // One K block keeps a panel of B near L1 and the rows of A within reach of the translation buffers.
+        const long deepest = (unit ? 1024 : 2048) / static_cast<long>(sizeof(T));
+        blocks_ = std::max(1L, ceil_div(depth_, deepest));
+        const long long b_bytes = static_cast<long long>(depth_) * cols_ * sizeof(T);
+        const bool pack_all = (b_col_ != 1 && cols_ > 1) || (rows_ >= 256 && b_bytes > 512 * 1024);
+        const bool edge = cols_ % width_ != 0;
+        first_packed_ = pack_all ? 0 : panels_ - edge;
+        // Rows of A far apart collide in the caches: copy a block of them once, if enough panels use it.
+        const long far = std::labs(unit ? a_step_ : a_row_) * static_cast<long>(sizeof(T));
+        copy_a_ = panels_ >= 8 && rows_ >= 64 && depth_ >= 32 && (far >= 2048 || (!unit && a_step_ != 1));
+        const long most_rows = copy_a_ ? 504 : std::max(56L, (1L << 20) / static_cast<long>(sizeof(T)) / std::max(depth_, 1L));
+        row_blocks_ = ceil_div(rows_, most_rows);
+        const double flops = 2. * rows_ * cols_ * depth_;
+        const long chunks = std::clamp(static_cast<long>(flops / flops_per_chunk), 1L, 64L);
+        groups_ = std::min(panels_, ceil_div(chunks, row_blocks_));
+        row_blocks_ = std::max(row_blocks_, ceil_div(chunks, groups_));
+    }
+
+    // Rows of A that are worked on between two copies, and where what was packed and copied lies.
+    struct Stripe {
+        long begin, rows;
+        T *pack, *copy;
+    };
+
+    long depth_at(long block) const { return block * depth_ / blocks_; }
+
+    T* packed_panel(const Stripe& s, long block, long panel) const {
+        const long k0 = depth_at(block), kc = depth_at(block + 1) - k0;
+        return s.pack + (k0 * (panels_ - first_packed_) + (panel - first_packed_) * kc) * width_;
+    }
+
+    void pack_panel(const Stripe& stripe, long block, long panel) const {
+        const long k0 = depth_at(block), kc = depth_at(block + 1) - k0;
+        const long j0 = panel * width_, cols = std::min<long>(width_, cols_ - j0);
+        T* d = packed_panel(stripe, block, panel);
+        const T* s = b_ + k0 * b_step_ + j0 * b_col_;
+        if (b_col_ == 1) {
+            k_.copy(s, b_step_, d, width_, kc, cols, width_);
+            return;
+        }
+        if (b_step_ == 1) {
+            k_.transpose(s, b_col_, d, width_, cols, kc);
+        } else {
+            for (long p = 0; p < kc; p++)
+                for (long j = 0; j < cols; j++) d[p * width_ + j] = s[p * b_step_ + j * b_col_];
+        }
+        for (long p = 0; p < kc && cols < width_; p++) std::fill(d + p * width_ + cols, d + (p + 1) * width_, T(0));
+    }
+
+    // A copy keeps the shape of A and shortens its rows: [block][row][kc + 16], or [k][rows + 16] if rows are contiguous.
+    long copy_ld(long rows) const { return a_row_ == 1 ? rows + 16 : depth_ / blocks_ + 17; }
+    long copied_size(long rows) const { return (a_row_ == 1 ? depth_ : blocks_ * rows) * copy_ld(rows); }
+    T* copied_block(const Stripe& s, long block) const {
+        return s.copy + (a_row_ == 1 ? depth_at(block) : block * s.rows) * copy_ld(s.rows);
+    }
+
+    void copy_rows(const Stripe& stripe, long block, long i0) const {
+        const long rows = std::min(128L, stripe.rows - i0), ld = copy_ld(stripe.rows);
+        const long k0 = depth_at(block), kc = depth_at(block + 1) - k0;
+        const T* s = a_ + (stripe.begin + i0) * a_row_ + k0 * a_step_;
+        T* d = copied_block(stripe, block) + i0 * (a_row_ == 1 ? 1 : ld);
+        if (a_row_ == 1) {
+            k_.copy(s, a_step_, d, ld, kc, rows, rows);
+        } else if (a_step_ == 1) {
+            k_.copy(s, a_row_, d, ld, rows, kc, kc);
+        } else {
+            for (long i = 0; i < rows; i++)
+                for (long p = 0; p < kc; p++) d[i * ld + p] = s[i * a_row_ + p * a_step_];
+        }
+    }
+
+    // Rows [i0, i1) of the stripe times panels [j0, j1): panel by panel, so that its part of C stays in cache over all
+    // blocks of K.
+    void multiply(const Stripe& s, long i0, long i1, long j0, long j1) const {
+        const bool unit = a_row_ == 1;
+        const long ld = copy_a_ ? copy_ld(s.rows) : 0;
+        const long row = copy_a_ && !unit ? ld : a_row_, step = !copy_a_ ? a_step_ : unit ? ld : 1;
+        const long rows = i1 - i0, tiles = ceil_div(rows, k_.rows);
+        if (rows == 0) return;
+        for (long u = 0; u < (j1 - j0) * blocks_; u++) {
+            const long j = j0 + u / blocks_, b = u % blocks_;
+            const int cols = static_cast<int>(std::min<long>(width_, cols_ - j * width_));
+            const auto& kernels = k_.tile[row == 1][cols > k_.lanes];
+            const bool packed = j >= first_packed_;
+            const long k0 = depth_at(b);
+            const T* a = copy_a_ ? copied_block(s, b) : a_ + s.begin * a_row_ + k0 * a_step_;
+            Tile<T> t{.a = nullptr,
+                      .row = row,
+                      .step = step,
+                      .b = packed ? packed_panel(s, b, j) : b_ + k0 * b_step_ + j * width_,
+                      .ldb = packed ? width_ : b_step_,
+                      .k = depth_at(b + 1) - k0,
+                      .c = nullptr,
+                      .ldc = ldc_,
+                      .cols = cols,
+                      .accumulate = accumulate_ || b > 0,
+                      .transposed = transposed_};
+            for (long n = 0, i = i0; n < tiles; n++) {  // rows in even parts: 32 = 11+11+10, never 14+14+4
+                const long part = (i1 - i) / (tiles - n), at = s.begin + i;
+                t.a = a + i * row;
+                t.c = transposed_ ? c_ + j * width_ * ldc_ + at : c_ + at * ldc_ + j * width_;
+                if (bias_ && b == 0) t.bias = bias_ + (transposed_ ? at : j * width_);
+                kernels[part - 1](t);
+                i += part;
+            }
+        }
+    }
+
+    const TileKernels<T>& k_;
+    const long width_;
+    bool transposed_, accumulate_, copy_a_;
+    long rows_, cols_, depth_;
+    const T *a_, *b_, *bias_;
+    long a_row_, a_step_, b_step_, b_col_;
+    T* c_;
+    long ldc_;
+    long panels_, first_packed_;  // panels from first_packed_ on are packed, the others read in place
+    long blocks_;                 // of K
+    long row_blocks_, groups_;    // the grid: blocks of rows x groups of panels
+};
+
+// A few rows against many, both contiguous along K (one sample through a layer): dot products, nothing packed.
+template <class T>
+void dot_products(const Product<T>& p) {
+    const bool wide = p.m <= p.n;  // few rows of A, many of B
+    const long few = wide ? p.m : p.n, many = wide ? p.n : p.m;
+    const T *x = wide ? p.a : p.b, *y = wide ? p.b : p.a;
+    const long ldx = wide ? p.a_row : p.b_col, ldy = wide ? p.b_col : p.a_row;
+    const auto& k = gemm_kernels().of<T>();
+    const long grain = std::max(4L, flops_per_chunk / (8 * std::max(1L, p.k)) / 4 * 4);
+    parallel_range(many, grain, [&](long begin, long end) {
+        for (long j = begin; j < end; j += 4) {
+            const int cols = static_cast<int>(std::min(4L, end - j));
+            T out[4][4];
+            k.dots[few - 1](x, ldx, y + j * ldy, ldy, p.k, cols, out);
+            for (long f = 0; f < few; f++)
+                for (int q = 0; q < cols; q++) {
+                    const long row = wide ? f : j + q, col = wide ? j + q : f;
+                    T& c = p.c[row * p.ldc + col];
+                    c = out[f][q] + (p.accumulate ? c : T(0)) + (p.bias ? p.bias[col] : T(0));
+                }
+        }
+    });
+}
+
+template <class T>
+void product(const Product<T>& p) {
+    if (p.m == 0 || p.n == 0) return;
+    if (p.k > 1 && p.a_col == 1 && p.b_row == 1 && std::min(p.m, p.n) <= 4) return dot_products(p);
+    Gemm<T>(p).run();
+}
+
+}  // namespace
+
+void gemm(const Product<float>& p) { product(p); }
+void gemm(const Product<double>& p) { product(p); }
+
+}  // namespace chainrule

@@ -1,0 +1,24 @@
+// Matrix products of any strides: C[m, n] (+)= A[m, k] · B[k, n] (+ bias).
+#pragma once
+
+namespace chainrule {
+
+template <class T>
+struct Product {
+    long m, n, k;
+    const T* a;
+    long a_row, a_col;  // strides in elements
+    const T* b;
+    long b_row, b_col;
+    T* c;
+    long ldc;  // columns of C are contiguous
+    const T* bias = nullptr;  // [n]
+    bool accumulate = false;
+};
+
+/// Runs on the thread pool when it pays. Every element of C is summed in one order that depends on the shapes and
+/// strides only, so the number of threads changes no bit.
+void gemm(const Product<float>& p);
+void gemm(const Product<double>& p);
+
+}  // namespace chainrule
