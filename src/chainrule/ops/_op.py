@@ -36,7 +36,8 @@ class Op:
 
     Tensors stand before the ``*`` of its signature (``*xs``: a list of them), parameters after it. ``outputs`` names
     what it returns. ``promote`` says in which dtype the tensors meet: "common", "float" (the common one, at least
-    float32), "rest" (all but the first), or None: each keeps its own. ``mutates`` gives the tensors it writes to.
+    float32), "rest" (all but the first), or None: each keeps its own. ``mutates`` gives the tensors it writes to;
+    ``nondifferentiable`` says that the result has no gradient, whatever the arguments require.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class Op:
         outputs: tuple[str, ...],
         promote: str | None,
         mutates: Callable[..., Any] | None,
+        nondifferentiable: bool,
     ) -> None:
         self.name, self.vjp_name = name, name + "_vjp"
         self.body, self.outputs, self.promote, self.mutates = body, outputs, promote, mutates
+        self.nondifferentiable = nondifferentiable
         self.result: Any = namedtuple(name, outputs) if len(outputs) > 1 else None  # type: ignore[misc]
         self.tensors: list[str] = []
         self.variadic = False
@@ -128,11 +131,12 @@ def declare(op_: Op) -> Callable[..., Any]:
         else:
             params = op_.defaults
         result, args, taped = launch(op_.name, args, params, op_.promote)
+        taped = taped and not op_.nondifferentiable
         saved = None
         if result is NotImplemented:
             if op_.body is None:
                 raise TypeError(f"[{op_.name}] the backend has no kernel for these arguments")
-            if not taped or not op_.has_rules(args):
+            if not op_.nondifferentiable and (not taped or not op_.has_rules(args)):
                 result = op_.body(*args, **params)  # the tape, if it is on, sees the parts
                 return result if op_.result is None else op_.result(*result)
             with no_grad():
@@ -157,11 +161,14 @@ def op(
     outputs: tuple[str, ...] = ("y",),
     promote: str | None = None,
     mutates: Callable[..., Any] | None = None,
+    nondifferentiable: bool = False,
 ) -> Any:
     """Make ``body`` an op: what it means, what runs where no kernel does, and its gradient where there are no rules."""
     if body is None:
-        return lambda b: op(b, is_primitive=is_primitive, outputs=outputs, promote=promote, mutates=mutates)
-    this = Op(body.__name__, signature(body), None if is_primitive else body, outputs, promote, mutates)
+        options = {"outputs": outputs, "promote": promote, "mutates": mutates, "nondifferentiable": nondifferentiable}
+        return lambda b: op(b, is_primitive=is_primitive, **options)  # type: ignore[arg-type]
+    implementation = None if is_primitive else body
+    this = Op(body.__name__, signature(body), implementation, outputs, promote, mutates, nondifferentiable)
     call: Any = declare(this)
     call.op, call.vjp, call.checks, call.normalises = this, this.vjp, this.checks, this.normalises
     OPS[this.name] = update_wrapper(call, body)
