@@ -20,7 +20,7 @@ PRIMITIVES = frozenset(
     # shape and memory
     "reshape permute expand stack concat flip cast clone assign full arange "
     # index, conv, random
-    "getitem embed setitem index index_scatter index_set gather scatter sort nonzero unique windows unwindow "
+    "getitem embed setitem index index_scatter index_set gather ungather sort nonzero unique windows unwindow "
     "uniform normal integers bernoulli permutation".split()
 )
 

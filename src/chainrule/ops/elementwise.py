@@ -1,0 +1,320 @@
+"""The elementwise room: each op is one line of meaning and its gradient. Shapes broadcast as in NumPy, and an operand may
+be a Python number. Functions of real numbers make float32 of integers; outside their domain they give nan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..domain.errors import ArgumentError
+from ..tensor import Tensor
+from ._op import op, primitive
+from .memory import filled
+
+
+def unary(
+    name: str, meaning: str, example: str, shows: str, rule: Callable[..., Any] | None, promote: str | None = "float"
+) -> Any:
+    """A primitive of one tensor, ``x``. Without a ``rule`` it is nondifferentiable."""
+
+    def declaration(x: Tensor) -> Tensor: ...  # type: ignore[empty-body]
+
+    call = primitive(documented(declaration, name, meaning, example, shows), promote=promote, nondifferentiable=not rule)
+    if rule:
+        call.vjp(x=rule)
+    return call
+
+
+def binary(
+    name: str, meaning: str, example: str, shows: str, promote: str = "common", **rules: Callable[..., Any]
+) -> Any:
+    """A primitive of two operands, ``a`` and ``b``. Without ``rules`` for them it is nondifferentiable."""
+
+    def declaration(a: Tensor | float, b: Tensor | float) -> Tensor: ...  # type: ignore[empty-body]
+
+    call = primitive(
+        documented(declaration, name, meaning, example, shows), promote=promote, nondifferentiable=not rules
+    )
+    call.vjp(**rules)
+    return call
+
+
+def documented(function: Any, name: str, meaning: str, example: str, shows: str) -> Any:
+    """``function`` with a name and a docstring of its own."""
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{meaning}\n\n>>> {example}\n{shows}\n"
+    return function
+
+
+def flat(g: Any) -> Any:
+    """Zeros like ``g``: the gradient of a step function."""
+    return filled(g, g.shape, 0, g.dtype)
+
+
+# arithmetic
+
+add = binary(
+    "add", "``a + b``; of bools, whether one is true.", "add(Tensor([1.0, 2.0]), 1)", "tensor([2., 3.])",
+    a=lambda g: g, b=lambda g: g,
+)  # fmt: skip
+sub = binary(
+    "sub", "``a - b``.", "sub(Tensor([1.0, 2.0]), Tensor([3]))", "tensor([-2., -1.])",
+    a=lambda g: g, b=lambda g: -g,
+)  # fmt: skip
+mul = binary(
+    "mul", "``a * b``.", "mul(Tensor([1.0, 2.0]), 0.5)", "tensor([0.5, 1. ])",
+    a=lambda g, b: g * b, b=lambda g, a: g * a,
+)  # fmt: skip
+div = binary(
+    "div", "``a / b``, of integers too a float.", "div(Tensor([1, 2]), 4)", "tensor([0.25, 0.5 ])", promote="float",
+    a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b,
+)  # fmt: skip
+floor_div = binary(
+    "floor_div", "``a // b``, rounded down. Integers by zero raise ZeroDivisionError; the gradient is zero.",
+    "floor_div(Tensor([7, -7]), 2)", "tensor([ 3, -4])",
+    a=flat, b=flat,
+)  # fmt: skip
+remainder = binary(
+    "remainder", "``a - b * (a // b)``, which has the sign of ``b``. Integers by zero raise ZeroDivisionError.",
+    "remainder(Tensor([7, -7]), 3)", "tensor([1, 2])",
+    a=lambda g: g, b=lambda g, a, b: -g * floor_div(a, b),
+)  # fmt: skip
+
+
+def _pow_a(g: Any, a: Any, b: Any) -> Any:
+    if isinstance(b, Tensor):
+        return g * (b * pow(a, where(eq(b, 0), 1.0, b - 1)))  # x**0 has derivatives at 0 too
+    return flat(g) if b == 0 else g if b == 1 else g * (b * pow(a, b - 1))
+
+
+def _pow_b(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if isinstance(a, Tensor):
+        still = logical_and(eq(a, 0), ge(b, 0))  # 0**b stays 0
+        return g * y * log(where(still, 1.0, a))
+    if a == 0:
+        return where(ge(b, 0), 0.0, g * -math.inf)
+    return g * y * (math.log(a) if a > 0 else math.nan)
+
+
+pow = binary(
+    "pow", "``a`` to the power ``b``. Integers to a negative power raise ArgumentError.",
+    "pow(Tensor([1.0, 3.0]), 2)", "tensor([1., 9.])",
+    a=_pow_a, b=_pow_b,
+)  # fmt: skip
+
+
+def _larger(g: Any, a: Any, b: Any) -> Any:
+    return where(lt(a, b), 0.0, where(eq(a, b), g * 0.5, g))
+
+
+def _smaller(g: Any, a: Any, b: Any) -> Any:
+    return where(gt(a, b), 0.0, where(eq(a, b), g * 0.5, g))
+
+
+maximum = binary(
+    "maximum", "The larger of ``a`` and ``b``, nan if one is; where they are equal each gets half of the gradient.",
+    "maximum(Tensor([1.0, 4.0]), 2)", "tensor([2., 4.])",
+    a=_larger, b=lambda g, a, b: _larger(g, b, a),
+)  # fmt: skip
+minimum = binary(
+    "minimum", "The smaller of ``a`` and ``b``, nan if one is; where they are equal each gets half of the gradient.",
+    "minimum(Tensor([1.0, 4.0]), 2)", "tensor([1., 2.])",
+    a=_smaller, b=lambda g, a, b: _smaller(g, b, a),
+)  # fmt: skip
+
+
+def _polar(a: Any, b: Any) -> tuple[Any, Any]:
+    """``(a, b) / (a² + b²)``, where the squares would overflow too: for that it does not matter what divides both."""
+    size = maximum(abs(a.detach()) if isinstance(a, Tensor) else math.fabs(a),
+                   abs(b.detach()) if isinstance(b, Tensor) else math.fabs(b))  # fmt: skip
+    u, v = a / size, b / size
+    square = u * u + v * v
+    return u / square / size, v / square / size
+
+
+atan2 = binary(
+    "atan2", "The angle of the point (b, a), in radians from -π to π.", "atan2(Tensor([1.0, -1.0]), -1)",
+    "tensor([ 2.3562, -2.3562])", promote="float",
+    a=lambda g, a, b: g * _polar(a, b)[1], b=lambda g, a, b: -g * _polar(a, b)[0],
+)  # fmt: skip
+
+neg = unary("neg", "``-x``.", "neg(Tensor([1.0, -2.0]))", "tensor([-1.,  2.])", lambda g: -g, None)
+abs = unary("abs", "``x`` without its sign; the gradient at 0 is 0.", "abs(Tensor([1.0, -2.0]))", "tensor([1., 2.])",
+            lambda g, x: g * sign(x), None)  # fmt: skip
+sign = unary("sign", "-1, 0 or 1.", "sign(Tensor([3.0, 0.0, -2.0]))", "tensor([ 1.,  0., -1.])", flat, None)
+floor = unary("floor", "Rounded down.", "floor(Tensor([1.5, -1.5]))", "tensor([ 1., -2.])", flat, None)
+ceil = unary("ceil", "Rounded up.", "ceil(Tensor([1.5, -1.5]))", "tensor([ 2., -1.])", flat, None)
+round = unary("round", "Rounded to the nearest integer; halves to the even one.", "round(Tensor([0.5, 1.5, 2.6]))",
+              "tensor([0., 2., 3.])", flat, None)  # fmt: skip
+
+# functions of a real number
+
+exp = unary("exp", "e to the power ``x``.", "exp(Tensor([0, 1]))", "tensor([1.    , 2.7183])", lambda g, y: g * y)
+expm1 = unary("expm1", "``exp(x) - 1``, exact near 0.", "expm1(Tensor([0.0, 1.0]))", "tensor([0.    , 1.7183])",
+              lambda g, y: g * (y + 1))  # fmt: skip
+log = unary("log", "The natural logarithm.", "log(Tensor([1.0, 10.0]))", "tensor([0.    , 2.3026])",
+            lambda g, x: g / x)  # fmt: skip
+log1p = unary("log1p", "``log(1 + x)``, exact near 0.", "log1p(Tensor([0.0, 1.0]))", "tensor([0.    , 0.6931])",
+              lambda g, x: g / (x + 1))  # fmt: skip
+sqrt = unary("sqrt", "The square root.", "sqrt(Tensor([4.0, 9.0]))", "tensor([2., 3.])", lambda g, y: g / (2 * y))
+sin = unary("sin", "The sine of radians.", "sin(Tensor([0.0, 1.0]))", "tensor([0.    , 0.8415])",
+            lambda g, x: g * cos(x))  # fmt: skip
+cos = unary("cos", "The cosine of radians.", "cos(Tensor([0.0, 1.0]))", "tensor([1.    , 0.5403])",
+            lambda g, x: -g * sin(x))  # fmt: skip
+tan = unary("tan", "The tangent of radians.", "tan(Tensor([0.0, 1.0]))", "tensor([0.    , 1.5574])",
+            lambda g, y: g * (1 + y * y))  # fmt: skip
+asin = unary("asin", "The arc sine, in radians.", "asin(Tensor([0.0, 1.0]))", "tensor([0.    , 1.5708])",
+             lambda g, x: g / sqrt((1 - x) * (1 + x)))  # fmt: skip
+acos = unary("acos", "The arc cosine, in radians.", "acos(Tensor([0.0, 1.0]))", "tensor([1.5708, 0.    ])",
+             lambda g, x: -g / sqrt((1 - x) * (1 + x)))  # fmt: skip
+atan = unary("atan", "The arc tangent, in radians.", "atan(Tensor([0.0, 1.0]))", "tensor([0.    , 0.7854])",
+             lambda g, x: g / (1 + x * x))  # fmt: skip
+sinh = unary("sinh", "The hyperbolic sine.", "sinh(Tensor([0.0, 1.0]))", "tensor([0.    , 1.1752])",
+             lambda g, x: g * cosh(x))  # fmt: skip
+cosh = unary("cosh", "The hyperbolic cosine.", "cosh(Tensor([0.0, 1.0]))", "tensor([1.    , 1.5431])",
+             lambda g, x: g * sinh(x))  # fmt: skip
+tanh = unary("tanh", "The hyperbolic tangent.", "tanh(Tensor([0.0, 1.0]))", "tensor([0.    , 0.7616])",
+             lambda g, y: g * (1 - y * y))  # fmt: skip
+erf = unary("erf", "The error function, ``2/√π ∫₀ˣ exp(-t²) dt``.", "erf(Tensor([0.0, 1.0]))",
+            "tensor([0.    , 0.8427])", lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-x * x)))  # fmt: skip
+sigmoid = unary("sigmoid", "``1 / (1 + exp(-x))``.", "sigmoid(Tensor([0.0, 1.0]))", "tensor([0.5   , 0.7311])",
+                lambda g, y: g * (y * (1 - y)))  # fmt: skip
+
+# comparison and logic: the results are bool
+
+eq = binary("eq", "``a == b``.", "eq(Tensor([1, 2]), 2)", "tensor([False,  True])")
+ne = binary("ne", "``a != b``.", "ne(Tensor([1, 2]), 2)", "tensor([ True, False])")
+lt = binary("lt", "``a < b``.", "lt(Tensor([1, 2]), 2)", "tensor([ True, False])")
+le = binary("le", "``a <= b``.", "le(Tensor([1, 2]), 2)", "tensor([ True,  True])")
+gt = binary("gt", "``a > b``.", "gt(Tensor([1, 2]), 1)", "tensor([False,  True])")
+ge = binary("ge", "``a >= b``.", "ge(Tensor([1, 2]), 2)", "tensor([False,  True])")
+logical_and = binary("logical_and", "Whether both are true (not 0).", "logical_and(Tensor([1, 0]), True)",
+                     "tensor([ True, False])")  # fmt: skip
+logical_or = binary("logical_or", "Whether one or both are true (not 0).", "logical_or(Tensor([1, 0]), False)",
+                    "tensor([ True, False])")  # fmt: skip
+logical_xor = binary("logical_xor", "Whether one is true (not 0) and one is not.", "logical_xor(Tensor([1, 0]), True)",
+                     "tensor([False,  True])")  # fmt: skip
+logical_not = unary("logical_not", "Whether it is false (0).", "logical_not(Tensor([1, 0]))", "tensor([False,  True])",
+                    None, None)  # fmt: skip
+isfinite = unary("isfinite", "Whether it is neither infinite nor nan.", "isfinite(Tensor([1.0, math.inf]))",
+                 "tensor([ True, False])", None, None)  # fmt: skip
+
+
+@op(nondifferentiable=True)
+def isnan(x: Tensor) -> Any:
+    """Whether it is nan.
+
+    >>> isnan(Tensor([1.0, math.nan]))
+    tensor([False,  True])
+    """
+    return ne(x, x)
+
+
+@op(nondifferentiable=True)
+def isinf(x: Tensor) -> Any:
+    """Whether it is infinite, of either sign.
+
+    >>> isinf(Tensor([1.0, -math.inf, math.nan]))
+    tensor([False,  True, False])
+    """
+    return logical_and(logical_not(isfinite(x)), eq(x, x))
+
+
+@primitive(promote="rest")
+def where(condition: Tensor, a: Tensor | float, b: Tensor | float) -> Any:
+    """``a`` where ``condition`` is true, elsewhere ``b``.
+
+    >>> where(Tensor([True, False]), Tensor([1.0, 2.0]), 0)
+    tensor([1., 0.])
+    """
+
+
+where.vjp(a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g))
+
+
+@op
+def clip(x: Tensor, *, min: float | None = None, max: float | None = None) -> Any:
+    """``x``, or the nearer limit outside of [min, max]. The gradient passes inside the limits, these included.
+
+    ``min`` and ``max`` are numbers; one of them may be None. Errors: ArgumentError if both are.
+
+    >>> clip(Tensor([-1.0, 0.5, 2.0]), min=0, max=1)
+    tensor([0. , 0.5, 1. ])
+    """
+    if min is not None:
+        x = maximum(x, min)
+    return x if max is None else minimum(x, max)
+
+
+@clip.vjp("x")
+def _(g: Any, x: Any, min: Any, max: Any) -> Any:
+    if min is not None:
+        g = where(lt(x, min), 0.0, g)
+    return g if max is None else where(gt(x, max), 0.0, g)
+
+
+@clip.checks
+def _(x: Any, *, min: Any, max: Any) -> None:
+    if min is None and max is None:
+        raise ArgumentError("[clip] min and max are both None; give at least one limit")
+
+
+@op(promote="float")
+def rsqrt(x: Tensor) -> Any:
+    """``1 / sqrt(x)``.
+
+    >>> rsqrt(Tensor([4.0, 16.0]))
+    tensor([0.5 , 0.25])
+    """
+    return 1.0 / sqrt(x)
+
+
+rsqrt.vjp(x=lambda g, x, y: -0.5 * g * y / x)
+
+
+@op
+def square(x: Tensor) -> Any:
+    """``x * x``.
+
+    >>> square(Tensor([2.0, -3.0]))
+    tensor([4., 9.])
+    """
+    return x * x
+
+
+square.vjp(x=lambda g, x: g * (2 * x))
+
+
+@op(promote="float")
+def reciprocal(x: Tensor) -> Any:
+    """``1 / x``.
+
+    >>> reciprocal(Tensor([2.0, 4.0]))
+    tensor([0.5 , 0.25])
+    """
+    return 1.0 / x
+
+
+reciprocal.vjp(x=lambda g, y: -g * y * y)
+
+
+@op(promote="float")
+def log2(x: Tensor) -> Any:
+    """The logarithm to base 2.
+
+    >>> log2(Tensor([1.0, 8.0]))
+    tensor([0., 3.])
+    """
+    return log(x) * (1 / math.log(2))
+
+
+@op(promote="float")
+def log10(x: Tensor) -> Any:
+    """The logarithm to base 10.
+
+    >>> log10(Tensor([1.0, 1000.0]))
+    tensor([0., 3.])
+    """
+    return log(x) * (1 / math.log(10))

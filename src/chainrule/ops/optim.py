@@ -1,0 +1,134 @@
+"""The optimizer room: one step for many parameters at once, written into their memory and that of their state.
+
+``tensors`` are ``count`` parameters, as many gradients, and as many of each state. Learning rate and step count are tensors
+without axes, so that a recorded step sees them change.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..domain.errors import ArgumentTypeError, ShapeError
+from ..modes import no_grad
+from ..tensor import Tensor
+from ._op import op
+from ._widened import wide
+from .elementwise import sqrt
+from .memory import assign, cast
+
+
+def groups(tensors: Any, count: int) -> list[tuple[Any, ...]]:
+    """Parameter, gradient and state of each parameter."""
+    return list(zip(*[tensors[i : i + count] for i in range(0, len(tensors), count or 1)], strict=True))
+
+
+def write(x: Any, v: Any) -> None:
+    """``v`` into the memory of ``x``, in its dtype."""
+    assign(x, v if v.dtype == x.dtype else cast(v, dtype=x.dtype))
+
+
+def stepped(lr: Any, *tensors: Any, count: int, momentum: float, **rest: Any) -> list[Any]:
+    """What ``sgd_`` writes to."""
+    return [*tensors[:count], *tensors[2 * count :]]
+
+
+@op(mutates=stepped, nondifferentiable=True)
+def sgd_(
+    lr: Tensor,
+    *tensors: Tensor,
+    count: int,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+    first: bool = False,
+) -> Any:
+    """One step of gradient descent. ``tensors``: ``count`` parameters, gradients and, with momentum, velocities.
+
+    g = gradient + weight_decay p; v = momentum v + (1 - dampening) g (v = g if it is the ``first`` step); p = p - lr v, or
+    p - lr (g + momentum v) with ``nesterov`` (Sutskever et al., 2013; as PyTorch writes it). Returns ``lr``.
+
+    >>> p = Tensor([1.0, 2.0])
+    >>> _ = sgd_(Tensor(0.1), p, Tensor([1.0, -1.0]), count=1)
+    >>> p
+    tensor([0.9, 2.1])
+    """
+    with no_grad():
+        for p, g, *v in groups(tensors, count):
+            d = wide(g)
+            if weight_decay:
+                d = d + weight_decay * wide(p)
+            if momentum:
+                moving = d if first else momentum * wide(v[0]) + (1 - dampening) * d
+                write(v[0], moving)
+                d = d + momentum * moving if nesterov else moving
+            write(p, wide(p) - cast(lr, dtype=d.dtype) * d)
+    return lr
+
+
+def adapted(step: Any, lr: Any, *tensors: Any, count: int, **rest: Any) -> list[Any]:
+    """What ``adam_`` writes to."""
+    return [step, *tensors[:count], *tensors[2 * count :]]
+
+
+@op(mutates=adapted, nondifferentiable=True)
+def adam_(
+    step: Tensor,
+    lr: Tensor,
+    *tensors: Tensor,
+    count: int,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> Any:
+    """One step of Adam (Kingma and Ba, 2014), or of AdamW (Loshchilov and Hutter, 2017) if ``decoupled``.
+
+    ``tensors``: ``count`` parameters, gradients, and means of the gradients and of their squares. Counts ``step`` up first.
+    Returns ``step``.
+
+    >>> p, m, v = Tensor([1.0, 2.0]), Tensor([0.0, 0.0]), Tensor([0.0, 0.0])
+    >>> _ = adam_(Tensor(0.0), Tensor(0.1), p, Tensor([1.0, -1.0]), m, v, count=1)
+    >>> p
+    tensor([0.9, 2.1])
+    """
+    with no_grad():
+        assign(step, step + 1)
+        t = cast(step, dtype="float64")  # 1 - 0.999 of float32 has four digits
+        fraction1, fraction2 = 1 - beta1**t, 1 - beta2**t
+        for p, g, m, v in groups(tensors, count):
+            x, d = wide(p), wide(g)
+            rate = cast(lr, dtype=d.dtype)
+            if weight_decay and decoupled:
+                x = x * (1 - rate * weight_decay)
+            elif weight_decay:
+                d = d + weight_decay * x
+            mean = wide(m) + (1 - beta1) * (d - wide(m))
+            square = beta2 * wide(v) + (1 - beta2) * (d * d)
+            write(m, mean)
+            write(v, square)
+            size = sqrt(square) / cast(sqrt(fraction2), dtype=d.dtype) + eps
+            write(p, x - cast(lr / fraction1, dtype=d.dtype) * (mean / size))
+    return step
+
+
+def matching(name: str, tensors: Any, count: int, states: tuple[int, ...]) -> None:
+    """Raise unless there are so many tensors, and of each parameter those of one shape."""
+    if count < 0 or len(tensors) not in [n * count for n in states]:
+        each = " or ".join(str(n) for n in states)
+        raise ArgumentTypeError(f"[{name}] {len(tensors)} tensors are given, but {count} parameters need {each} times as many")
+    for i, group in enumerate(groups(tensors, count)):
+        for x in group[1:]:
+            if x.shape != group[0].shape:
+                raise ShapeError(f"[{name}] parameter {i} has shape {group[0].shape}, but a gradient or state {x.shape}")
+
+
+@sgd_.checks
+def _(lr: Any, *tensors: Any, count: int, momentum: float, **rest: Any) -> None:
+    matching("sgd_", tensors, count, (3,) if momentum else (2, 3))
+
+
+@adam_.checks
+def _(step: Any, lr: Any, *tensors: Any, count: int, **rest: Any) -> None:
+    matching("adam_", tensors, count, (4,))

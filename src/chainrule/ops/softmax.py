@@ -1,0 +1,158 @@
+"""The softmax room: from scores to probabilities, and the loss of a classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..domain.dtype import FLOAT
+from ..domain.errors import ArgumentError, ClassIndexError, DTypeError, ShapeError, unknown
+from ..tensor import Tensor
+from ._axes import one_axis
+from ._op import op
+from ._widened import wide, widened
+from .elementwise import eq, exp, log, where
+from .index import gather, get
+from .memory import cast
+from .reduce import amax, mean, sum
+from .shape import reshape, unsqueeze
+
+
+@op(promote="float")
+@widened
+def softmax(x: Tensor, *, axis: int = -1) -> Any:
+    """``exp(x) / sum(exp(x))`` along one axis: positive, with sum 1.
+
+    >>> softmax(Tensor([0.0, 0.0, 1000.0]))
+    tensor([0., 0., 1.])
+    """
+    e = exp(x - amax(x.detach(), axis=axis, keepdims=True))
+    return e / sum(e, axis=axis, keepdims=True)
+
+
+softmax.vjp(x=lambda g, y, axis: y * (g - sum(g * y, axis=axis, keepdims=True)))
+
+
+@op(promote="float")
+@widened
+def log_softmax(x: Tensor, *, axis: int = -1) -> Any:
+    """The logarithm of ``softmax``, without its rounding to 0.
+
+    >>> log_softmax(Tensor([0.0, 1000.0]))
+    tensor([-1000.,     0.])
+    """
+    x = x - amax(x.detach(), axis=axis, keepdims=True)
+    return x - log(sum(exp(x), axis=axis, keepdims=True))
+
+
+log_softmax.vjp(x=lambda g, y, axis: g - exp(y) * sum(g, axis=axis, keepdims=True))
+
+
+def over_scores(call: Any) -> None:
+    """Give an op its canonical axis, and check that there is one."""
+
+    @call.normalises
+    def _(x: Any, *, axis: int) -> dict[str, Any]:
+        return {"axis": one_axis(call.__name__, axis, x.shape)}
+
+    @call.checks
+    def _(x: Any, *, axis: int) -> None:
+        if not x.ndim:
+            raise ShapeError(f"[{call.__name__}] x is a number; an axis of scores is needed")
+
+
+over_scores(softmax)
+over_scores(log_softmax)
+
+
+@op
+def cross_entropy(
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+) -> Any:
+    """``-log softmax(x)[target]``: how unlikely the scores ``x`` make the right classes. Its mean, sum, or none of these.
+
+    ``x`` is (n, classes) or (n, classes, d, ...). ``target`` is the class of each, integers (n, d, ...), where ``ignore_index``
+    does not count; or probabilities (one-hot rows, too) in the shape of ``x``. ``weight`` (classes,) weighs the classes; the mean is
+    divided by the weights of the targets. ``label_smoothing`` spreads that share of each target evenly over the classes.
+    Errors: ShapeError, DTypeError for float classes, ClassIndexError for a class that x lacks.
+
+    >>> cross_entropy(Tensor([[0.0, 0.0], [0.0, 1.0]]), Tensor([1, 1]))
+    tensor(0.5032)
+    """
+    scores = wide(x)
+    logs = log_softmax(scores, axis=1)
+    classes = x.shape[1]
+    weights = None if weight is None else reshape(cast(weight, dtype=logs.dtype), shape=(-1, *(1,) * (x.ndim - 2)))
+    if target.ndim == x.ndim:
+        share = cast(target, dtype=logs.dtype)
+        if label_smoothing:
+            share = share * (1 - label_smoothing) + label_smoothing / classes
+        losses = -sum(logs * share if weights is None else logs * share * weights, axis=1)
+        total = mean(losses) if reduction == "mean" else reduced(losses, reduction)
+    else:
+        counted = target != ignore_index
+        places = where(counted, target, 0)
+        losses = -reshape(picked(logs, places), shape=target.shape)
+        share = cast(counted, dtype=logs.dtype)
+        if weight is not None:
+            share = share * get(cast(weight, dtype=logs.dtype), places)
+        losses = where(counted, losses * share, 0.0)
+        if label_smoothing:
+            smooth = -sum(logs if weights is None else logs * weights, axis=1)
+            smooth = where(counted, smooth, 0.0)
+            losses = losses * (1 - label_smoothing) + smooth * (label_smoothing / classes)
+        total = sum(losses) / sum(share) if reduction == "mean" else reduced(losses, reduction)
+    return total if scores is x else cast(total, dtype=x.dtype)
+
+
+def picked(logs: Any, target: Any) -> Any:
+    """Of each row of ``logs`` the element of its target."""
+    try:
+        return gather(logs, unsqueeze(target, axis=1), axis=1)
+    except ClassIndexError:
+        classes = logs.shape[1]
+        row, label = next(
+            (i, t) for i, t in enumerate(reshape(target, shape=(-1,)).tolist()) if not 0 <= t < classes
+        )
+        raise ClassIndexError(
+            f"[cross_entropy] target {label} at row {row} is not a class: x has {classes} classes (0 to {classes - 1})"
+        ) from None
+
+
+def reduced(losses: Any, reduction: str) -> Any:
+    """The mean or the sum of losses, or all of them."""
+    return mean(losses) if reduction == "mean" else sum(losses) if reduction == "sum" else losses
+
+
+def known_reduction(op_name: str, reduction: str) -> None:
+    """Raise unless ``reduction`` is one."""
+    if reduction not in ("mean", "sum", "none"):
+        raise unknown(f"reduction of {op_name}", reduction, ["mean", "sum", "none"])
+
+
+@cross_entropy.checks
+def _(x: Any, target: Any, weight: Any, *, reduction: str, label_smoothing: float, ignore_index: int) -> None:
+    known_reduction("cross_entropy", reduction)
+    if x.ndim < 2 or target.shape not in (x.shape, x.shape[:1] + x.shape[2:]):
+        raise ShapeError(
+            f"[cross_entropy] x has shape {x.shape} and target {target.shape}; target should be "
+            f"{x.shape[:1] + x.shape[2:]}, a class each, or {x.shape}, probabilities"
+            if x.ndim >= 2
+            else f"[cross_entropy] x has shape {x.shape}; it should be (n, classes) or (n, classes, d, ...)"
+        )
+    if target.ndim < x.ndim and target.dtype.category == FLOAT:
+        raise DTypeError(
+            f"[cross_entropy] target of shape {target.shape} is {target.dtype}; classes are integers: cast it to int64 "
+            f"(probabilities would have the shape of x, {x.shape})"
+        )
+    if not x.is_floating:
+        raise DTypeError(f"[cross_entropy] x is {x.dtype}; scores are floats: cast it")
+    if weight is not None and weight.shape != x.shape[1:2]:
+        raise ShapeError(f"[cross_entropy] weight has shape {weight.shape} but x {x.shape} has {x.shape[1]} classes")
+    if not 0 <= label_smoothing <= 1:
+        raise ArgumentError(f"[cross_entropy] label_smoothing is {label_smoothing}; it is a share, from 0 to 1")
