@@ -35,7 +35,8 @@ def layouts(shape, dtype, seed):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    "m, n, k", [(1, 1, 1), (1, 128, 40), (3, 2, 17), (15, 33, 7), (32, 10, 128), (29, 65, 33), (70, 48, 600), (5, 16, 0)]
+    "m, n, k",
+    [(1, 1, 1), (1, 128, 40), (3, 2, 17), (15, 33, 7), (32, 10, 128), (29, 65, 33), (70, 48, 600), (5, 16, 0)],
 )
 def test_matmul_layouts(m, n, k, dtype):
     for a, b in itertools.product(layouts((m, k), dtype, 1), layouts((k, n), dtype, 2)):
@@ -129,7 +130,7 @@ def test_linear_of_awkward_strides():
 
 
 def test_thread_count_changes_no_bit():
-    cases = [((700, 600), (600, 700)), ((64, 3000), (3000, 40)), ((40, 64, 64), (40, 64, 64)), ((1, 2000), (2000, 3000))]
+    cases = [((700, 600), (600, 700)), ((64, 3000), (3000, 40)), ((40, 64, 64),) * 2, ((1, 2000), (2000, 3000))]
     results = []
     for threads in (1, 2, 3):
         _native.set_num_threads(threads)

@@ -169,7 +169,8 @@ class Gemm {
                       .ldc = ldc_,
                       .cols = cols,
                       .accumulate = accumulate_ || b > 0,
-                      .transposed = transposed_};
+                      .transposed = transposed_,
+                      .row_bias = transposed_};
             for (long n = 0, i = i0; n < tiles; n++) {  // rows in even parts: 32 = 11+11+10, never 14+14+4
                 const long part = (i1 - i) / (tiles - n), at = s.begin + i;
                 t.a = a + i * row;

@@ -22,7 +22,8 @@ struct Tile {
     int cols;                     // columns stored; fewer than the tile's width at the edge
     bool accumulate = false;      // add to C
     bool transposed = false;      // store element (i, j) at c[j*ldc + i]
-    const T* bias = nullptr;      // one value per column (transposed: per row)
+    const T* bias = nullptr;      // one value per column
+    bool row_bias = false;        // transposed only: one value per row instead
 };
 
 template <class T>

@@ -107,7 +107,7 @@ template <class T>
         for (int i = 0; i < rows; i++) {
             T v = r[i];
             if (t.accumulate) v += c[i];
-            if (t.bias) v += t.bias[i];
+            if (t.bias) v += t.bias[t.row_bias ? i : j];
             c[i] = v;
         }
     }

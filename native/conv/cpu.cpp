@@ -1,0 +1,153 @@
+// Bindings of the conv room: conv2d and its gradients.
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include <nanobind/stl/pair.h>
+
+#include "conv/geometry.h"
+#include "core/array.h"
+#include "core/memory.h"
+
+using namespace nb::literals;
+
+namespace chainrule {
+
+namespace {
+
+using Pair = std::pair<long, long>;
+
+Geometry geometry_of(const Array& weight, Pair stride, Pair padding, Pair dilation, long groups) {
+    return {{weight.dim(2), weight.dim(3)},
+            {stride.first, stride.second},
+            {padding.first, padding.second},
+            {dilation.first, dilation.second},
+            groups};
+}
+
+template <class T>
+Images<T> images(const Array& x) {
+    const long item = sizeof(T);
+    return {x.data<T>(), x.dim(0), x.dim(1), x.dim(2), x.dim(3),
+            x.stride(0) / item, x.stride(1) / item, x.stride(2) / item, x.stride(3) / item};
+}
+
+// Channels beside each other in memory; an array of one channel counts, for its results then stay channels-last.
+bool channels_last(const Array& x) { return x.dim(1) == 1 || x.stride(1) == item_size(x.dtype()); }
+
+Owned make_images(long n, long c, long h, long w, DType dtype, bool last) {
+    const npy_intp shape[4] = {n, c, h, w}, item = item_size(dtype);
+    const npy_intp strides[4] = {h * w * c * item, item, w * c * item, c * item};
+    return make_output(4, shape, dtype, last ? strides : nullptr);
+}
+
+double nanoseconds(const Array& weight, const Array& y) {  // at 100 GFLOP/s
+    return 2. * static_cast<double>(y.size()) * weight.dim(1) * weight.dim(2) * weight.dim(3) / 100;
+}
+
+// A 1x1 convolution of channels-last images is a product over all pixels: one image of one long row.
+template <class T>
+void flatten_pixels(Images<T>& x) {
+    x.w *= x.h * x.n;
+    x.n = x.h = 1;
+}
+
+template <class T>
+Owned conv2d_of(const Array& x, const Array& weight, const Array& bias, const Geometry& geometry) {
+    const long outs = weight.dim(0), item = sizeof(T), group_outs = outs / geometry.groups;
+    const long h = geometry.outputs(0, x.dim(2)), w = geometry.outputs(1, x.dim(3));
+    Owned y = make_images(x.dim(0), outs, h, w, x.dtype(), channels_last(x));
+    const Owned flat_bias = bias ? contiguous(bias) : Owned();
+    const Weights<T> weights{weight.data<T>(), weight.dim(1), group_outs, group_outs * weight.stride(0) / item,
+                             weight.stride(1) / item, weight.stride(0) / item, weight.stride(2) / item,
+                             weight.stride(3) / item};
+    Images<const T> from = images<const T>(x);
+    Images<T> to = images<T>(y);
+    if (x.dim(1) == 1) from.sc = 1;
+    const bool pointwise = geometry.kernel[0] * geometry.kernel[1] == 1 && h == from.h && w == from.w;
+    if (pointwise && from.sc == 1 && from.sw == from.c && from.sh == from.c * from.w && from.sn == from.sh * from.h) {
+        flatten_pixels(from);
+        flatten_pixels(to);
+    }
+    const ReleaseGil gil(nanoseconds(weight, y));
+    convolve(from, geometry.forward(0, from.h), geometry.forward(1, from.w), weights, geometry.groups,
+             bias ? flat_bias.data<T>() : nullptr, to);
+    return y;
+}
+
+Owned conv2d(Array x, Array weight, Array bias, Pair stride, Pair padding, Pair dilation, long groups) {
+    if (!x.is_float() || weight.dtype() != x.dtype() || (bias && bias.dtype() != x.dtype())) return not_implemented();
+    if (x.rank() != 4 || weight.rank() != 4 || groups < 1 || weight.dim(0) % groups || x.dim(1) != weight.dim(1) * groups ||
+        (bias && (bias.rank() != 1 || bias.dim(0) != weight.dim(0))))
+        throw std::invalid_argument("[conv2d] x, weight and bias must be (n, c, h, w), (out, c/groups, kh, kw) and (out,)");
+    const Geometry geometry = geometry_of(weight, stride, padding, dilation, groups);
+    for (int axis : {0, 1})
+        if (geometry.stride[axis] < 1 || geometry.dilation[axis] < 1 || geometry.padding[axis] < 0 ||
+            geometry.kernel[axis] < 1 || geometry.outputs(axis, x.dim(2 + axis)) < 1)
+            throw std::invalid_argument("[conv2d] the kernel does not fit the padded image, or a size is out of range");
+    Owned y = x.is(DType::float32) ? conv2d_of<float>(x, weight, bias, geometry)
+                                   : conv2d_of<double>(x, weight, bias, geometry);
+    Py_INCREF(x.object());
+    Py_INCREF(weight.object());
+    return make_tuple(std::move(y), make_tuple(Owned(x.object()), Owned(weight.object())));
+}
+
+template <class T>
+Owned input_gradient(const Array& g, const Array& x, const Array& weight, const Geometry& geometry) {
+    const long item = sizeof(T), group_outs = weight.dim(0) / geometry.groups;
+    const bool last = channels_last(x), strided = geometry.stride[0] > 1 || geometry.stride[1] > 1;
+    // Only whole rows of tiles are stored channel by channel: a strided gradient is computed channels-last.
+    Owned gx = make_images(x.dim(0), x.dim(1), x.dim(2), x.dim(3), x.dtype(), last || strided);
+    const Weights<T> weights{weight.data<T>(), group_outs, weight.dim(1), group_outs * weight.stride(0) / item,
+                             weight.stride(0) / item, weight.stride(1) / item, weight.stride(2) / item,
+                             weight.stride(3) / item};
+    Images<const T> from = images<const T>(g);
+    Images<T> to = images<T>(gx);
+    if (to.c == 1) to.sc = 1;
+    const ReleaseGil gil(nanoseconds(weight, g));
+    for (long ry = 0; ry < geometry.stride[0]; ry++)
+        for (long rx = 0; rx < geometry.stride[1]; rx++) {
+            const Axis ay = geometry.backward(0, ry, to.h), ax = geometry.backward(1, rx, to.w);
+            convolve(from, ay, ax, weights, geometry.groups, static_cast<const T*>(nullptr), to);
+        }
+    return gx;
+}
+
+template <class T>
+Owned conv2d_vjp_of(const Array& g, const Array& x, const Array& weight, const Geometry& geometry, const bool needs[3]) {
+    Owned gx = none(), gw = none(), gb = none();
+    if (needs[0]) gx = input_gradient<T>(g, x, weight, geometry);
+    if (needs[1]) {
+        gw = make_output(4, weight.shape(), x.dtype());
+        Images<const T> from = images<const T>(x);
+        if (from.c == 1) from.sc = 1;
+        const ReleaseGil gil(nanoseconds(weight, g));
+        weight_gradient(from, images<const T>(g), geometry, gw.data<T>());
+    }
+    if (needs[2]) {
+        const npy_intp shape[1] = {weight.dim(0)};
+        gb = make_output(1, shape, x.dtype());
+        channel_sums(images<const T>(g), gb.data<T>());
+    }
+    return make_tuple(std::move(gx), std::move(gw), std::move(gb));
+}
+
+Owned conv2d_vjp(Array g, Array x, Array weight, nb::typed<nb::tuple, bool, bool, bool> needs, Pair stride, Pair padding,
+                 Pair dilation, long groups) {
+    if (g.dtype() != x.dtype() || g.rank() != 4) throw std::invalid_argument("[conv2d_vjp] g must be like the output");
+    const Geometry geometry = geometry_of(weight, stride, padding, dilation, groups);
+    const bool wanted[3] = {nb::cast<bool>(needs[0]), nb::cast<bool>(needs[1]), nb::cast<bool>(needs[2])};
+    return x.is(DType::float32) ? conv2d_vjp_of<float>(g, x, weight, geometry, wanted)
+                                : conv2d_vjp_of<double>(g, x, weight, geometry, wanted);
+}
+
+}  // namespace
+
+void bind_conv(nb::module_& m) {
+    m.def("conv2d", &conv2d, "x"_a, "weight"_a, "bias"_a.none(), nb::kw_only(), "stride"_a, "padding"_a, "dilation"_a,
+          "groups"_a);
+    m.def("conv2d_vjp", &conv2d_vjp, "g"_a, "x"_a, "weight"_a, nb::kw_only(), "needs"_a, "stride"_a, "padding"_a,
+          "dilation"_a, "groups"_a);
+}
+
+}  // namespace chainrule
