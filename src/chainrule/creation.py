@@ -11,7 +11,6 @@ from .domain.dtype import DTYPES, DType, float32
 from .domain.dtype import dtype as named
 from .domain.errors import ArgumentError, ArgumentTypeError
 from .launch import create
-from .ops import memory
 from .random import Generator, default_generator
 from .tensor import Tensor, from_array
 
@@ -143,9 +142,8 @@ def arange(
     if step == 0:
         raise ArgumentError("arange needs a step other than 0")
     wanted = named(dtype) if dtype is not None else named(max((type(v) for v in (start, stop, step)), key=_rank))
-    return memory.arange(backends.get(device), start=start, stop=stop, step=step, dtype=wanted).requires_grad_(
-        requires_grad
-    )
+    params = {"start": start, "stop": stop, "step": step, "dtype": wanted}
+    return create("arange", backends.get(device), params).requires_grad_(requires_grad)
 
 
 def _rank(kind: type) -> int:

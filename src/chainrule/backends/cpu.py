@@ -8,7 +8,10 @@ from typing import Any
 from .. import _native
 from . import numpy as reference
 
-CONTROL = {"set_num_threads", "get_num_threads", "memory_stats", "empty_cache", "simd_level"}  # no kernels
+# What the native module has besides kernels: its settings and statistics.
+CONTROL = {
+    "set_num_threads", "get_num_threads", "simd", "memory_stats", "empty_cache", "set_cache_limit", "set_poison",
+}  # fmt: skip
 
 NATIVE = {name: f for name, f in vars(_native).items() if callable(f) and name[0] != "_" and name not in CONTROL}
 KERNELS: dict[str, Callable[..., Any]] = {**reference.KERNELS, **NATIVE}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 # First the methods of Tensor: further down, the ops softmax, norm and index hide the rooms of their names.
-from . import methods, optim  # isort: skip
-from ._op import OPS
+from . import methods as methods, optim as optim  # isort: skip
+from ._op import OPS as OPS
 from .activation import gelu, leaky_relu, relu, silu
 from .conv import conv2d
 from .elementwise import (

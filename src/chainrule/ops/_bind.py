@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..domain.errors import ArgumentTypeError
+from ..launch import converted
 from ..tensor import Tensor
 
 ALIASES = {"dim": "axis", "keepdim": "keepdims"}  # PyTorch's names, taken here and nowhere else
@@ -19,6 +20,7 @@ def bind(op: Any, args: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any
         args = spread(op, args, params)
     elif len(args) != len(op.tensors):
         args = placed(op, args, params)
+    args = converted(op.name, args)
     given = bool(params)
     if params.keys() != op.params:
         params = {**op.defaults, **params}

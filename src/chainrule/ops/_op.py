@@ -7,7 +7,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from functools import update_wrapper
 from inspect import Signature, signature
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, overload
 
 from ..launch import launch
 from ..modes import no_grad
@@ -19,6 +19,9 @@ from ._rule import Rule
 OPS: dict[str, OpCall] = {}  # every op, by its name
 
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
 class OpCall(Protocol):
     """An op as its users see it: a function, with the means to declare its rules and checks."""
 
@@ -26,9 +29,12 @@ class OpCall(Protocol):
     op: Op
 
     def __call__(self, *args: Any, **params: Any) -> Any: ...
-    def vjp(self, argument: str | None = None, /, **rules: Callable[..., Any]) -> Any: ...
-    def checks(self, function: Callable[..., Any]) -> Callable[..., Any]: ...
-    def normalises(self, function: Callable[..., Any]) -> Callable[..., Any]: ...
+    @overload
+    def vjp(self, argument: str, /) -> Callable[[Function], Function]: ...
+    @overload
+    def vjp(self, **rules: Callable[..., Any]) -> None: ...
+    def checks(self, function: Function) -> Function: ...
+    def normalises(self, function: Function) -> Function: ...
 
 
 class Op:
@@ -154,8 +160,20 @@ def declare(op_: Op) -> Callable[..., Any]:
     return call
 
 
+@overload
+def op(body: Callable[..., Any], /) -> OpCall: ...
+@overload
+def op(
+    *,
+    is_primitive: bool = False,
+    outputs: tuple[str, ...] = ("y",),
+    promote: str | None = None,
+    mutates: Callable[..., Any] | None = None,
+    nondifferentiable: bool = False,
+) -> Callable[[Callable[..., Any]], OpCall]: ...
 def op(
     body: Callable[..., Any] | None = None,
+    /,
     *,
     is_primitive: bool = False,
     outputs: tuple[str, ...] = ("y",),
@@ -164,20 +182,32 @@ def op(
     nondifferentiable: bool = False,
 ) -> Any:
     """Make ``body`` an op: what it means, what runs where no kernel does, and its gradient where there are no rules."""
-    if body is None:
-        options = {"outputs": outputs, "promote": promote, "mutates": mutates, "nondifferentiable": nondifferentiable}
-        return lambda b: op(b, is_primitive=is_primitive, **options)  # type: ignore[arg-type]
-    implementation = None if is_primitive else body
-    this = Op(body.__name__, signature(body), implementation, outputs, promote, mutates, nondifferentiable)
-    call: Any = declare(this)
-    call.op, call.vjp, call.checks, call.normalises = this, this.vjp, this.checks, this.normalises
-    OPS[this.name] = update_wrapper(call, body)
-    return call
+
+    def made(body: Callable[..., Any]) -> OpCall:
+        implementation = None if is_primitive else body
+        this = Op(body.__name__, signature(body), implementation, outputs, promote, mutates, nondifferentiable)
+        call: Any = declare(this)
+        call.op, call.vjp, call.checks, call.normalises = this, this.vjp, this.checks, this.normalises
+        OPS[this.name] = found = update_wrapper(call, body)
+        return found
+
+    return made if body is None else made(body)
 
 
-def primitive(declaration: Callable[..., Any] | None = None, **options: Any) -> Any:
+@overload
+def primitive(declaration: Callable[..., Any], /) -> OpCall: ...
+@overload
+def primitive(
+    *,
+    outputs: tuple[str, ...] = ("y",),
+    promote: str | None = None,
+    mutates: Callable[..., Any] | None = None,
+    nondifferentiable: bool = False,
+) -> Callable[[Callable[..., Any]], OpCall]: ...
+def primitive(declaration: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Declare an op without a body: every backend has a kernel for it (``domain.backend.PRIMITIVES``)."""
-    return op(declaration, is_primitive=True, **options)
+    made = op(is_primitive=True, **options)
+    return made if declaration is None else made(declaration)
 
 
 def parted(op_: Op, args: Any, result: Any) -> Any:

@@ -114,7 +114,6 @@ for symbol, sign, op in [
 for name in ("eq", "ne", "lt", "le", "gt", "ge"):
     setattr(Tensor, f"__{name}__", comparison(getattr(e, name)))
     setattr(Tensor, name, getattr(e, name))
-Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 DIRECT = {
     elementwise: "add sub mul div floor_div remainder pow neg abs sign exp log log1p expm1 log2 log10 sqrt rsqrt square "
@@ -132,7 +131,8 @@ for room, names in DIRECT.items():
     for name in names.split():
         setattr(Tensor, name, getattr(room, name))
 for name, parameter in (
-    ("reshape", "shape"), ("permute", "axes"), ("expand", "shape"), ("flip", "axis"), ("repeat", "repeats"), ("tile", "repeats"),
+    ("reshape", "shape"), ("permute", "axes"), ("expand", "shape"), ("flip", "axis"), ("repeat", "repeats"),
+    ("tile", "repeats"),
 ):  # fmt: skip
     setattr(Tensor, name, sizes(getattr(shape, name), parameter))
 for name, op in {
