@@ -21,7 +21,9 @@ def peak() -> float:
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "peak"
         subprocess.run(["g++", "-O3", "-march=native", "-std=c++20", source, "-o", program], check=True)
-        return max(float(subprocess.run([program], capture_output=True, text=True, check=True).stdout) for _ in range(5))
+        return max(
+            float(subprocess.run([program], capture_output=True, text=True, check=True).stdout) for _ in range(5)
+        )
 
 
 def main() -> None:

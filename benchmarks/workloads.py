@@ -191,9 +191,7 @@ class MnistEpoch(Mlp):
         from torch import nn
 
         x, y = (torch.from_numpy(a) for a in self.data())
-        loader = torch.utils.data.DataLoader(
-            torch.utils.data.TensorDataset(x, y), batch_size=self.batch, shuffle=True
-        )
+        loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=self.batch, shuffle=True)
         model, loss = self.model.theirs(nn), nn.CrossEntropyLoss()
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 

@@ -69,22 +69,21 @@ class Watch:
     forbids_reading = False
 
     def launched(self, backend: Any, name: str, inputs: Any, params: Any, outputs: Any) -> None:
-        for y in outputs if isinstance(outputs, tuple) else (outputs,):
-            if isinstance(y, Tensor) and y.is_floating and not finite(backend, y):
-                if all(finite(backend, x) for x in inputs if not isinstance(x, (bool, int)) and x is not None):
-                    values = np.asarray(backend.numpy(y.array), np.float64)
-                    place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-                    shapes = [getattr(x, "shape", x) for x in inputs]
-                    raise AnomalyError(
-                        f"[{name}] made {values[place]} at {place} of its output {y.shape} from finite inputs {shapes}"
-                    )
+        found = [y for y in (outputs if isinstance(outputs, tuple) else (outputs,)) if isinstance(y, Tensor)]
+        broken = next((y for y in found if not finite(backend, y)), None)
+        if broken is None or not all(finite(backend, x) for x in inputs):
+            return
+        values = np.asarray(backend.numpy(broken.array), np.float64)
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        shapes = [getattr(x, "shape", x) for x in inputs]
+        raise AnomalyError(f"[{name}] made {values[place]} at {place} of its output {broken.shape} from finite inputs {shapes}")
 
 
 def finite(backend: Any, x: Any) -> bool:
-    """Whether a tensor, or a Python float, has no NaN and no infinity."""
-    if not isinstance(x, Tensor):
-        return x in (None, True, False) or not isinstance(x, float) or bool(np.isfinite(x))
-    return not x.is_floating or bool(np.isfinite(np.asarray(backend.numpy(x.array), np.float64)).all())
+    """Whether a tensor, or a Python number, has no NaN and no infinity."""
+    if isinstance(x, Tensor):
+        return not x.is_floating or bool(np.isfinite(np.asarray(backend.numpy(x.array), np.float64)).all())
+    return not isinstance(x, float) or bool(np.isfinite(x))
 
 
 class detect_anomaly:

@@ -95,7 +95,10 @@ def declined(backend: Any, name: str, arrays: list[Any], params: dict[str, Any])
 
 def converted(name: str, inputs: Any) -> Any:
     """NumPy scalars as Python scalars and arrays as tensors. Nothing else is taken for a tensor."""
-    if all([isinstance(x, Tensor) or x is None or type(x) in SCALAR for x in inputs]):
+    for x in inputs:
+        if not (isinstance(x, Tensor) or x is None or type(x) in SCALAR):
+            break
+    else:
         return inputs
     backend = next((x.backend for x in inputs if isinstance(x, Tensor)), None)
     found: list[Any] = []

@@ -154,7 +154,9 @@ def test_anomalies_are_named():
         with pytest.raises(AnomalyError, match=r"\[log\] made -inf at \(0,\)"):
             x.log()
         y = x.sqrt().sum()
-        with pytest.raises(AnomalyError, match=r"in the gradient of \[sqrt\], called at .*test_autograd.py:\d+.*made inf"):
+        with pytest.raises(
+            AnomalyError, match=r"in the gradient of \[sqrt\], called at .*test_autograd.py:\d+.*made inf"
+        ):
             y.backward()
         with pytest.raises(AnomalyError, match=r"\[mul\] made inf"):
             leaf(3e38, 1.0) * 10.0

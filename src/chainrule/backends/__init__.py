@@ -71,9 +71,7 @@ def get(device: str | Device | None = None) -> Any:
     device = Device(device)
     if device.kind == "cpu":
         return host()
-    raise DeviceError(
-        f"{device} was asked for, but this build of chainrule has no CUDA backend; use Device('cpu')"
-    )
+    raise DeviceError(f"{device} was asked for, but this build of chainrule has no CUDA backend; use Device('cpu')")
 
 
 @contextmanager

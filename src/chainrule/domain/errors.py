@@ -59,6 +59,14 @@ class NotBuiltError(ChainruleError, RuntimeError):
     """A parameter that has no shape yet, because its layer has not seen an input."""
 
 
+class NotCompiledError(ChainruleError, RuntimeError):
+    """A model that is to be trained or evaluated, but has no loss yet."""
+
+
+class StateError(ChainruleError, KeyError, ValueError):
+    """A state that does not fit into a module or an optimizer: names missing or too many, values of another shape."""
+
+
 class AnomalyError(ChainruleError, ArithmeticError):
     """NaN or infinity where it was looked for."""
 
@@ -83,7 +91,7 @@ class DownloadError(ChainruleError, OSError):
     """Data that could not be fetched from anywhere."""
 
 
-class MissingDependencyError(ChainruleError, ImportError):
+class MissingDependencyError(ChainruleError, ImportError):  # type: ignore[misc]  # both have a path
     """An optional package that a feature needs."""
 
 

@@ -13,9 +13,8 @@ ALIASES = {"dim": "axis", "keepdim": "keepdims"}  # PyTorch's names, taken here 
 
 def bind(op: Any, args: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Put every argument in its place: tensors given by name, parameters given by position or left out. Then check."""
-    for alias, name in ALIASES.items():
-        if alias in params and name in op.params and name not in params:
-            params[name] = params.pop(alias)
+    if "dim" in params or "keepdim" in params:
+        params = {ALIASES.get(name, name) if name not in op.params else name: value for name, value in params.items()}
     if op.variadic:
         args = spread(op, args, params)
     elif len(args) != len(op.tensors):
@@ -26,13 +25,15 @@ def bind(op: Any, args: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any
         params = {**op.defaults, **params}
         if params.keys() != op.params:
             raise misfit(op, params)
-    for name, value in params.items():
-        if isinstance(value, Tensor):
-            raise ArgumentTypeError(
-                f"[{op.name}] the parameter {name} is a tensor, which would get no gradient; {[*op.params]} are Python values"
-            )
-    if given and op.normalise is not None:
-        params = {**params, **op.normalise(*args, **params)}
+    if given:
+        for name, value in params.items():
+            if isinstance(value, Tensor):
+                raise ArgumentTypeError(
+                    f"[{op.name}] the parameter {name} is a tensor, which would get no gradient; {[*op.params]} are "
+                    "Python values"
+                )
+        if op.normalise is not None:
+            params = {**params, **op.normalise(*args, **params)}
     if op.check is not None:
         op.check(*args, **params)
     return args, params
@@ -61,7 +62,9 @@ def spread(op: Any, args: Any, params: dict[str, Any]) -> list[Any]:
     if len(args) > lead and isinstance(args[lead], (list, tuple)):
         rest = args[lead + 1 :]
         if len(rest) > len(op.params):
-            raise ArgumentTypeError(f"[{op.name}] takes a list of tensors and {[*op.params]}, but got {len(args)} arguments")
+            raise ArgumentTypeError(
+                f"[{op.name}] takes a list of tensors and {[*op.params]}, but got {len(args)} arguments"
+            )
         for name, value in zip(op.params, rest, strict=False):
             params[name] = value
         args = [*args[:lead], *args[lead]]

@@ -19,7 +19,7 @@ class Call(NamedTuple):
 
     op: Any
     params: dict[str, Any]
-    count: int  # of the arguments
+    arity: int  # the number of arguments
     args: list[Any] | None  # saved, if a rule is missing
     saved: list[Any] | None  # by the kernel, for its own gradient
 
@@ -55,7 +55,9 @@ def attach(op: Any, args: Any, params: dict[str, Any], result: Any, kernel_saved
 def without_rules(op: Any, args: Any, params: dict[str, Any], vjp: Any, kernel_saved: Any) -> tuple[Any, Call]:
     """The vjp of a call that has a kernel for its gradient or misses a rule, and the ``Call`` it needs."""
     if vjp is by_body and op.body is None:
-        raise GraphError(f"[{op.name}] one of {op.tensors} requires a gradient, but the op has none for it; detach() it")
+        raise GraphError(
+            f"[{op.name}] one of {op.tensors} requires a gradient, but the op has none for it; detach() it"
+        )
     kept = save([*args]) if vjp is by_body else None
     if kernel_saved is None:
         return by_body, Call(op, params, len(args), kept, None)
@@ -74,11 +76,11 @@ def by_rules(node: Node, inputs: list[Input], g: Any) -> list[Flow]:
 
 def by_kernel(node: Node, inputs: list[Input], g: Any) -> list[Flow]:
     """Ask the backend. But its gradient has no gradient: where that is wanted, or the kernel declines, do without."""
-    op, params, count, args, saved = node.call
+    op, params, arity, args, saved = node.call
     found: Any = NotImplemented
     if not modes.grad:
         wanted = {position for position, *_ in inputs}
-        needs = tuple(position in wanted for position in range(count))
+        needs = tuple(position in wanted for position in range(arity))
         gs = g if type(g) is tuple else (g,)
         found, *_ = launch(op.vjp_name, [*gs, *restore(saved, node)], {**params, "needs": needs})
     if found is NotImplemented:

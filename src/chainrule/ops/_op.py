@@ -9,6 +9,7 @@ from functools import update_wrapper
 from inspect import Signature, signature
 from typing import Any, Protocol, TypeVar, overload
 
+from ..domain.errors import NotSupportedError
 from ..launch import launch
 from ..modes import no_grad
 from ..tensor import Tensor
@@ -27,6 +28,7 @@ class OpCall(Protocol):
 
     __name__: str
     op: Op
+    exact: Callable[..., Any]
 
     def __call__(self, *args: Any, **params: Any) -> Any: ...
     @overload
@@ -59,7 +61,7 @@ class Op:
         self.name, self.vjp_name = name, name + "_vjp"
         self.body, self.outputs, self.promote, self.mutates = body, outputs, promote, mutates
         self.nondifferentiable = nondifferentiable
-        self.result: Any = namedtuple(name, outputs) if len(outputs) > 1 else None  # type: ignore[misc]
+        self.result: Any = namedtuple(name, outputs) if len(outputs) > 1 else None
         self.tensors: list[str] = []
         self.variadic = False
         self.optional: set[str] = set()
@@ -92,11 +94,11 @@ class Op:
         """
         if argument is not None:
 
-            def declare(rule: Callable[..., Any]) -> Callable[..., Any]:
+            def stated(rule: Callable[..., Any]) -> Callable[..., Any]:
                 self.vjp(**{argument: rule})
                 return rule
 
-            return declare
+            return stated
         for name, function in rules.items():
             self.rules[self.tensors.index(name)] = Rule(self, function)
         return None
@@ -128,36 +130,46 @@ class Op:
         return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
+def run(op_: Op, args: Any, params: dict[str, Any]) -> Any:
+    """One call: the kernel or the body, and the tape. ``args`` and ``params`` are complete and as kernels take them."""
+    result, args, taped = launch(op_.name, args, params, op_.promote)
+    taped = taped and not op_.nondifferentiable
+    saved = None
+    if result is NotImplemented:
+        if op_.body is None:
+            raise NotSupportedError(f"[{op_.name}] the backend has no kernel for these arguments")
+        if not op_.nondifferentiable and (not taped or not op_.has_rules(args)):
+            result = op_.body(*args, **params)  # the tape, if it is on, sees the parts
+            return result if op_.result is None else op_.result(*result)
+        with no_grad():
+            result = fresh(op_.body(*args, **params), args)
+    else:
+        if type(result) is tuple:
+            result, saved = parted(op_, args, result)
+        if op_.mutates is not None:
+            for t in op_.mutates(*args, **params):
+                t.storage.version += 1
+    if taped:
+        result = attach(op_, args, params, result, saved)
+    return result if op_.result is None else op_.result(*result)
+
+
 def declare(op_: Op) -> Callable[..., Any]:
     """The function that users call."""
 
     def call(*args: Any, **params: Any) -> Any:
         if params or len(args) != op_.arity:
-            args, params = bind(op_, args, params)  # type: ignore[assignment]
+            args, params = bind(op_, args, params)
         else:
             params = op_.defaults
-        result, args, taped = launch(op_.name, args, params, op_.promote)
-        taped = taped and not op_.nondifferentiable
-        saved = None
-        if result is NotImplemented:
-            if op_.body is None:
-                raise TypeError(f"[{op_.name}] the backend has no kernel for these arguments")
-            if not op_.nondifferentiable and (not taped or not op_.has_rules(args)):
-                result = op_.body(*args, **params)  # the tape, if it is on, sees the parts
-                return result if op_.result is None else op_.result(*result)
-            with no_grad():
-                result = fresh(op_.body(*args, **params), args)
-        else:
-            if type(result) is tuple:
-                result, saved = parted(op_, args, result)
-            if op_.mutates is not None:
-                for t in op_.mutates(*args, **params):
-                    t.storage.version += 1
-        if taped:
-            result = attach(op_, args, params, result, saved)
-        return result if op_.result is None else op_.result(*result)
+        return run(op_, args, params)
 
     return call
+
+
+def exact(op_: Op) -> Callable[..., Any]:
+    """The function that rules may call: nothing is left out, and nothing is brought into form or checked."""
+    return lambda *args, **params: run(op_, args, params)
 
 
 @overload
@@ -188,8 +200,10 @@ def op(
         this = Op(body.__name__, signature(body), implementation, outputs, promote, mutates, nondifferentiable)
         call: Any = declare(this)
         call.op, call.vjp, call.checks, call.normalises = this, this.vjp, this.checks, this.normalises
-        OPS[this.name] = found = update_wrapper(call, body)
-        return found
+        call.exact = exact(this)
+        found: Any = update_wrapper(call, body)
+        OPS[this.name] = found
+        return found  # type: ignore[no-any-return]
 
     return made if body is None else made(body)
 

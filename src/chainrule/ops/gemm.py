@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..launch import converted
 from ..tensor import Tensor
 from ._front import front
 from ._op import op, primitive
@@ -18,7 +19,7 @@ from .shape import expand, permute, reshape
 def flipped(x: Any) -> Any:
     """The last two axes exchanged."""
     n = x.ndim
-    return permute(x, axes=(*range(n - 2), n - 1, n - 2))
+    return permute.exact(x, axes=(1, 0) if n == 2 else (*range(n - 2), n - 1, n - 2))
 
 
 def rows(x: Any) -> Any:
@@ -30,6 +31,7 @@ def vectors_too(call: Any) -> Callable[..., Any]:
     """A vector is a row on the left and a column on the right, and the axis it got for that goes again."""
 
     def matmul(a: Any, b: Any) -> Any:
+        a, b = converted("matmul", (a, b))
         if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or (a.ndim > 1 and b.ndim > 1):
             return call(a, b)
         if not a.ndim or not b.ndim:
