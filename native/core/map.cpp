@@ -1,9 +1,8 @@
 #include "core/map.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
-#include <stdexcept>
-#include <string>
 
 #include "core/threads.h"
 
@@ -163,12 +162,6 @@ bool flat(std::initializer_list<MapOperand> operands, const Array*& first) {
     return true;
 }
 
-std::string shape_text(const Array& x) {
-    std::string text = "(";
-    for (int d = 0; d < x.rank(); ++d) text += (d ? ", " : "") + std::to_string(x.dim(d));
-    return text + (x.rank() == 1 ? ",)" : ")");
-}
-
 }  // namespace
 
 Owned map(MapKernel kernel, DType result, std::initializer_list<MapOperand> operands, double cost) {
@@ -187,9 +180,7 @@ Owned map(MapKernel kernel, DType result, std::initializer_list<MapOperand> oper
         for (int d = 0; d < x.rank(); ++d) {
             npy_intp& n = shape[rank - x.rank() + d];
             if (x.dim(d) == n || x.dim(d) == 1) continue;
-            if (n != 1)
-                throw std::invalid_argument("shapes " + shape_text(*first) + " and " + shape_text(x) +
-                                            " do not broadcast");
+            if (n != 1) return not_implemented();
             n = x.dim(d);
         }
     }

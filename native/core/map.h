@@ -21,8 +21,23 @@ struct MapOperand {
     const void* value;
 };
 
+/// A number rounded to float32 or float64, in memory.
+struct Value {
+    Value(double number, DType dtype) {
+        if (dtype == DType::float32) f32 = static_cast<float>(number);
+        else f64 = number;
+    }
+    union {
+        float f32;
+        double f64;
+    };
+};
+
+/// Where a table of kernels holds the one of a dtype: 0 float32, 1 float64, -1 other.
+inline int float_index(DType dtype) { return dtype == DType::float32 ? 0 : dtype == DType::float64 ? 1 : -1; }
+
 /// The mapped array. cost: estimated nanoseconds for one element on one thread.
-/// Throws std::invalid_argument if the shapes do not broadcast.
+/// NotImplemented if the shapes do not broadcast: the reference then says so, in the words of every backend.
 Owned map(MapKernel kernel, DType result, std::initializer_list<MapOperand> operands, double cost);
 
 /// Costs of one element, roughly: memory traffic, one polynomial, one call of the C library.

@@ -51,6 +51,20 @@ void binary(void* y, const void* a, const void* b, const void*, unsigned single,
     }
 }
 
+// Two operands and one value.
+template <class Op, class T>
+void binary_with(void* y, const void* a, const void* b, const void* c, unsigned single, long n) {
+    const Vec<T> value = splat(*static_cast<const T*>(c));
+    const auto f = [value](Vec<T> a, Vec<T> b) { return Op::f(a, b, value); };
+    T* to = static_cast<T*>(y);
+    switch (single & 3) {
+        case 0: return map_vectors(to, n, f, Source<T, false>(a), Source<T, false>(b));
+        case 1: return map_vectors(to, n, f, Source<T, true>(a), Source<T, false>(b));
+        case 2: return map_vectors(to, n, f, Source<T, false>(a), Source<T, true>(b));
+        default: return map_vectors(to, n, f, Source<T, true>(a), Source<T, true>(b));
+    }
+}
+
 // Results of another type than the operands (comparisons): plain loops, which the compiler vectorises.
 template <class Op, class T, class Y>
 void binary_to(void* y, const void* a, const void* b, const void*, unsigned single, long n) {

@@ -156,6 +156,14 @@ template <class V> inline V copysign(V magnitude, V sign) { return (V)(bits(abs(
 template <class V> inline V maximum(V a, V b) { return ((a > b) | (a != a)) ? a : b; }
 template <class V> inline V minimum(V a, V b) { return ((a < b) | (a != a)) ? a : b; }
 
+// Whether any bit of an integer vector is set.
+template <class I> inline bool any(I mask) {
+    uint64_t words[sizeof(I) / 8], all = 0;
+    std::memcpy(words, &mask, sizeof mask);
+    for (uint64_t word : words) all |= word;
+    return all;
+}
+
 // Sum, maximum, minimum of all lanes, in a fixed order (halves folded together).
 template <class V, class Fold> inline elem<V> fold(V a, Fold f) {
     elem<V> x[sizeof(V) / sizeof(elem<V>)];

@@ -8,11 +8,6 @@
 namespace chainrule {
 namespace {
 
-// 0: float32, 1: float64, -1: other.
-int float_index(DType dtype) {
-    return dtype == DType::float32 ? 0 : dtype == DType::float64 ? 1 : -1;
-}
-
 // The dtype the operands share, other if they do not or none is an array.
 DType common(const Operand& a, const Operand& b) {
     if (!a.is_array()) return b.is_array() ? b.array.dtype() : DType::other;
@@ -20,23 +15,11 @@ DType common(const Operand& a, const Operand& b) {
     return !b.is_array() || b.array.dtype() == dtype ? dtype : DType::other;
 }
 
-// A number rounded to the arrays' dtype, in memory.
-struct Value {
-    Value(const Operand& operand, DType dtype) {
-        if (dtype == DType::float32) f32 = static_cast<float>(operand.value);
-        else f64 = operand.value;
-    }
-    union {
-        float f32;
-        double f64;
-    };
-};
-
 Owned map_pair(const MapKernel* kernels, const Operand& a, const Operand& b, double cost, bool to_bool) {
     const DType dtype = common(a, b);
     const int index = float_index(dtype);
     if (index < 0) return not_implemented();
-    const Value va(a, dtype), vb(b, dtype);
+    const Value va(a.value, dtype), vb(b.value, dtype);
     return map(kernels[index], to_bool ? DType::boolean : dtype,
                {a.is_array() ? MapOperand(a.array) : MapOperand(&va), b.is_array() ? MapOperand(b.array) : MapOperand(&vb)},
                cost);
@@ -73,7 +56,7 @@ Owned logical_not(const Array& x) {
 Owned where(const Array& condition, const Operand& a, const Operand& b) {
     const DType dtype = common(a, b);
     if (!condition.is(DType::boolean) || float_index(dtype) < 0) return not_implemented();
-    const Value va(a, dtype), vb(b, dtype);
+    const Value va(a.value, dtype), vb(b.value, dtype);
     return map(elementwise_kernels().where[float_index(dtype)], dtype,
                {condition, a.is_array() ? MapOperand(a.array) : MapOperand(&va),
                 b.is_array() ? MapOperand(b.array) : MapOperand(&vb)},

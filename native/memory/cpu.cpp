@@ -1,24 +1,25 @@
-// clone: a copy in pooled memory.
-#include "core/array.h"
+// Copies in pooled memory: clone, and cast between all dtypes but the 16-bit floats.
+#include "core/map.h"
+#include "core/params.h"
+#include "memory/kernels.h"
 
 namespace chainrule {
 namespace {
 
-using namespace nb::literals;
-
-Owned clone(Array x) {
-    if (x.is(DType::other)) return not_implemented();
-    Owned y = make_like(x);
-    auto* to = reinterpret_cast<PyArrayObject*>(static_cast<Array>(y).object());
-    if (PyArray_CopyInto(to, reinterpret_cast<PyArrayObject*>(x.object())) < 0) throw nb::python_error();
-    return y;
+Owned cast(const Array& x, DTypeName to) {
+    const DType from = x.dtype();
+    if (from == DType::other || to.dtype == DType::other) return not_implemented();
+    return map(memory_kernels().cast[static_cast<int>(from)][static_cast<int>(to.dtype)], to.dtype, {x}, cheap);
 }
+
+Owned clone(const Array& x) { return cast(x, {x.dtype()}); }
 
 }  // namespace
 
 void bind_memory(nb::module_& m) {
     using namespace nb::literals;
-    m.def("clone", &clone, "x"_a, "A copy of x in new memory, of x's memory order where x is dense.");
+    m.def("cast", &cast, "x"_a, nb::kw_only(), "dtype"_a, "A copy of x in another dtype.");
+    m.def("clone", &clone, "x"_a, "A copy of x, of x's memory order where x is dense.");
 }
 
 }  // namespace chainrule

@@ -1,0 +1,15 @@
+// The memory kernels' table: conversions between dtypes.
+#pragma once
+
+#include "core/isa.h"
+#include "core/map_kernel.h"
+
+namespace chainrule {
+
+// From, to, in the order of DType: boolean, int8, int16, int32, int64, uint8, float32, float64.
+struct MemoryKernels {
+    MapKernel cast[8][8];
+};
+CHAINRULE_VARIANTS(MemoryKernels, memory_kernels)
+
+}  // namespace chainrule

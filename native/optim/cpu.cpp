@@ -1,0 +1,163 @@
+// Optimizer steps on the CPU: all parameters in one call, in place; large ones are cut into pieces by size alone.
+#include "optim/kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "core/map.h"
+#include "core/threads.h"
+
+namespace chainrule {
+namespace {
+
+constexpr long piece = 32768;       // elements
+constexpr double element_ns = 0.3;
+constexpr int max_members = 4;      // parameter, gradient, and two states
+
+/// A parameter with its gradient and states, as flat memory of one order. Where their orders differ, row-major copies
+/// stand in, which finish() writes back.
+class Group {
+  public:
+    Group(const Array* arrays, int members) : members_(members), size(arrays[0].size()), dtype(arrays[0].dtype()) {
+        bool flat = arrays[0].dense();
+        for (int k = 1; k < members && flat; ++k) {
+            flat = arrays[k].dense();
+            for (int d = 0; d < arrays[0].rank() && flat; ++d)
+                flat = arrays[k].dim(d) == 1 || arrays[k].stride(d) == arrays[0].stride(d);
+        }
+        for (int k = 0; k < members; ++k) {
+            original_[k] = arrays[k];
+            if (!flat) copy_[k] = contiguous(arrays[k]);
+            data[k] = flat ? arrays[k].raw() : copy_[k].raw();
+        }
+    }
+    void finish() {
+        for (int k = 0; k < members_; ++k) {
+            if (k == 1 || !copy_[k] || copy_[k].raw() == original_[k].raw()) continue;
+            auto* to = reinterpret_cast<PyArrayObject*>(original_[k].object());
+            auto* from = reinterpret_cast<PyArrayObject*>(static_cast<Array>(copy_[k]).object());
+            if (PyArray_CopyInto(to, from) < 0) throw nb::python_error();
+        }
+    }
+
+  private:
+    int members_;
+    Array original_[max_members];
+    Owned copy_[max_members];
+
+  public:
+    long size;
+    DType dtype;
+    void* data[max_members] = {};
+};
+
+/// The groups of `members` each out of `count` parameters, `count` gradients ...; none if a kernel lacks their dtypes.
+bool grouped(const nb::args& tensors, long count, int members, std::vector<Group>& groups) {
+    if (count < 0 || static_cast<long>(tensors.size()) < count * members) return false;
+    groups.reserve(count);
+    for (long i = 0; i < count; ++i) {
+        Array arrays[max_members];
+        for (int k = 0; k < members; ++k) {
+            PyObject* object = PyTuple_GET_ITEM(tensors.ptr(), k * count + i);
+            if (!PyArray_Check(object)) return false;
+            arrays[k] = Array(object);
+            if (!arrays[k].is_float() || arrays[k].dtype() != arrays[0].dtype()) return false;
+            if (k != 1 && !arrays[k].writable()) return false;
+            if (arrays[k].rank() != arrays[0].rank() ||
+                !std::equal(arrays[k].shape(), arrays[k].shape() + arrays[k].rank(), arrays[0].shape()))
+                return false;
+        }
+        groups.emplace_back(arrays, members);
+    }
+    return true;
+}
+
+/// f(group, begin, n) over all groups, small ones together, large ones in pieces.
+template <class F>
+void step(std::vector<Group>& groups, F f) {
+    struct Part {
+        Group* group;
+        long begin, n;
+    };
+    std::vector<Part> parts;
+    std::vector<long> bundles{0};  // the first part of each piece of work
+    long total = 0, filled = 0;
+    for (Group& group : groups) {
+        for (long begin = 0; begin < group.size; begin += piece) {
+            const long n = std::min(piece, group.size - begin);
+            if (filled && filled + n > piece) {
+                bundles.push_back(static_cast<long>(parts.size()));
+                filled = 0;
+            }
+            parts.push_back({&group, begin, n});
+            filled += n;
+            total += n;
+        }
+    }
+    bundles.push_back(static_cast<long>(parts.size()));
+    {
+        ReleaseGil gil(total * element_ns);
+        parallel_for(static_cast<long>(bundles.size()) - 1, [&](long b) {
+            for (long i = bundles[b]; i < bundles[b + 1]; ++i) f(*parts[i].group, parts[i].begin, parts[i].n);
+        });
+    }
+    for (Group& group : groups) group.finish();
+}
+
+/// Element `begin` of a member of the group.
+void* at(const Group& group, int member, long begin) {
+    return static_cast<char*>(group.data[member]) + begin * item_size(group.dtype);
+}
+
+double read(const Array& x) { return x.is(DType::float32) ? *x.data<float>() : *x.data<double>(); }
+bool is_number(const Array& x) { return x.is_float() && x.rank() == 0; }
+
+/// A copy of a tensor without axes: what the steps return.
+Owned copy(const Array& x) {
+    Owned y = make_output(0, nullptr, x.dtype());
+    if (x.is(DType::float32)) *y.data<float>() = *x.data<float>();
+    else *y.data<double>() = *x.data<double>();
+    return y;
+}
+
+Owned sgd(const Array& lr, const nb::args& tensors, long count, double momentum, double dampening, double weight_decay,
+          bool nesterov, bool first) {
+    std::vector<Group> groups;
+    if (!is_number(lr) || !grouped(tensors, count, momentum != 0 ? 3 : 2, groups)) return not_implemented();
+    const SgdStep options{read(lr), momentum, dampening, weight_decay, nesterov, first};
+    step(groups, [&](const Group& group, long begin, long n) {
+        optim_kernels().sgd[float_index(group.dtype)](at(group, 0, begin), at(group, 1, begin),
+                                                      momentum != 0 ? at(group, 2, begin) : nullptr, n, options);
+    });
+    return copy(lr);
+}
+
+Owned adam(const Array& step_count, const Array& lr, const nb::args& tensors, long count, double beta1, double beta2,
+           double eps, double weight_decay, bool decoupled) {
+    std::vector<Group> groups;
+    if (!is_number(step_count) || !step_count.writable() || !is_number(lr) || !grouped(tensors, count, 4, groups))
+        return not_implemented();
+    const double t = read(step_count) + 1;
+    if (step_count.is(DType::float32)) *step_count.data<float>() = static_cast<float>(t);
+    else *step_count.data<double>() = t;
+    const AdamStep options{read(lr), beta1, beta2, eps, weight_decay, read(lr) / (1 - std::pow(beta1, t)),
+                           1 / std::sqrt(1 - std::pow(beta2, t)), decoupled};
+    step(groups, [&](const Group& group, long begin, long n) {
+        optim_kernels().adam[float_index(group.dtype)](at(group, 0, begin), at(group, 1, begin), at(group, 2, begin),
+                                                       at(group, 3, begin), n, options);
+    });
+    return copy(step_count);
+}
+
+}  // namespace
+
+void bind_optim(nb::module_& m) {
+    using namespace nb::literals;
+    m.def("sgd_", &sgd, "lr"_a, "tensors"_a, "count"_a, "momentum"_a = 0.0, "dampening"_a = 0.0, "weight_decay"_a = 0.0,
+          "nesterov"_a = false, "first"_a = false);
+    m.def("adam_", &adam, "step"_a, "lr"_a, "tensors"_a, "count"_a, "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8,
+          "weight_decay"_a = 0.0, "decoupled"_a = false);
+}
+
+}  // namespace chainrule

@@ -1,0 +1,218 @@
+// Reduction kernels. Sums of float32 are accumulated in float64, so they are right to the last bit or nearly so
+// however long; every order of additions is fixed.
+#include "core/simd.h"
+#include "reduce/kernels.h"
+
+namespace chainrule::CHAINRULE_ISA {
+namespace {
+
+constexpr int chains = 8;  // independent accumulators: an addition takes 4 cycles, two start in each
+
+// ---- sums and products
+
+// lanes<double> elements as doubles.
+inline F64 load_wide(const double* p) { return load(p); }
+inline F64 load_wide(const float* p) {
+    typedef float Half __attribute__((vector_size(vector_bytes / 2)));
+    Half v;
+    std::memcpy(&v, p, sizeof v);
+    return __builtin_convertvector(v, F64);
+}
+
+struct Add {
+    static constexpr double nothing = 0;
+    template <class V> static V f(V a, V b) { return a + b; }
+};
+struct Multiply {
+    static constexpr double nothing = 1;
+    template <class V> static V f(V a, V b) { return a * b; }
+};
+
+template <class Op, class T>
+struct Wide {
+    static void start(void* accumulators, long n) {
+        for (long i = 0; i < n; ++i) static_cast<double*>(accumulators)[i] = Op::nothing;
+    }
+
+    static void row(void* accumulator, const void* x, long n) {
+        constexpr int w = lanes<double>;
+        const T* p = static_cast<const T*>(x);
+        double total = *static_cast<double*>(accumulator);
+        long i = 0;
+        if (n >= w) {
+            F64 sums[chains];
+            for (F64& s : sums) s = splat(Op::nothing);
+            for (; i + chains * w <= n; i += chains * w)
+                for (int c = 0; c < chains; ++c) sums[c] = Op::f(sums[c], load_wide(p + i + c * w));
+            for (; i + w <= n; i += w) sums[0] = Op::f(sums[0], load_wide(p + i));
+            for (int half = chains / 2; half; half /= 2)
+                for (int c = 0; c < half; ++c) sums[c] = Op::f(sums[c], sums[c + half]);
+            total = Op::f(total, fold(sums[0], [](double a, double b) { return Op::f(a, b); }));
+        }
+        for (; i < n; ++i) total = Op::f(total, static_cast<double>(p[i]));
+        *static_cast<double*>(accumulator) = total;
+    }
+
+    static void columns(void* accumulators, const void* x, long rows, long stride, long n) {
+        double* __restrict a = static_cast<double*>(accumulators);
+        const char* p = static_cast<const char*>(x);
+        long r = 0;
+        for (; r + 4 <= rows; r += 4, p += 4 * stride) {  // four rows at once: a quarter of the accumulator traffic
+            const auto at = [p](long offset) { return reinterpret_cast<const T*>(p + offset); };
+            const T *__restrict p0 = at(0), *__restrict p1 = at(stride), *__restrict p2 = at(2 * stride),
+                    *__restrict p3 = at(3 * stride);
+            for (long j = 0; j < n; ++j) {
+                const double v0 = p0[j], v1 = p1[j], v2 = p2[j], v3 = p3[j];
+                a[j] = Op::f(a[j], Op::f(Op::f(v0, v1), Op::f(v2, v3)));
+            }
+        }
+        for (; r < rows; ++r, p += stride) {
+            const T* __restrict p0 = reinterpret_cast<const T*>(p);
+            for (long j = 0; j < n; ++j) a[j] = Op::f(a[j], static_cast<double>(p0[j]));
+        }
+    }
+
+    static void combine(void* accumulators, const void* others, long n) {
+        double* a = static_cast<double*>(accumulators);
+        const double* b = static_cast<const double*>(others);
+        for (long i = 0; i < n; ++i) a[i] = Op::f(a[i], b[i]);
+    }
+
+    static void finish(void* y, const void* accumulators, double divisor, long n) {
+        const double* a = static_cast<const double*>(accumulators);
+        for (long i = 0; i < n; ++i) static_cast<T*>(y)[i] = static_cast<T>(a[i] / divisor);
+    }
+};
+
+// ---- the largest and smallest
+
+struct Larger {
+    template <class T> static constexpr T nothing = -static_cast<T>(__builtin_inf());
+    template <class T> static bool better(T a, T b) { return a > b; }
+    template <class V> static auto mask(V a, V b) { return a > b; }
+};
+struct Smaller {
+    template <class T> static constexpr T nothing = static_cast<T>(__builtin_inf());
+    template <class T> static bool better(T a, T b) { return a < b; }
+    template <class V> static auto mask(V a, V b) { return a < b; }
+};
+
+template <class Op, class T>
+struct Selected {
+    // The element b replaces a if it is better or NaN; a NaN stays.
+    static T pick(T a, T b) { return Op::better(b, a) || b != b ? (a != a ? a : b) : a; }
+    static Vec<T> pick(Vec<T> a, Vec<T> b) { return (Op::mask(a, b) | (a != a)) ? a : b; }
+
+    static void start(void* accumulators, long n) {
+        for (long i = 0; i < n; ++i) static_cast<T*>(accumulators)[i] = Op::template nothing<T>;
+    }
+    static void row(void* accumulator, const void* x, long n) {
+        constexpr int w = lanes<T>;
+        const T* p = static_cast<const T*>(x);
+        T best = *static_cast<T*>(accumulator);
+        long i = 0;
+        if (n >= w) {
+            Vec<T> bests[4];
+            for (Vec<T>& b : bests) b = splat(Op::template nothing<T>);
+            for (; i + 4 * w <= n; i += 4 * w)
+                for (int c = 0; c < 4; ++c) bests[c] = pick(bests[c], load(p + i + c * w));
+            for (; i + w <= n; i += w) bests[0] = pick(bests[0], load(p + i));
+            const Vec<T> all = pick(pick(bests[0], bests[1]), pick(bests[2], bests[3]));
+            best = pick(best, fold(all, [](T a, T b) { return pick(a, b); }));
+        }
+        for (; i < n; ++i) best = pick(best, p[i]);
+        *static_cast<T*>(accumulator) = best;
+    }
+    static void columns(void* accumulators, const void* x, long rows, long stride, long n) {
+        const char* p = static_cast<const char*>(x);
+        for (long r = 0; r < rows; ++r, p += stride) combine(accumulators, p, n);
+    }
+    static void combine(void* accumulators, const void* others, long n) {
+        T* a = static_cast<T*>(accumulators);
+        const T* b = static_cast<const T*>(others);
+        long i = 0;
+        for (; i + lanes<T> <= n; i += lanes<T>) store(a + i, pick(load(a + i), load(b + i)));
+        for (; i < n; ++i) a[i] = pick(a[i], b[i]);
+    }
+    static void finish(void* y, const void* accumulators, double, long n) { std::memcpy(y, accumulators, n * sizeof(T)); }
+};
+
+template <class Op, class T>
+long extreme_row(void* value, const void* x, long n) {
+    const T* p = static_cast<const T*>(x);
+    T best = Op::template nothing<T>;
+    Selected<Op, T>::row(&best, x, n);
+    *static_cast<T*>(value) = best;
+    // The best is NaN if there is one, so the first that equals it or is NaN is the one.
+    constexpr int w = lanes<T>;
+    long i = 0;
+    for (; i + 4 * w <= n; i += 4 * w) {
+        ints<Vec<T>> hits{};
+        for (int c = 0; c < 4; ++c) {
+            const Vec<T> v = load(p + i + c * w);
+            hits |= (v == splat(best)) | (v != v);
+        }
+        if (any(hits)) break;
+    }
+    while (p[i] != best && p[i] == p[i]) ++i;
+    return i;
+}
+
+template <class Op, class T>
+void extreme_columns(void* values, long* indices, const void* x, long rows, long n) {
+    const T* p = static_cast<const T*>(x);
+    T* v = static_cast<T*>(values);
+    for (long j = 0; j < n; ++j) v[j] = p[j], indices[j] = 0;
+    for (long r = 1; r < rows; ++r) {
+        p += n;
+        for (long j = 0; j < n; ++j) {
+            const bool take = (Op::better(p[j], v[j]) | (p[j] != p[j])) & (v[j] == v[j]);
+            v[j] = take ? p[j] : v[j];
+            indices[j] = take ? r : indices[j];
+        }
+    }
+}
+
+// ---- any and all, of bool
+
+template <bool any>
+struct Truth {
+    static void start(void* accumulators, long n) { std::memset(accumulators, !any, n); }
+    static void row(void* accumulator, const void* x, long n) {
+        uint8_t* a = static_cast<uint8_t*>(accumulator);
+        if (*a != any && n > 0 && std::memchr(x, any, n)) *a = any;
+    }
+    static void columns(void* accumulators, const void* x, long rows, long stride, long n) {
+        const char* p = static_cast<const char*>(x);
+        for (long r = 0; r < rows; ++r, p += stride) combine(accumulators, p, n);
+    }
+    static void combine(void* accumulators, const void* others, long n) {
+        uint8_t* __restrict a = static_cast<uint8_t*>(accumulators);
+        const uint8_t* __restrict b = static_cast<const uint8_t*>(others);
+        for (long i = 0; i < n; ++i) a[i] = any ? a[i] | b[i] : a[i] & b[i];
+    }
+    static void finish(void* y, const void* accumulators, double, long n) { std::memcpy(y, accumulators, n); }
+};
+
+template <class R>
+constexpr Reduction table(long accumulator) {
+    return {accumulator, &R::start, &R::row, &R::columns, &R::combine, &R::finish};
+}
+
+}  // namespace
+
+extern const ReduceKernels reduce_kernels;
+const ReduceKernels reduce_kernels = {
+    .sum = {table<Wide<Add, float>>(8), table<Wide<Add, double>>(8)},
+    .prod = {table<Wide<Multiply, float>>(8), table<Wide<Multiply, double>>(8)},
+    .max = {table<Selected<Larger, float>>(4), table<Selected<Larger, double>>(8)},
+    .min = {table<Selected<Smaller, float>>(4), table<Selected<Smaller, double>>(8)},
+    .any = table<Truth<true>>(1),
+    .all = table<Truth<false>>(1),
+    .argmax_columns = {&extreme_columns<Larger, float>, &extreme_columns<Larger, double>},
+    .argmin_columns = {&extreme_columns<Smaller, float>, &extreme_columns<Smaller, double>},
+    .argmax_row = {&extreme_row<Larger, float>, &extreme_row<Larger, double>},
+    .argmin_row = {&extreme_row<Smaller, float>, &extreme_row<Smaller, double>},
+};
+
+}  // namespace chainrule::CHAINRULE_ISA
