@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "conv/geometry.h"
+#include "conv/images.h"
 #include "gemm/kernels.h"
 
 namespace chainrule {

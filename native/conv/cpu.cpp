@@ -6,6 +6,7 @@
 #include <nanobind/stl/pair.h>
 
 #include "conv/geometry.h"
+#include "conv/images.h"
 #include "core/array.h"
 #include "core/memory.h"
 
@@ -23,22 +24,6 @@ Geometry geometry_of(const Array& weight, Pair stride, Pair padding, Pair dilati
             {padding.first, padding.second},
             {dilation.first, dilation.second},
             groups};
-}
-
-template <class T>
-Images<T> images(const Array& x) {
-    const long item = sizeof(T);
-    return {x.data<T>(), x.dim(0), x.dim(1), x.dim(2), x.dim(3),
-            x.stride(0) / item, x.stride(1) / item, x.stride(2) / item, x.stride(3) / item};
-}
-
-// Channels beside each other in memory; an array of one channel counts, for its results then stay channels-last.
-bool channels_last(const Array& x) { return x.dim(1) == 1 || x.stride(1) == item_size(x.dtype()); }
-
-Owned make_images(long n, long c, long h, long w, DType dtype, bool last) {
-    const npy_intp shape[4] = {n, c, h, w}, item = item_size(dtype);
-    const npy_intp strides[4] = {h * w * c * item, item, w * c * item, c * item};
-    return make_output(4, shape, dtype, last ? strides : nullptr);
 }
 
 double nanoseconds(const Array& weight, const Array& y) {  // at 100 GFLOP/s

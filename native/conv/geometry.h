@@ -5,13 +5,8 @@
 
 namespace chainrule {
 
-// A batch of images (n, c, h, w); strides in elements, any memory order.
 template <class T>
-struct Images {
-    T* data;
-    long n, c, h, w;                  // sizes
-    long sn, sc, sh, sw;              // strides
-};
+struct Images;
 
 // One spatial axis. Output o reads, through tap t, the input at first + o*step + t*tap_step (zero outside the image),
 // weighted by the kernel's element kernel_first + t*kernel_step, and is stored at out_first + o*out_step.

@@ -7,6 +7,7 @@
 
 #include "conv/band.h"
 #include "conv/geometry.h"
+#include "conv/images.h"
 #include "core/memory.h"
 #include "core/threads.h"
 #include "gemm/kernels.h"

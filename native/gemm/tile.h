@@ -10,9 +10,6 @@
 
 namespace chainrule::CHAINRULE_ISA {
 
-template <class T>
-constexpr int tile_vectors = 2;
-
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int tile_rows = 14;  // 28 accumulators of 32 registers
 #else
@@ -81,34 +78,27 @@ void copy(const T* s, long lds, T* d, long ldd, long rows, long cols, long width
     }
 }
 
-// Edges and transposed results: the tile comes through memory.
+// Edges and transposed results: the tile comes through memory, one line of C after the other.
 template <class T>
 [[gnu::noinline]] void finish_tile(const Tile<T>& t, const T* buf, int rows, int ldbuf) {
     constexpr int L = lanes<T>;
-    if (!t.transposed) {
-        for (int i = 0; i < rows; i++) {
-            T* c = t.c + i * t.ldc;
-            const T* r = buf + i * ldbuf;
-            for (int j = 0; j < t.cols; j++) {
-                T v = r[j];
-                if (t.accumulate) v += c[j];
-                if (t.bias) v += t.bias[j];
-                c[j] = v;
-            }
-        }
-        return;
-    }
     constexpr int R = (tile_rows + L - 1) / L * L;
-    alignas(64) T turned[tile_vectors<T> * L * R];
-    transpose(buf, ldbuf, turned, R, (rows + L - 1) / L * L, (t.cols + L - 1) / L * L);
-    for (int j = 0; j < t.cols; j++) {
-        T* c = t.c + j * t.ldc;
-        const T* r = turned + j * R;
-        for (int i = 0; i < rows; i++) {
-            T v = r[i];
-            if (t.accumulate) v += c[i];
-            if (t.bias) v += t.bias[t.row_bias ? i : j];
-            c[i] = v;
+    alignas(64) T turned[2 * L * R];
+    int lines = rows, length = t.cols, pitch = ldbuf;
+    if (t.transposed) {
+        transpose(buf, ldbuf, turned, R, (rows + L - 1) / L * L, (t.cols + L - 1) / L * L);
+        buf = turned, lines = t.cols, length = rows, pitch = R;
+    }
+    const bool along = !t.transposed || t.row_bias;  // the bias runs along the line
+    for (int i = 0; i < lines; i++) {
+        T* c = t.c + i * t.ldc;
+        for (int j = 0; j < length; j += L) {
+            const int n = length - j;
+            Vec<T> v = load(buf + i * pitch + j);
+            if (t.accumulate) v += n < L ? load_part(c + j, n) : load(c + j);
+            if (t.bias) v += !along ? splat(t.bias[i]) : n < L ? load_part(t.bias + j, n) : load(t.bias + j);
+            if (n < L) store_part(c + j, v, n);
+            else store(c + j, v);
         }
     }
 }

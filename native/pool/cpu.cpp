@@ -1,0 +1,210 @@
+// Bindings of the pool room: max_pool2d and avg_pool2d with their gradients.
+#include <nanobind/stl/pair.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "conv/images.h"
+#include "core/array.h"
+#include "pool/blocks.h"
+#include "pool/kernels.h"
+
+using namespace nb::literals;
+
+namespace chainrule {
+
+namespace {
+
+using Pair = std::pair<long, long>;
+
+struct Windows {
+    Window y, x;
+    bool doubles() const { return y.doubles() && x.doubles(); }
+};
+
+Windows windows(const char* op, long h, long w, Pair kernel, Pair stride, Pair padding, Pair dilation) {
+    const auto one = [&](long in, long k, long s, long p, long d) {
+        if (k < 1 || s < 1 || d < 1 || p < 0 || 2 * p > k || in + 2 * p < d * (k - 1) + 1)
+            throw std::invalid_argument(std::string("[") + op + "] the window does not fit the padded image, or the "
+                                        "padding is more than half of the window");
+        return Window{k, s, p, d, in, (in + 2 * p - d * (k - 1) - 1) / s + 1};
+    };
+    return {one(h, kernel.first, stride.first, padding.first, dilation.first),
+            one(w, kernel.second, stride.second, padding.second, dilation.second)};
+}
+
+// One channel is not worth a vector: its images count as planes.
+bool last_order(const Array& x) { return x.dim(1) > 1 && channels_last(x); }
+
+double nanoseconds(const Array& x) { return static_cast<double>(x.size()) / 2; }
+
+// The sizes a gradient needs and cannot see in its arguments.
+Owned sizes(const Array& x) {
+    const npy_intp shape[1] = {2};
+    Owned result = make_output(1, shape, DType::int64);
+    std::copy(x.shape() + 2, x.shape() + 4, result.data<int64_t>());
+    return result;
+}
+
+// Rows of 2x2 windows over all planes: row(input row above, input row below, output row) as offsets.
+template <class F>
+void each_row(long planes, const Windows& win, F row) {
+    const long h = win.y.in, w = win.x.in, out = win.y.out;
+    parallel_range(planes, std::max(1L, 65536 / std::max(1L, h * w)), [&](long begin, long end) {
+        for (long p = begin; p < end; p++)
+            for (long r = 0; r < out; r++) row(p * h * w + 2 * r * w, p * h * w + (2 * r + 1) * w, (p * out + r) * win.x.out);
+    });
+}
+
+template <class T, class I>
+Owned max_of(const Array& x, const Windows& win, DType index_type) {
+    const bool last = last_order(x);
+    const long n = x.dim(0), c = x.dim(1), h = win.y.out, w = win.x.out;
+    const Owned from = ordered(x, last);
+    Owned y = make_images(n, c, h, w, x.dtype(), last), index = make_images(n, c, h, w, index_type, last);
+    const auto& k = pool_kernels().of<T>();
+    {
+        const ReleaseGil gil(nanoseconds(x));
+        const T* s = from.data<T>();
+        T* d = y.data<T>();
+        I* at = index.data<I>();
+        const auto general = [&](const auto& kernels) {
+            each_block<T>(n, c, last, [&](long channels, auto px, auto py, auto pi) {
+                kernels.forward(px, channels, win.y, win.x, py, pi);
+            }, Field<const T>{s, win.y.in, win.x.in}, Field<T>{d, h, w}, Field<I>{at, h, w});
+        };
+        if constexpr (sizeof(I) == 1) {
+            if (!last && win.doubles())
+                each_row(n * c, win, [&](long top, long bottom, long o) { k.max2(s + top, s + bottom, d + o, at + o, w); });
+            else
+                general(k.max8);
+        } else {
+            general(k.max32);
+        }
+    }
+    return make_tuple(std::move(y), make_tuple(std::move(index), sizes(x)));
+}
+
+Owned max_pool2d(Array x, Pair kernel, Pair stride, Pair padding, Pair dilation) {
+    if (!x.is_float()) return not_implemented();
+    if (x.rank() != 4) throw std::invalid_argument("[max_pool2d] x must be (n, c, h, w)");
+    const Windows win = windows("max_pool2d", x.dim(2), x.dim(3), kernel, stride, padding, dilation);
+    const bool small = kernel.first * kernel.second <= 256;
+    if (x.is(DType::float32))
+        return small ? max_of<float, uint8_t>(x, win, DType::uint8) : max_of<float, int32_t>(x, win, DType::int32);
+    return small ? max_of<double, uint8_t>(x, win, DType::uint8) : max_of<double, int32_t>(x, win, DType::int32);
+}
+
+template <class T, class I>
+Owned max_back(const Array& g, const Array& index, const Windows& win) {
+    const bool last = last_order(index);
+    const long n = g.dim(0), c = g.dim(1), h = win.y.out, w = win.x.out;
+    const Owned from = ordered(g, last);
+    Owned gx = make_images(n, c, win.y.in, win.x.in, g.dtype(), last);
+    const auto& k = pool_kernels().of<T>();
+    const ReleaseGil gil(nanoseconds(gx));
+    const T* s = from.data<T>();
+    const I* at = index.data<I>();
+    T* d = gx.data<T>();
+    const bool once = win.y.tiles() && win.x.tiles();
+    const auto general = [&](const auto& kernels) {
+        each_block<T>(n, c, last, [&](long channels, auto pg, auto pi, auto px) {
+            kernels.backward(pg, pi, channels, win.y, win.x, px);
+        }, Field<const T>{s, h, w}, Field<const I>{at, h, w}, Field<T>{d, win.y.in, win.x.in, !once});
+    };
+    if constexpr (sizeof(I) == 1) {
+        if (!last && once && win.doubles())
+            each_row(n * c, win, [&](long top, long bottom, long o) { k.max2_back(s + o, at + o, d + top, d + bottom, w); });
+        else
+            general(k.max8);
+    } else {
+        general(k.max32);
+    }
+    return gx;
+}
+
+Owned max_pool2d_vjp(Array g, Array index, Array size, nb::typed<nb::tuple, bool> needs, Pair kernel, Pair stride,
+                     Pair padding, Pair dilation) {
+    if (!nb::cast<bool>(needs[0])) return make_tuple(none());
+    const int64_t* s = size.data<int64_t>();
+    const Windows win = windows("max_pool2d", s[0], s[1], kernel, stride, padding, dilation);
+    if (index.is(DType::uint8))
+        return make_tuple(g.is(DType::float32) ? max_back<float, uint8_t>(g, index, win)
+                                               : max_back<double, uint8_t>(g, index, win));
+    return make_tuple(g.is(DType::float32) ? max_back<float, int32_t>(g, index, win)
+                                           : max_back<double, int32_t>(g, index, win));
+}
+
+template <class T>
+Owned average_of(const Array& x, const Windows& win, bool padded) {
+    const bool last = last_order(x);
+    const long n = x.dim(0), c = x.dim(1), h = win.y.out, w = win.x.out;
+    const Owned from = ordered(x, last);
+    Owned y = make_images(n, c, h, w, x.dtype(), last);
+    {
+        const auto& k = pool_kernels().of<T>();
+        const ReleaseGil gil(nanoseconds(x));
+        const T* s = from.data<T>();
+        T* d = y.data<T>();
+        if (!last && win.doubles())
+            each_row(n * c, win, [&](long top, long bottom, long o) { k.average2(s + top, s + bottom, d + o, w); });
+        else
+            each_block<T>(n, c, last, [&](long channels, auto px, auto py) {
+                k.average(px, channels, win.y, win.x, padded, py);
+            }, Field<const T>{s, win.y.in, win.x.in}, Field<T>{d, h, w});
+    }
+    return make_tuple(std::move(y), make_tuple(sizes(x)));
+}
+
+Owned avg_pool2d(Array x, Pair kernel, Pair stride, Pair padding, bool count_include_pad) {
+    if (!x.is_float()) return not_implemented();
+    if (x.rank() != 4) throw std::invalid_argument("[avg_pool2d] x must be (n, c, h, w)");
+    const Windows win = windows("avg_pool2d", x.dim(2), x.dim(3), kernel, stride, padding, {1, 1});
+    return x.is(DType::float32) ? average_of<float>(x, win, count_include_pad)
+                                : average_of<double>(x, win, count_include_pad);
+}
+
+template <class T>
+Owned average_back(const Array& g, const Windows& win, bool padded) {
+    const bool last = last_order(g);
+    const long n = g.dim(0), c = g.dim(1), h = win.y.out, w = win.x.out;
+    const Owned from = ordered(g, last);
+    Owned gx = make_images(n, c, win.y.in, win.x.in, g.dtype(), last);
+    const auto& k = pool_kernels().of<T>();
+    const ReleaseGil gil(nanoseconds(gx));
+    const T* s = from.data<T>();
+    T* d = gx.data<T>();
+    const bool once = win.y.tiles() && win.x.tiles();
+    if (!last && once && win.doubles())
+        each_row(n * c, win, [&](long top, long bottom, long o) { k.average2_back(s + o, d + top, d + bottom, w); });
+    else
+        each_block<T>(n, c, last, [&](long channels, auto pg, auto px) {
+            k.average_back(pg, channels, win.y, win.x, padded, px);
+        }, Field<const T>{s, h, w}, Field<T>{d, win.y.in, win.x.in, !once});
+    return gx;
+}
+
+Owned avg_pool2d_vjp(Array g, Array size, nb::typed<nb::tuple, bool> needs, Pair kernel, Pair stride, Pair padding,
+                     bool count_include_pad) {
+    if (!nb::cast<bool>(needs[0])) return make_tuple(none());
+    const int64_t* s = size.data<int64_t>();
+    const Windows win = windows("avg_pool2d", s[0], s[1], kernel, stride, padding, {1, 1});
+    return make_tuple(g.is(DType::float32) ? average_back<float>(g, win, count_include_pad)
+                                           : average_back<double>(g, win, count_include_pad));
+}
+
+}  // namespace
+
+void bind_pool(nb::module_& m) {
+    m.def("max_pool2d", &max_pool2d, "x"_a, nb::kw_only(), "kernel_size"_a, "stride"_a, "padding"_a, "dilation"_a);
+    m.def("max_pool2d_vjp", &max_pool2d_vjp, "g"_a, "index"_a, "size"_a, nb::kw_only(), "needs"_a, "kernel_size"_a,
+          "stride"_a, "padding"_a, "dilation"_a);
+    m.def("avg_pool2d", &avg_pool2d, "x"_a, nb::kw_only(), "kernel_size"_a, "stride"_a, "padding"_a,
+          "count_include_pad"_a);
+    m.def("avg_pool2d_vjp", &avg_pool2d_vjp, "g"_a, "size"_a, nb::kw_only(), "needs"_a, "kernel_size"_a, "stride"_a,
+          "padding"_a, "count_include_pad"_a);
+}
+
+}  // namespace chainrule

@@ -1,0 +1,69 @@
+// What each instruction set supplies to pooling.
+#pragma once
+
+#include <cstdint>
+
+#include "core/isa.h"
+
+namespace chainrule {
+
+// One spatial axis: output o looks at inputs o*stride - padding + t*dilation, t < kernel, those inside [0, in).
+struct Window {
+    long kernel, stride, padding, dilation, in, out;
+
+    long start(long o) const { return o * stride - padding; }
+    // Taps t with 0 <= start + t*dilation < in are [first_tap, end_tap); dilation 1 is spared the division.
+    long steps(long distance) const { return dilation == 1 ? distance : (distance + dilation - 1) / dilation; }
+    long first_tap(long o) const { return start(o) >= 0 ? 0 : steps(-start(o)); }
+    long end_tap(long o) const {
+        const long inside = in <= start(o) ? 0 : steps(in - start(o));
+        return inside < kernel ? inside : kernel;
+    }
+    bool doubles() const { return kernel == 2 && stride == 2 && padding == 0 && dilation == 1; }
+    /// Every input belongs to exactly one output.
+    bool tiles() const { return kernel == stride && padding == 0 && dilation == 1 && in == out * stride; }
+};
+
+// A plane of pixels with `channels` values side by side; distances in elements.
+template <class T>
+struct Pixels {
+    T* data;
+    long row, pixel;
+    T* at(long r, long q) const { return data + r * row + q * pixel; }
+};
+
+template <class T, class I>
+struct MaxKernels {
+    // y and the index of the first maximum among the window's taps (ky*kw + kx); NaN counts as the greatest.
+    void (*forward)(Pixels<const T> x, long channels, const Window& wy, const Window& wx, Pixels<T> y, Pixels<I> index);
+    // gx: must be zero beforehand unless both windows tile.
+    void (*backward)(Pixels<const T> g, Pixels<const I> index, long channels, const Window& wy, const Window& wx,
+                     Pixels<T> gx);
+};
+
+template <class T>
+struct PoolKernels {
+    MaxKernels<T, uint8_t> max8;
+    MaxKernels<T, int32_t> max32;
+    // Sums divided by the number of taps, or of the taps inside the image.
+    void (*average)(Pixels<const T> x, long channels, const Window& wy, const Window& wx, bool padded, Pixels<T> y);
+    void (*average_back)(Pixels<const T> g, long channels, const Window& wy, const Window& wx, bool padded, Pixels<T> gx);
+    // 2x2 windows of two row-major rows, n outputs.
+    void (*max2)(const T* top, const T* bottom, T* y, uint8_t* index, long n);
+    void (*max2_back)(const T* g, const uint8_t* index, T* top, T* bottom, long n);
+    void (*average2)(const T* top, const T* bottom, T* y, long n);
+    void (*average2_back)(const T* g, T* top, T* bottom, long n);
+};
+
+struct PoolTables {
+    PoolKernels<float> f32;
+    PoolKernels<double> f64;
+    template <class T>
+    const PoolKernels<T>& of() const {
+        if constexpr (sizeof(T) == 4) return f32;
+        else return f64;
+    }
+};
+CHAINRULE_VARIANTS(PoolTables, pool_kernels)
+
+}  // namespace chainrule
