@@ -1,8 +1,10 @@
-"""Where the files of a public data set can be had: web mirrors, and packages that carry them."""
+"""Where the files of a public data set can be had: web mirrors, and packages that carry them.
+
+Modules that open connections are imported where they are needed: ``import chainrule`` does not wait for them.
+"""
 
 from __future__ import annotations
 
-import http.client
 import shutil
 import subprocess
 import sys
@@ -17,8 +19,6 @@ from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any, Protocol
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from ..domain.errors import DownloadError
 
@@ -62,11 +62,13 @@ class Mirror:
 
     def fetch(self, files: Sequence[RemoteFile], progress: bool) -> Iterator[tuple[RemoteFile, bytes]]:
         """The files, one after the other."""
+        from http.client import HTTPException
+
         for file in files:
             try:
                 packed = self._download(file, progress)
                 content = zlib.decompressobj(31).decompress(packed, file.size + 1)  # 31: gzip; no more than is wanted
-            except (OSError, http.client.HTTPException, zlib.error) as error:
+            except (OSError, HTTPException, zlib.error) as error:
                 if isinstance(error, DownloadError):
                     raise
                 raise DownloadError(f"{file.name}.gz: {getattr(error, 'reason', error)}") from error
@@ -91,6 +93,9 @@ class Mirror:
 
     def _opened(self, url: str) -> Any:
         """The response of the server. In a thread, because the time-out of a socket holds for each address alone."""
+        from urllib.error import HTTPError
+        from urllib.request import Request, urlopen
+
         answer: SimpleQueue[Any] = SimpleQueue()
         given_up: list[bool] = []
 

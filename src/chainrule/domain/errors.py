@@ -106,6 +106,7 @@ def unknown(what: str, given: object, known: Any) -> ArgumentError:
     unknown optimizer 'adma': did you mean 'adam'? Known: adam, sgd
     """
     names = [str(k) for k in known]
-    close = get_close_matches(str(given).lower(), names, n=1)
-    hint = f": did you mean {close[0]!r}?" if close else "."
+    folded = {name.lower(): name for name in names}
+    close = get_close_matches(str(given).lower(), folded, n=1)
+    hint = f": did you mean {folded[close[0]]!r}?" if close else "."
     return ArgumentError(f"unknown {what} {given!r}{hint} Known: {', '.join(names)}")

@@ -1,0 +1,33 @@
+"""Files: models, weights, and the formats of others. Everything is written by one atomic writer.
+
+>>> import chainrule as cr
+>>> from tempfile import TemporaryDirectory
+>>> model = cr.nn.Sequential(cr.nn.Linear(2, 1))
+>>> with TemporaryDirectory() as folder:
+...     model.save(f"{folder}/model.safetensors")
+...     load(f"{folder}/model.safetensors")
+Sequential(
+  (0): Linear(in_features=2, out_features=1)
+)
+"""
+
+from ..nn import Module
+from .atomic import atomic_write
+from .checkpoint import load, save
+from .keydnn import load_json, save_json
+from .weights import load_metadata, load_weights, save_weights
+
+METHODS = (save, save_json)
+for _method in METHODS:
+    setattr(Module, _method.__name__, _method)
+
+__all__ = [
+    "atomic_write",
+    "load",
+    "load_json",
+    "load_metadata",
+    "load_weights",
+    "save",
+    "save_json",
+    "save_weights",
+]

@@ -1,0 +1,101 @@
+"""A whole model in one file: weights and buffers as safetensors, and how to build it as JSON in the header."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..domain.device import Device
+from ..domain.dtype import DTYPES
+from ..domain.errors import ArgumentError, ArgumentTypeError, FileFormatError, StateError
+from ..nn import Module
+from ..nn.parameter import LazyTensor
+from ..nn.registry import create, describe
+from .weights import read, save_weights
+
+FORMAT = "chainrule.model.v1"
+FAMILY = FORMAT.rpartition(".v")[0]
+SUFFIX = ".safetensors"
+FLOATING = {name for name, dtype in DTYPES.items() if dtype.is_floating}
+
+
+def save(model: Module, path: str | os.PathLike[str]) -> None:
+    """Write ``model`` to ``path`` (``NAME.safetensors``): architecture, parameters, buffers. Also ``model.save(path)``.
+
+    The file is replaced as a whole or not at all. It is a plain safetensors file: other programs can read the weights.
+    Layers of your own need ``@nn.register`` above their class. Errors: ArgumentError for another suffix or a layer that
+    a file cannot name, NotBuiltError for a model that has not seen an input, FileWriteError.
+
+    >>> import chainrule as cr
+    >>> from tempfile import TemporaryDirectory
+    >>> model = cr.nn.Sequential(cr.nn.Linear(2, 3), cr.nn.ReLU())
+    >>> with TemporaryDirectory() as folder:
+    ...     save(model, f"{folder}/model.safetensors")
+    ...     again = load(f"{folder}/model.safetensors")
+    >>> bool((again(cr.ones(1, 2)) == model(cr.ones(1, 2))).all())
+    True
+    """
+    _suffixed(path, "save", "save_json")
+    if not isinstance(model, Module):
+        raise ArgumentTypeError(f"[save] a {type(model).__name__} is not a Module; save_weights writes named arrays")
+    save_weights(path, model.state_dict(), {"format": FORMAT, "architecture": describe(model)})
+
+
+def load(path: str | os.PathLike[str], *, device: str | Device | None = None) -> Module:
+    """The model that ``save`` wrote, in evaluation mode; ``model.train()``, which ``fit`` calls, goes on training it.
+
+    Errors: MissingFileError; FileFormatError if the file is cut short, damaged, holds no model, or is of a later
+    version; ArgumentError if it has a layer that is not registered in this program.
+    """
+    _suffixed(path, "load", "load_json")
+    arrays, metadata = read(path)
+    found = metadata.get("format")
+    if found != FORMAT or "architecture" not in metadata:
+        if found != FORMAT and isinstance(found, str) and found.startswith(f"{FAMILY}.v"):
+            raise FileFormatError(f"[load] {path} is of version {found!r}, this chainrule reads {FORMAT!r}: update it")
+        raise FileFormatError(
+            f"[load] {path} has weights but no model that chainrule wrote: build the model and give it "
+            "load_weights(path) by model.load_state_dict"
+        )
+    where = f"[load] {path}"
+    return filled(built(metadata["architecture"], where), arrays, where, device)
+
+
+def built(architecture: Mapping[str, Any], where: str) -> Module:
+    """The model of a description, with new values. Errors: ArgumentError."""
+    try:
+        return create(architecture)
+    except ArgumentError as error:
+        raise ArgumentError(
+            f"{where}: {error}. A layer of your own is known once its class is decorated with @nn.register and the "
+            "module that has it is imported"
+        ) from error
+
+
+def filled(model: Module, arrays: Mapping[str, Any], where: str, device: str | Device | None) -> Module:
+    """``model`` with the values and the dtypes of ``arrays``, in evaluation mode. Errors: FileFormatError."""
+    if device is not None:
+        model.to(device=device)
+    for name, module, own, value in [*model.tensors()]:
+        dtype = arrays[name].dtype.name if name in arrays else None
+        if dtype in FLOATING and value.is_floating:
+            if isinstance(value, LazyTensor):
+                value.move(dtype=dtype)
+            else:
+                setattr(module, own, value.to(dtype=dtype))
+    try:
+        model.load_state_dict(arrays)
+    except StateError as error:
+        raise FileFormatError(f"{where}: {error}") from error
+    return model.eval()
+
+
+def _suffixed(path: str | os.PathLike[str], function: str, other: str) -> None:
+    """Raise ArgumentError unless the name says what the file is."""
+    suffix = Path(path).suffix
+    if suffix == ".json":
+        raise ArgumentError(f"[{function}] {path} is JSON by its name: use {other}, or a name that ends in {SUFFIX}")
+    if suffix != SUFFIX:
+        raise ArgumentError(f"[{function}] {path} ends in {suffix or 'nothing'!r}: a model file ends in {SUFFIX}")

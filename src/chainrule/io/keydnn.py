@@ -1,0 +1,225 @@
+"""The layout ``keydnn.json.ckpt.v1``: a model and its weights as one JSON text.
+
+``{"format", "arch": {"type", "config", "children": {name: arch}}, "state": {path: {"b64", "dtype", "order", "shape"}}}``.
+KeyDNN's own files lack the running statistics of batch normalization; ours add them as ``PATH.running_mean`` and
+``PATH.running_var``, which KeyDNN skips.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..domain.device import Device
+from ..domain.errors import ArgumentError, FileFormatError, MissingFileError, NotSupportedError, unknown
+from ..nn import Module
+from ..nn.registry import type_name
+from .atomic import atomic_write
+from .checkpoint import built, filled
+
+FORMAT = "keydnn.json.ckpt.v1"
+DTYPES = {"<f2", "<f4", "<f8"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a layer of the layout says what a layer of ours says."""
+
+    ours: str
+    keys: Mapping[str, str] = field(default_factory=dict)  # their key of the config: ours
+    constants: Mapping[str, Any] = field(default_factory=dict)  # keys they write that say nothing to us
+    states: Mapping[str, str] = field(default_factory=dict)  # their name of a parameter: ours, where they differ
+
+
+PLACE = {"device": "cpu", "dtype": "float32"}
+WINDOW = {"kernel_size": "kernel_size", "stride": "stride", "padding": "padding"}
+CONV = {"in_channels": "in_channels", "out_channels": "out_channels", "bias": "bias", **WINDOW}
+LINEAR = {"in_features": "in_features", "out_features": "out_features", "bias": "bias"}
+BATCH_NORM = {"num_features": "num_features", "eps": "eps", "momentum": "momentum", "affine": "affine"}
+GAMMA = {"gamma": "weight", "beta": "bias"}
+
+KINDS = {
+    "Sequential": Kind("Sequential"),
+    "Linear": Kind("Linear", LINEAR, {**PLACE, "initializer": "xavier_uniform"}),
+    "Dense": Kind("Linear", LINEAR, {**PLACE, "initializer": "xavier_uniform"}),
+    "Conv2d": Kind("Conv2d", CONV, PLACE),
+    "BatchNorm1d": Kind("BatchNorm1d", BATCH_NORM, {"device": "cpu"}, GAMMA),
+    "BatchNorm2d": Kind("BatchNorm2d", BATCH_NORM, {"device": "cpu"}, GAMMA),
+    "MaxPool2d": Kind("MaxPool2d", WINDOW),
+    "AvgPool2d": Kind("AvgPool2d", WINDOW),
+    "GlobalAvgPool2d": Kind("GlobalAvgPool2d"),
+    "Flatten": Kind("Flatten"),
+    "Dropout": Kind("Dropout", {"p": "p"}),
+    "ReLU": Kind("ReLU"),
+    "LeakyReLU": Kind("LeakyReLU", {"alpha": "negative_slope"}),
+    "Sigmoid": Kind("Sigmoid"),
+    "Tanh": Kind("Tanh"),
+    "Softmax": Kind("Softmax", {"axis": "axis"}),
+}
+UNSAID = {"init", "dtype"}  # of our config, what makes no difference to a model in a file of float32 values
+RUNNING = ("running_mean", "running_var")
+OURS = {kind.ours: name for name, kind in KINDS.items() if name != "Dense"}
+
+
+def save_json(model: Module, path: str | os.PathLike[str]) -> None:
+    """Write a model in the layout of KeyDNN, which can load it. Also ``model.save_json(path)``.
+
+    Values are stored as float32. Errors: NotSupportedError for a layer, or an argument of one, that the layout has no
+    word for (``model.save`` has); NotBuiltError; FileWriteError.
+
+    >>> import chainrule as cr
+    >>> from tempfile import TemporaryDirectory
+    >>> model = cr.nn.Sequential(cr.nn.Linear(2, 3), cr.nn.Softmax())
+    >>> with TemporaryDirectory() as folder:
+    ...     save_json(model, f"{folder}/model.json")
+    ...     load_json(f"{folder}/model.json")
+    Sequential(
+      (0): Linear(in_features=2, out_features=3)
+      (1): Softmax()
+    )
+    """
+    arrays = model.state_dict()
+    arch = _written(model, "", set())
+    write_payload(path, arch, {theirs: arrays[ours].numpy() for ours, theirs in _names(model)})
+
+
+def load_json(path: str | os.PathLike[str], *, device: str | Device | None = None) -> Module:
+    """The model of a file in the layout of KeyDNN, in evaluation mode.
+
+    Warns if the file has batch normalization without running statistics, as KeyDNN's own files have. Errors:
+    MissingFileError; FileFormatError; ArgumentError for a type of layer that is not known here.
+    """
+    where = f"[load_json] {path}"
+    arch, state = read_payload(path)
+    model = built(_read(arch, "", where), where)
+    arrays = {ours: state[theirs] for ours, theirs in _names(model) if theirs in state}
+    lost = [name for name, _ in model.named_buffers() if name.rpartition(".")[2] in RUNNING and name not in arrays]
+    if lost:
+        layers = ", ".join(sorted({name.rpartition(".")[0] for name in lost}))
+        warnings.warn(
+            f"{where} has no running statistics for the batch normalization in {layers}: until the model has seen data "
+            "in training mode, it normalizes by mean 0 and variance 1",
+            stacklevel=2,
+        )
+    counters = {name: b.numpy() for name, b in model.named_buffers() if name not in arrays}
+    return filled(model, {**counters, **arrays}, where, device)
+
+
+def _names(model: Module) -> Iterator[tuple[str, str]]:
+    """What a file holds of a model: (our name, theirs)."""
+    for path, module, name, _ in model.tensors():
+        if name != "num_batches_tracked":  # serves no layer that the layout has
+            theirs = {ours: theirs for theirs, ours in KINDS[OURS[type_name(module)]].states.items()}
+            yield path, path.removesuffix(name) + theirs.get(name, name)
+
+
+def _written(module: Module, path: str, seen: set[Module]) -> dict[str, Any]:
+    """The part of an architecture tree that says what ``module`` is."""
+    name, where = type_name(module), f"[save_json] layer {path!r}"
+    remedy = "model.save(path) can write every model"
+    if name not in OURS:
+        raise NotSupportedError(f"{where} is a {name}, which {FORMAT} has no word for ({', '.join(OURS)}); {remedy}")
+    if module in seen:
+        raise NotSupportedError(f"{where} stands in the model twice, which {FORMAT} cannot say; {remedy}")
+    seen.add(module)
+    kind, config = KINDS[OURS[name]], _numbers(module.get_config())
+    said = {theirs: config[ours] for theirs, ours in kind.keys.items()}
+    again = type(module).from_config({ours: said[theirs] for theirs, ours in kind.keys.items()}).get_config()
+    for key, value in config.items():
+        wordy = key == "padding" and isinstance(value, str)  # "same" around an even kernel
+        if (again[key] != value or wordy) and key not in UNSAID:
+            raise NotSupportedError(f"{where} ({name}) has {key}={value!r}, which {FORMAT} cannot say; {remedy}")
+    children = {n: _written(child, f"{path}.{n}" if path else n, seen) for n, child in module.named_children()}
+    return {"type": OURS[name], "config": {**kind.constants, **said}, "children": children}
+
+
+def _numbers(config: dict[str, Any]) -> dict[str, Any]:
+    """A config whose padding, if it is a word, is what the word means."""
+    if config.get("padding") == "valid":
+        return {**config, "padding": [0, 0]}
+    if config.get("padding") == "same":
+        around = [d * (k - 1) for d, k in zip(config["dilation"], config["kernel_size"], strict=True)]
+        if not any(n % 2 for n in around):
+            return {**config, "padding": [n // 2 for n in around]}
+    return config
+
+
+def _read(arch: Any, path: str, where: str) -> dict[str, Any]:
+    """The description, as ``nn.create`` takes it, of a part of an architecture tree."""
+    if not isinstance(arch, dict) or not isinstance(arch.get("config", {}), dict):
+        raise FileFormatError(f"{where} is damaged: layer {path!r} is {arch!r}")
+    name, config, children = arch.get("type"), arch.get("config", {}), arch.get("children") or {}
+    if name not in KINDS:
+        raise ArgumentError(f"{where}: layer {path!r}: {unknown('layer type', name, KINDS)}")
+    kind = KINDS[name]
+    said = {ours: config[theirs] for theirs, ours in kind.keys.items() if theirs in config}
+    description: dict[str, Any] = {"type": kind.ours, "config": said}
+    if kind.ours == "Sequential":
+        numbered = all(n.isdecimal() for n in children)
+        order = sorted(children, key=int) if numbered else children
+        description["children"] = {n: _read(children[n], f"{path}.{n}" if path else n, where) for n in order}
+    return description
+
+
+def read_payload(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The architecture tree and the arrays of a file, as they stand there. Errors: MissingFileError, FileFormatError."""
+    if not Path(path).is_file():
+        raise MissingFileError(
+            f"[load_json] {path} {'is not a regular file' if Path(path).exists() else 'does not exist'}"
+        )
+    try:
+        payload = json.loads(Path(path).read_bytes())
+    except ValueError as error:  # UnicodeDecodeError too
+        raise FileFormatError(f"[load_json] {path} is cut short or damaged: {error}") from error
+    found = payload.get("format") if isinstance(payload, dict) else None
+    if found != FORMAT:
+        raise FileFormatError(f"[load_json] {path} has the format {found!r}, expected {FORMAT!r}")
+    arch, state = payload.get("arch"), payload.get("state")
+    if not isinstance(arch, dict) or not isinstance(state, dict):
+        raise FileFormatError(f"[load_json] {path} is damaged: it lacks 'arch' or 'state'")
+    return arch, {name: _decoded(entry, f"[load_json] {path}: state {name!r}") for name, entry in state.items()}
+
+
+def write_payload(path: str | os.PathLike[str], arch: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Write an architecture tree and arrays (stored as float32). Errors: FileWriteError."""
+    payload = {"format": FORMAT, "arch": arch, "state": {name: _encoded(a) for name, a in state.items()}}
+    text = json.dumps(payload, indent=2, sort_keys=True, ensure_ascii=False)
+    with atomic_write(path, text=True) as file:
+        file.write(text)
+
+
+def _encoded(array: Any) -> dict[str, Any]:
+    values = np.asarray(array, "<f4", order="C")
+    return {
+        "b64": base64.b64encode(values.tobytes()).decode("ascii"),
+        "dtype": "<f4",
+        "order": "C",
+        "shape": list(values.shape),
+    }
+
+
+def _decoded(entry: Any, where: str) -> Any:
+    """The float32 array of an entry of the state."""
+    try:
+        text, dtype, order, shape = entry["b64"], entry["dtype"], entry["order"], tuple(entry["shape"])
+        data = base64.b64decode(text, validate=True)
+    except (TypeError, KeyError, binascii.Error, ValueError) as error:
+        raise FileFormatError(f"{where} is damaged: {error!r}") from error
+    if dtype not in DTYPES or order != "C" or not all(type(n) is int and n >= 0 for n in shape):
+        raise FileFormatError(
+            f"{where} has dtype {dtype!r}, order {order!r}, shape {shape}; expected '<f4', 'C', sizes"
+        )
+    expected = math.prod(shape) * np.dtype(dtype).itemsize
+    if len(data) != expected:
+        raise FileFormatError(f"{where} has {len(data)} bytes, but shape {shape} takes {expected}")
+    return np.frombuffer(data, dtype).reshape(shape).astype(np.float32)
