@@ -1,0 +1,100 @@
+"""What is called around the forward and the backward of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from ..function import Function
+from ..tensor import Tensor
+
+_keys = count()
+
+
+class Hooks:
+    """The hooks of one module: before forward, after it, and with its gradients."""
+
+    def __init__(self) -> None:
+        self.before: dict[int, Callable[..., Any]] = {}
+        self.after: dict[int, Callable[..., Any]] = {}
+        self.backward: dict[int, Callable[..., Any]] = {}
+
+    def call(self, module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Run ``module.forward`` among the hooks."""
+        for before in [*self.before.values()]:
+            replaced = before(module, inputs)
+            if replaced is not None:
+                inputs = replaced if isinstance(replaced, tuple) else (replaced,)
+        watch = Watch(module, [*self.backward.values()]) if self.backward else None
+        if watch is not None:
+            inputs = watch.enter(inputs)
+        output = module.forward(*inputs, **named)
+        for after in [*self.after.values()]:
+            replaced = after(module, inputs, output)
+            output = output if replaced is None else replaced
+        return output if watch is None else watch.leave(output)
+
+
+class HookHandle:
+    """What registering a hook returns: ``remove()`` takes the hook away; again is harmless."""
+
+    def __init__(self, hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> None:
+        self._hooks, self._key = hooks, next(_keys)
+        hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Take the hook away."""
+        self._hooks.pop(self._key, None)
+
+
+class Gate(Function):
+    """The tensors as they are; their gradients go through ``see``, which may replace them."""
+
+    @staticmethod
+    def forward(ctx: Any, see: Any, *tensors: Any) -> Any:
+        ctx.see = see
+        return tensors
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return (None, *ctx.see(gradients))
+
+
+class Watch:
+    """One call of a module with backward hooks, between a gate at its inputs and one at its outputs."""
+
+    def __init__(self, module: Any, hooks: list[Callable[..., Any]]) -> None:
+        self.module, self.hooks = module, hooks
+        self.inputs: tuple[Any, ...] | None = None  # no gate there, if no input wants a gradient
+        self.count = 0
+        self.arrived: Any = ()
+
+    def enter(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The inputs, behind their gate."""
+        self.count = len(inputs)
+        if any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
+            self.inputs = inputs
+            return tuple(Gate.apply(self.complete, *inputs))
+        return inputs
+
+    def leave(self, output: Any) -> Any:
+        """The output, behind its gate."""
+        outputs = output if isinstance(output, tuple) else (output,)
+        passed = Gate.apply(self.begin, *outputs)
+        return passed if isinstance(output, tuple) else passed[0]
+
+    def begin(self, gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The gradients of the outputs are here."""
+        self.arrived = gradients
+        if self.inputs is None:
+            self.complete((None,) * self.count)
+        return gradients
+
+    def complete(self, gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The gradients of the inputs are here: call the hooks."""
+        for hook in self.hooks:
+            replaced = hook(self.module, gradients, self.arrived)
+            if replaced is not None:
+                gradients = replaced if isinstance(replaced, tuple) else (replaced,)
+        return gradients

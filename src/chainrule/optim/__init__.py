@@ -1,0 +1,50 @@
+"""Optimizers: how gradients change parameters.
+
+>>> import chainrule as cr
+>>> from chainrule import losses, nn, optim
+>>> model = nn.Linear(2, 1)
+>>> optimizer = optim.Adam(model.parameters(), lr=1e-2)
+>>> loss = losses.mse(model(cr.ones(4, 2)), cr.ones(4, 1))
+>>> loss.backward(); optimizer.step(); optimizer.zero_grad()
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..domain.errors import unknown
+from .adam import Adam, AdamW
+from .clip import clip_grad_norm_
+from .optimizer import Group, Optimizer
+from .sgd import SGD
+
+NAMES: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+
+
+def get(name: str, params: Any = None, **options: Any) -> Any:
+    """The optimizer called ``name`` for ``params``; without them, what makes it: a function of the parameters.
+
+    Errors: ArgumentError for an unknown name or option, with the nearest.
+
+    >>> from chainrule import nn
+    >>> get("sgd", nn.Linear(2, 1).parameters(), lr=0.1).lr
+    0.1
+    >>> make = get("adam", lr=0.01)
+    >>> make(nn.Linear(2, 1).parameters())
+    Adam(Group(2 parameters, lr=0.01, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0))
+    >>> get("adan")
+    Traceback (most recent call last):
+    chainrule.domain.errors.ArgumentError: unknown optimizer 'adan': did you mean 'adam'? Known: sgd, adam, adamw
+    """
+    if name not in NAMES:
+        raise unknown("optimizer", name, NAMES)
+    cls: Any = NAMES[name]
+    known = [k for k in cls.__init__.__annotations__ if k not in ("params", "return")]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {cls.__name__}", option, known)
+    return partial(cls, **options) if params is None else cls(params, **options)
+
+
+__all__ = ["SGD", "Adam", "AdamW", "Group", "Optimizer", "clip_grad_norm_", "get"]

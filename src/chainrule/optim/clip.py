@@ -1,0 +1,36 @@
+"""Gradients cut to a length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..domain.errors import ArgumentError
+from ..modes import no_grad
+from ..ops.shape import stack
+from ..tensor import Tensor
+
+
+def clip_grad_norm_(params: Any, max_norm: float, norm_type: float = 2.0) -> Tensor:
+    """Scale all gradients by one factor so that their norm, as of one vector, is at most ``max_norm``.
+
+    Returns the norm before that, as a tensor: nothing is read back from the device. Parameters without a gradient do not
+    count. Errors: ArgumentError if ``max_norm`` is not positive.
+
+    >>> import chainrule as cr
+    >>> x = cr.tensor([3.0, 4.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> clip_grad_norm_([x], 1.0), x.grad
+    (tensor(10.), tensor([0.6, 0.8]))
+    """
+    if not max_norm > 0:
+        raise ArgumentError(f"clip_grad_norm_: max_norm is {max_norm!r}, expected a positive number")
+    given = [params] if isinstance(params, Tensor) else [*params]
+    gradients = [p.grad for p in given if p.grad is not None]
+    if not gradients:
+        return Tensor(0.0)
+    with no_grad():
+        total: Tensor = stack([g.norm(ord=norm_type) for g in gradients]).norm(ord=norm_type)
+        factor = (max_norm / (total + 1e-6)).clip(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(factor)
+    return total

@@ -1,0 +1,249 @@
+"""Optimizer: groups of parameters, the state of each by its name, and a step for all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ..domain.errors import ArgumentError, ArgumentTypeError, NotBuiltError, StateError, unknown
+from ..modes import no_grad
+from ..nn.module import Parameters
+from ..tensor import Tensor
+
+
+class Entry:
+    """A parameter with its name and its state, empty before its first step."""
+
+    __slots__ = ("name", "param", "state")
+
+    def __init__(self, name: str, param: Tensor) -> None:
+        self.name, self.param = name, param
+        self.state: dict[str, Tensor] = {}
+
+
+class Group:
+    """Parameters with the same options: ``group["lr"]``, ``group["params"]``, ``group["weight_decay"]``, …
+
+    The learning rate is a tensor, ``rate``, that setting ``group["lr"]`` writes to: a recorded step sees it change.
+    """
+
+    def __init__(self, entries: list[Entry], options: dict[str, Any]) -> None:
+        self.entries = entries
+        self.options = {k: v for k, v in options.items() if k != "lr"}
+        self.rate = Tensor(checked_lr(options["lr"]), dtype="float64", device=entries[0].param.device)
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "lr":
+            return self.rate.item()
+        if key == "params":
+            return [entry.param for entry in self.entries]
+        return self.options[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == "lr":
+            with no_grad():
+                self.rate.fill_(checked_lr(value))
+        elif key in self.options:
+            self.options[key] = value
+        else:
+            raise unknown("option of the group", key, ["lr", *self.options])
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{k}={v!r}" for k, v in {"lr": self["lr"], **self.options}.items())
+        return f"Group({len(self.entries)} parameters, {options})"
+
+
+class Optimizer:
+    """Changes parameters by their gradients.
+
+    ``params`` is ``model.parameters()``, tensors, pairs of a name and a tensor, or a list of groups:
+    ``[{"params": ..., "lr": 0.1}, ...]``, each with options of its own. Parameters that wait for their size are taken;
+    a step before that is a NotBuiltError. A parameter without a gradient is left as it is. State is kept by name.
+    A subclass says in ``update`` what a step does to parameters of one group.
+    """
+
+    def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
+        self.defaults = dict(defaults)
+        self.param_groups: list[Group] = []
+        if isinstance(params, Tensor):
+            raise ArgumentTypeError(f"{self._name} takes several parameters: [x], or model.parameters()")
+        given: Any = params
+        if not isinstance(params, (Parameters, Mapping)):
+            given = [*params]
+        if isinstance(given, list) and given and all(isinstance(x, Mapping) for x in given):
+            groups = given
+        else:
+            groups = [given if isinstance(given, Mapping) else {"params": given}]
+        for group in groups:
+            self.add_param_group(group)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Take further parameters, with options of their own: ``{"params": ..., "lr": 0.01}``."""
+        options = {k: v for k, v in group.items() if k != "params"}
+        for key in options:
+            if key not in self.defaults:
+                raise unknown(f"option of {self._name}", key, self.defaults)
+        if "params" not in group:
+            raise ArgumentError(f"{self._name}: a group has no params: {dict(group)!r}")
+        taken = {entry.name for g in self.param_groups for entry in g.entries}
+        known = {id(entry.param) for g in self.param_groups for entry in g.entries}
+        entries: list[Entry] = []
+        for name, param in named(group["params"]):
+            if not isinstance(param, Tensor) or not param.is_leaf or not param.is_floating:
+                raise ArgumentTypeError(
+                    f"{self._name}: {name or 'a parameter'} is {type(param).__name__}, expected a floating tensor that was "
+                    "not computed from others"
+                )
+            if id(param) in known:
+                raise ArgumentError(f"{self._name}: the parameter {name!r} comes twice")
+            known.add(id(param))
+            entries.append(Entry(free_name(name, taken), param))
+            taken.add(entries[-1].name)
+        if not entries:
+            raise ArgumentError(f"{self._name} got no parameters")
+        options = {**self.defaults, **options}
+        self.check(options)
+        self.param_groups.append(Group(entries, options))
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raise if the options of a group make no sense."""
+        if options["weight_decay"] < 0:
+            raise ArgumentError(f"{self._name}: weight_decay is {options['weight_decay']!r}, expected 0 or more")
+
+    def update(self, group: Group, entries: list[Entry]) -> None:
+        """Do a step for ``entries``, which have gradients."""
+        raise NotImplementedError(f"{self._name} needs an update(self, group, entries)")
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient. Reads nothing back from the device."""
+        with no_grad():
+            for group in self.param_groups:
+                entries = [*with_gradient(group.entries)]
+                if entries:
+                    self.update(group, entries)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or make them zeros."""
+        for group in self.param_groups:
+            for entry in group.entries:
+                gradient = entry.param.grad
+                if gradient is not None:
+                    if set_to_none:
+                        entry.param.grad = None
+                    else:
+                        with no_grad():
+                            gradient.zero_()
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group. Setting it sets that of every group."""
+        rate: float = self.param_groups[0]["lr"]
+        return rate
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.param_groups:
+            group["lr"] = value
+
+    def state_dict(self) -> dict[str, Any]:
+        """``{"state": {name: {what: tensor}}, "param_groups": [{option: value, "params": [name, ...]}]}``.
+
+        The tensors are those that the optimizer changes.
+        """
+        state = {e.name: dict(e.state) for g in self.param_groups for e in g.entries if e.state}
+        groups = [{"lr": g["lr"], **g.options, "params": [e.name for e in g.entries]} for g in self.param_groups]
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that ``state_dict`` gave (tensors or arrays): the next steps are the same to the bit.
+
+        Errors: StateError, and nothing is loaded, if the groups, names or shapes are not those of this optimizer.
+        """
+        groups, values = state["param_groups"], state["state"]
+        problems = self._misfits(groups, values)
+        if problems:
+            raise StateError("\n  ".join([f"the state does not fit into {self._name}:", *problems]))
+        for group, saved in zip(self.param_groups, groups, strict=True):
+            for key, value in saved.items():
+                if key != "params":
+                    group[key] = tuple(value) if isinstance(value, list) else value
+            steps: dict[float, Tensor] = {}  # parameters that were stepped as often go on together
+            for entry in group.entries:
+                entry.state = {}
+                for key, value in values.get(entry.name, {}).items():
+                    like = group.rate if key == "step" else entry.param
+                    tensor = Tensor(value, dtype=like.dtype, device=like.device)
+                    entry.state[key] = steps.setdefault(tensor.item(), tensor) if key == "step" else tensor
+
+    def _misfits(self, groups: Any, values: Mapping[str, Any]) -> list[str]:
+        """What of a state does not fit."""
+        if len(groups) != len(self.param_groups):
+            return [f"{len(groups)} groups in the state, {len(self.param_groups)} here"]
+        problems = []
+        for i, (group, saved) in enumerate(zip(self.param_groups, groups, strict=True)):
+            here, there = [e.name for e in group.entries], saved["params"]
+            missing, unexpected = [n for n in here if n not in there], [n for n in there if n not in here]
+            problems += [f"group {i} lacks: {', '.join(missing)}"] * bool(missing)
+            problems += [f"group {i} has too many: {', '.join(unexpected)}"] * bool(unexpected)
+            problems += [f"group {i} has the option {k!r}" for k in saved if k not in ("lr", "params", *group.options)]
+            for entry in group.entries:
+                sizes = getattr(entry.param, "sizes", entry.param.array.shape if is_built(entry.param) else ())
+                for key, value in values.get(entry.name, {}).items():
+                    if key != "step" and not fits(value.shape, sizes):
+                        problems.append(f"{key} of {entry.name}: {tuple(value.shape)} in the state, {sizes} here")
+        return problems
+
+    def __repr__(self) -> str:
+        return f"{self._name}({', '.join(repr(group) for group in self.param_groups)})"
+
+
+def with_gradient(entries: list[Entry]) -> Iterator[Entry]:
+    """Those that have a gradient. Errors: NotBuiltError for one that cannot have one yet."""
+    for entry in entries:
+        if entry.param.grad is not None:
+            yield entry
+        elif not is_built(entry.param):
+            raise NotBuiltError(
+                f"the parameter {entry.name!r} has no shape yet: the optimizer was stepped before the model saw its first "
+                "input; call the model on a batch and backward() first, or model.build(input_shape)"
+            )
+
+
+def is_built(param: Tensor) -> bool:
+    """Whether its shape is known."""
+    return getattr(param, "is_built", True)
+
+
+def fits(shape: Any, sizes: Any) -> bool:
+    """Whether a state of ``shape`` belongs to a parameter of ``sizes``, of which some may not be known."""
+    return len(shape) == len(sizes) and all(m in (None, n) for n, m in zip(shape, sizes, strict=True))
+
+
+def named(params: Any) -> Iterable[tuple[str, Any]]:
+    """Parameters with names: those of the model, or those that the parameters have."""
+    if isinstance(params, Parameters):
+        return params.items()
+    given = [params] if isinstance(params, Tensor) else [*params]
+    return [x if isinstance(x, tuple) else (getattr(x, "name", ""), x) for x in given]
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """``name``, or with a number if it is empty or taken."""
+    if name and name not in taken:
+        return name
+    stem, number = name or "parameter", 0
+    while f"{stem}.{number}" in taken:
+        number += 1
+    return f"{stem}.{number}"
+
+
+def checked_lr(lr: Any) -> float:
+    """A learning rate as a number. Errors: ArgumentError unless it is 0 or more."""
+    value = float(lr)
+    if not 0 <= value < float("inf"):
+        raise ArgumentError(f"the learning rate is {lr!r}, expected a number of at least 0")
+    return value
