@@ -12,6 +12,7 @@ tensor([[2., 4.]])
 
 from __future__ import annotations
 
+from . import ops
 from .autograd import grad
 from .creation import (
     arange,
@@ -42,8 +43,67 @@ from .function import Function, checkpoint
 from .gradcheck import detect_anomaly, gradcheck
 from .modes import enable_grad, inference, is_grad_enabled, no_grad
 from .ops import *  # noqa: F403
-from .ops import __all__ as _ops
 from .random import Generator, manual_seed
 from .tensor import Tensor
 
+from . import data, io, losses, metrics, nn, optim, train  # isort: skip  (io and train attach methods to nn.Module)
+from .io import load
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "DType",
+    "Device",
+    "Function",
+    "Generator",
+    "Tensor",
+    "arange",
+    "as_tensor",
+    "bfloat16",
+    "bool",
+    "checkpoint",
+    "data",
+    "detect_anomaly",
+    "empty",
+    "empty_like",
+    "enable_grad",
+    "errors",
+    "eye",
+    "float16",
+    "float32",
+    "float64",
+    "from_dlpack",
+    "from_numpy",
+    "full",
+    "full_like",
+    "grad",
+    "gradcheck",
+    "inference",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "io",
+    "is_grad_enabled",
+    "linspace",
+    "load",
+    "losses",
+    "manual_seed",
+    "metrics",
+    "nn",
+    "no_grad",
+    "ones",
+    "ones_like",
+    "ops",
+    "optim",
+    "rand",
+    "randint",
+    "randn",
+    "randperm",
+    "tensor",
+    "train",
+    "uint8",
+    "zeros",
+    "zeros_like",
+]
+__all__ += ops.__all__
