@@ -9,6 +9,7 @@
 #include "conv/images.h"
 #include "core/array.h"
 #include "core/memory.h"
+#include "core/params.h"
 
 using namespace nb::literals;
 
@@ -99,7 +100,7 @@ Owned input_gradient(const Array& g, const Array& x, const Array& weight, const 
 }
 
 template <class T>
-Owned conv2d_vjp_of(const Array& g, const Array& x, const Array& weight, const Geometry& geometry, const bool needs[3]) {
+Owned conv2d_vjp_of(const Array& g, const Array& x, const Array& weight, const Geometry& geometry, const Needs& needs) {
     Owned gx = none(), gw = none(), gb = none();
     if (needs[0]) gx = input_gradient<T>(g, x, weight, geometry);
     if (needs[1]) {
@@ -117,13 +118,12 @@ Owned conv2d_vjp_of(const Array& g, const Array& x, const Array& weight, const G
     return make_tuple(std::move(gx), std::move(gw), std::move(gb));
 }
 
-Owned conv2d_vjp(Array g, Array x, Array weight, nb::typed<nb::tuple, bool, bool, bool> needs, Pair stride, Pair padding,
+Owned conv2d_vjp(Array g, Array x, Array weight, Needs needs, Pair stride, Pair padding,
                  Pair dilation, long groups) {
     if (g.dtype() != x.dtype() || g.rank() != 4) throw std::invalid_argument("[conv2d_vjp] g must be like the output");
     const Geometry geometry = geometry_of(weight, stride, padding, dilation, groups);
-    const bool wanted[3] = {nb::cast<bool>(needs[0]), nb::cast<bool>(needs[1]), nb::cast<bool>(needs[2])};
-    return x.is(DType::float32) ? conv2d_vjp_of<float>(g, x, weight, geometry, wanted)
-                                : conv2d_vjp_of<double>(g, x, weight, geometry, wanted);
+    return x.is(DType::float32) ? conv2d_vjp_of<float>(g, x, weight, geometry, needs)
+                                : conv2d_vjp_of<double>(g, x, weight, geometry, needs);
 }
 
 }  // namespace

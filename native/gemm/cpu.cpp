@@ -4,6 +4,7 @@
 
 #include "core/array.h"
 #include "core/memory.h"
+#include "core/params.h"
 #include "core/threads.h"
 #include "gemm/gemm.h"
 #include "gemm/kernels.h"
@@ -140,7 +141,7 @@ Owned linear(Array x, Array weight, Array bias) {
 }
 
 template <class T>
-Owned linear_vjp_of(const Array& g, const Array& x, const Array& weight, const bool needs[3]) {
+Owned linear_vjp_of(const Array& g, const Array& x, const Array& weight, const Needs& needs) {
     const long item = sizeof(T), in = weight.dim(1), out = weight.dim(0);
     Matrix mg, mx;
     const Owned rows_g = folded(g, mg), rows_x = folded(x, mx);
@@ -172,11 +173,10 @@ Owned linear_vjp_of(const Array& g, const Array& x, const Array& weight, const b
     return make_tuple(std::move(gx), std::move(gw), std::move(gb));
 }
 
-Owned linear_vjp(Array g, Array x, Array weight, nb::typed<nb::tuple, bool, bool, bool> needs) {
+Owned linear_vjp(Array g, Array x, Array weight, Needs needs) {
     if (g.dtype() != x.dtype()) throw std::invalid_argument("[linear_vjp] g must have the dtype of x");
-    const bool wanted[3] = {nb::cast<bool>(needs[0]), nb::cast<bool>(needs[1]), nb::cast<bool>(needs[2])};
-    return x.is(DType::float32) ? linear_vjp_of<float>(g, x, weight, wanted)
-                                : linear_vjp_of<double>(g, x, weight, wanted);
+    return x.is(DType::float32) ? linear_vjp_of<float>(g, x, weight, needs)
+                                : linear_vjp_of<double>(g, x, weight, needs);
 }
 
 }  // namespace

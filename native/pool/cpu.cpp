@@ -8,6 +8,7 @@
 
 #include "conv/images.h"
 #include "core/array.h"
+#include "core/params.h"
 #include "pool/blocks.h"
 #include "pool/kernels.h"
 
@@ -125,9 +126,9 @@ Owned max_back(const Array& g, const Array& index, const Windows& win) {
     return gx;
 }
 
-Owned max_pool2d_vjp(Array g, Array index, Array size, nb::typed<nb::tuple, bool> needs, Pair kernel, Pair stride,
+Owned max_pool2d_vjp(Array g, Array index, Array size, Needs needs, Pair kernel, Pair stride,
                      Pair padding, Pair dilation) {
-    if (!nb::cast<bool>(needs[0])) return make_tuple(none());
+    if (!needs[0]) return make_tuple(none());
     const int64_t* s = size.data<int64_t>();
     const Windows win = windows("max_pool2d", s[0], s[1], kernel, stride, padding, dilation);
     if (index.is(DType::uint8))
@@ -186,9 +187,9 @@ Owned average_back(const Array& g, const Windows& win, bool padded) {
     return gx;
 }
 
-Owned avg_pool2d_vjp(Array g, Array size, nb::typed<nb::tuple, bool> needs, Pair kernel, Pair stride, Pair padding,
+Owned avg_pool2d_vjp(Array g, Array size, Needs needs, Pair kernel, Pair stride, Pair padding,
                      bool count_include_pad) {
-    if (!nb::cast<bool>(needs[0])) return make_tuple(none());
+    if (!needs[0]) return make_tuple(none());
     const int64_t* s = size.data<int64_t>();
     const Windows win = windows("avg_pool2d", s[0], s[1], kernel, stride, padding, {1, 1});
     return make_tuple(g.is(DType::float32) ? average_back<float>(g, win, count_include_pad)
