@@ -7,7 +7,7 @@ from inspect import Parameter as Argument
 from inspect import signature
 from textwrap import indent
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..creation import zeros
 from ..domain.device import Device
@@ -20,10 +20,15 @@ from .hooks import HookHandle, Hooks
 from .parameter import LazyTensor, Parameter
 from .registry import decode, encode
 
+if TYPE_CHECKING:
+    from ._methods import Methods
+else:
+    Methods = object  # ``train`` and ``io`` attach theirs to Module
+
 OWN = frozenset({"_arguments", "_buffers", "_hooks", "training"})  # attributes that hold no members
 
 
-class Module:
+class Module(Methods):
     """A function with parameters, buffers and modules inside it: a layer, or a model of layers.
 
     A subclass says in ``forward`` what it computes. What it has as attributes belongs to it: parameters, modules, also

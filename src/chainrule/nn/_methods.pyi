@@ -1,0 +1,40 @@
+"""The signatures of the methods that ``train`` and ``io`` give to Module, for type checkers and editors.
+
+Nothing imports this file at run time; a test compares it with what Module has.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+from ..domain.callback import ICallback
+from ..tensor import Tensor
+from ..train.compiled import Compiled
+from ..train.history import History
+from ..train.summary import Summary
+
+Path = str | os.PathLike[str]
+
+class Methods:
+    compiled: Compiled
+
+    def compile(self, loss: Any, optimizer: Any = "adam", metrics: Any = ()) -> Self: ...
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        epochs: int = 1,
+        batch_size: int | None = None,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        callbacks: Iterable[ICallback] | ICallback | None = None,
+        verbose: int | str = "auto",
+        initial_epoch: int = 0,
+    ) -> History: ...
+    def evaluate(self, x: Any, y: Any = None, *, batch_size: int | None = None) -> dict[str, float]: ...
+    def predict(self, x: Any, *, batch_size: int | None = None) -> Tensor: ...
+    def summary(self, input_shape: Sequence[int | None] | None = None) -> Summary: ...
+    def save(self, path: Path) -> None: ...
+    def save_json(self, path: Path) -> None: ...

@@ -1,0 +1,28 @@
+"""Training: ``compile``, ``fit``, ``evaluate``, ``predict`` and ``summary`` are methods of every Module.
+
+>>> import numpy as np
+>>> from chainrule import nn
+>>> x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+>>> y = np.array([0, 1, 1, 0])
+>>> model = nn.Sequential(nn.Linear(16), nn.Tanh(), nn.Linear(2))
+>>> model.compile(loss="cross_entropy", optimizer="adam", metrics=["accuracy"]).compiled.optimizer.lr = 0.05
+>>> history = model.fit(x, y, epochs=200, batch_size=4, verbose=0)
+>>> history["accuracy"][-1], model.predict(x).argmax(axis=1).tolist()
+(1.0, [0, 1, 1, 0])
+"""
+
+from __future__ import annotations
+
+from ..nn import Module
+from .callbacks import Callback, CallbackList, EarlyStopping, ModelCheckpoint
+from .compiled import compile
+from .history import CSVLogger, History
+from .loop import evaluate, fit, predict
+from .progress import Progress
+from .summary import summary
+
+METHODS = (compile, fit, evaluate, predict, summary)
+for _method in METHODS:
+    setattr(Module, _method.__name__, _method)
+
+__all__ = ["CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "ModelCheckpoint", "Progress"]

@@ -1,0 +1,296 @@
+"""Callbacks: code that is told of training as it goes, in ``fit`` or in a loop written by hand.
+
+Epochs and batches are counted from 0 where programs see them (hooks, ``History.epoch``), from 1 where people do (the
+progress line, file names, tables, plots).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ..domain.callback import ICallback, Logs
+from ..domain.errors import ArgumentError, ArgumentTypeError, unknown
+
+NO_LOGS: Logs = MappingProxyType({})
+MODES = ("auto", "min", "max")
+SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "rmse", "perplexity")
+LARGER_IS_BETTER = ("acc", "accuracy", "precision", "recall", "f1", "auc", "r2", "iou")
+
+
+class Callback:
+    """The base of callbacks: override the hooks you need.
+
+    ``logs`` maps names to numbers. After an epoch it has the averages of the epoch (``loss``, the metrics, the same with
+    ``val_``); after a batch the averages so far and ``samples``, read from memory only when asked for. Set
+    ``stop_training`` to end training after the epoch. An error raised in a hook ends training and reaches the caller.
+
+    >>> class Shout(Callback):
+    ...     def on_epoch_end(self, epoch, logs):
+    ...         print(f"epoch {epoch + 1} of {self.model}: {logs['loss']:.2f}!")
+    >>> shout = Shout()
+    >>> shout.set_model("mine")
+    >>> shout.on_epoch_end(0, {"loss": 0.5})
+    epoch 1 of mine: 0.50!
+    """
+
+    model: Any = None
+    stop_training: bool = False
+
+    def set_model(self, model: Any) -> None:
+        """Called first, with the model that is trained."""
+        self.model = model
+
+    def on_train_begin(self, logs: Logs) -> None:
+        """Before the first epoch."""
+
+    def on_train_end(self, logs: Logs) -> None:
+        """After the last epoch, also when training ended early or by Ctrl-C."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        """Before the batches of an epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """After the batches of an epoch and its validation."""
+
+    def on_batch_begin(self, batch: int, logs: Logs) -> None:
+        """Before a training step."""
+
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
+        """After a training step."""
+
+
+class CallbackList:
+    """Several callbacks, told in the order given.
+
+    A loop written by hand uses it like ``fit`` does:
+
+    >>> from chainrule.train import History
+    >>> history, stopping = History(), EarlyStopping("loss", restore_best_weights=False)
+    >>> callbacks = CallbackList([stopping, history], model=None)
+    >>> callbacks.on_train_begin()
+    >>> for epoch, loss in enumerate([3.0, 2.0, 2.5, 1.0]):
+    ...     callbacks.on_epoch_end(epoch, {"loss": loss})
+    ...     if callbacks.stop_training:
+    ...         break
+    >>> callbacks.on_train_end()
+    >>> history["loss"], stopping.best
+    ([3.0, 2.0, 2.5], 2.0)
+    """
+
+    def __init__(self, callbacks: Iterable[ICallback] | ICallback | None, model: Any) -> None:
+        given = [callbacks] if isinstance(callbacks, ICallback) else list(callbacks or [])
+        for callback in given:
+            if isinstance(callback, type) or not isinstance(callback, ICallback):
+                raise ArgumentTypeError(
+                    f"[fit] {callback!r} is no callback: give objects of classes that inherit chainrule.train.Callback"
+                )
+        self.callbacks: list[ICallback] = given
+        for callback in given:
+            callback.set_model(model)
+
+    def add(self, *callbacks: ICallback) -> None:
+        """Put more after those that are there."""
+        self.callbacks += callbacks
+
+    def expect(self, names: list[str]) -> None:
+        """Raise ArgumentError if a callback watches a value that is not among those training will report."""
+        for callback in self.callbacks:
+            if isinstance(callback, Monitor):
+                callback.expect(names)
+
+    @property
+    def stop_training(self) -> bool:
+        """Whether any callback wants training to end."""
+        return any(getattr(callback, "stop_training", False) for callback in self.callbacks)
+
+    def on_train_begin(self, logs: Logs = NO_LOGS) -> None:
+        """Tell all."""
+        for callback in self.callbacks:
+            callback.on_train_begin(logs)
+
+    def on_train_end(self, logs: Logs = NO_LOGS) -> None:
+        """Tell all."""
+        for callback in self.callbacks:
+            callback.on_train_end(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = NO_LOGS) -> None:
+        """Tell all."""
+        for callback in self.callbacks:
+            callback.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = NO_LOGS) -> None:
+        """Tell all."""
+        for callback in self.callbacks:
+            callback.on_epoch_end(epoch, logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs = NO_LOGS) -> None:
+        """Tell all."""
+        for callback in self.callbacks:
+            callback.on_batch_begin(batch, logs)
+
+    def on_batch_end(self, batch: int, logs: Logs = NO_LOGS) -> None:
+        """Tell all."""
+        for callback in self.callbacks:
+            callback.on_batch_end(batch, logs)
+
+
+class Monitor(Callback):
+    """A callback that watches one of the logs and knows when it is better than ever: ``best``, ``best_epoch``."""
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
+        if mode not in MODES:
+            raise unknown("mode", mode, MODES)
+        if not min_delta >= 0:
+            raise ArgumentError(f"[{type(self).__name__}] min_delta is {min_delta}, expected a number of at least 0")
+        self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
+
+    def on_train_begin(self, logs: Logs) -> None:
+        """Forget an earlier training."""
+        self.stop_training = False
+        self.sign = self._sign()
+        self.best, self.best_epoch = self.sign * math.inf, -1
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Raise ArgumentError unless the watched value is among ``names``."""
+        if self.monitor in names:
+            return
+        if self.monitor.removeprefix("val_") in names:
+            raise ArgumentError(
+                f"[{type(self).__name__}] {self.monitor!r} needs validation: give fit validation_data or "
+                f"validation_split, or monitor={self.monitor.removeprefix('val_')!r}"
+            )
+        raise unknown(f"value to monitor in {type(self).__name__}", self.monitor, names)
+
+    def improved(self, epoch: int, logs: Logs) -> bool:
+        """Whether the watched value is the best so far, by more than ``min_delta``; NaN never is."""
+        self.expect(logs)
+        value = logs[self.monitor]
+        if not self.sign * value < self.sign * self.best - self.min_delta:
+            return False
+        self.best, self.best_epoch = value, epoch
+        return True
+
+    def _sign(self) -> int:
+        """1 if smaller is better, -1 if larger is: as ``mode`` says, or the metric, or the name."""
+        if self.mode != "auto":
+            return 1 if self.mode == "min" else -1
+        name = self.monitor.removeprefix("val_")
+        compiled = getattr(self.model, "compiled", None)
+        for metric in compiled.metrics if compiled is not None else ():
+            if metric.name == name and getattr(metric, "higher_is_better", None) is not None:
+                return -1 if metric.higher_is_better else 1
+        words = name.lower().split("_")
+        if any(word in SMALLER_IS_BETTER for word in words):
+            return 1
+        if any(word in LARGER_IS_BETTER for word in words):
+            return -1
+        raise ArgumentError(
+            f"[{type(self).__name__}] cannot tell whether a smaller or a larger {self.monitor!r} is better: "
+            'give mode="min" or mode="max"'
+        )
+
+
+class EarlyStopping(Monitor):
+    """End training when ``monitor`` has not improved for more than ``patience`` epochs in a row.
+
+    An improvement is one of more than ``min_delta``. With ``restore_best_weights`` the parameters and buffers of the
+    best epoch are put back when training ends, for whatever reason. ``mode`` is "min", "max" or "auto": as the metric
+    or its name says. Errors: ArgumentError for a value that training does not report, with those it does.
+
+    >>> stopping = EarlyStopping("val_accuracy", patience=2)
+    >>> stopping.monitor, stopping.patience, stopping.restore_best_weights
+    ('val_accuracy', 2, True)
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        patience: int = 0,
+        min_delta: float = 0.0,
+        restore_best_weights: bool = True,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        if patience < 0:
+            raise ArgumentError(f"[EarlyStopping] patience is {patience}, expected a number of at least 0")
+        self.patience, self.restore_best_weights = patience, restore_best_weights
+
+    def on_train_begin(self, logs: Logs) -> None:
+        """Forget an earlier training."""
+        super().on_train_begin(logs)
+        self.wait, self.stopped_epoch = 0, -1
+        self._best_state: dict[str, Any] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Remember the best weights, or lose patience."""
+        if self.improved(epoch, logs):
+            self.wait = 0
+            if self.restore_best_weights:
+                self._best_state = {name: value.clone() for name, value in self.model.state_dict().items()}
+            return
+        self.wait += 1
+        if self.wait > self.patience:
+            self.stop_training, self.stopped_epoch = True, epoch
+
+    def on_train_end(self, logs: Logs) -> None:
+        """Put the best weights back."""
+        if self._best_state is not None:
+            self.model.load_state_dict(self._best_state)
+            self._best_state = None
+
+
+class ModelCheckpoint(Monitor):
+    """Save the model after each epoch, or with ``save_best_only`` after those that improve ``monitor``.
+
+    ``filepath`` may name the epoch (from 1) and the logs: ``"runs/{epoch:02d}-{val_loss:.3f}.safetensors"``. What is
+    there is replaced whole or not at all. ``saved`` lists the files. Errors: ArgumentError for a name in ``filepath``,
+    or a value to monitor, that training does not report.
+
+    >>> ModelCheckpoint("runs/best.safetensors", save_best_only=True).filepath
+    'runs/best.safetensors'
+    """
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        save_best_only: bool = False,
+    ) -> None:
+        super().__init__(monitor, mode)
+        self.filepath, self.save_best_only = os.fspath(filepath), save_best_only
+        self.saved: list[Path] = []
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Raise ArgumentError unless the watched value, if one is, and the names in the path are among ``names``."""
+        if self.save_best_only:
+            super().expect(names)
+        self._path(0, dict.fromkeys(names, 0.0))
+
+    def on_train_begin(self, logs: Logs) -> None:
+        """Forget an earlier training."""
+        self.saved = []
+        if self.save_best_only:
+            super().on_train_begin(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Save."""
+        if not self.save_best_only or self.improved(epoch, logs):
+            path = self._path(epoch, logs)
+            self.model.save(path)
+            self.saved.append(path)
+
+    def _path(self, epoch: int, logs: Logs) -> Path:
+        try:
+            return Path(self.filepath.format(epoch=epoch + 1, **logs))
+        except KeyError as error:
+            raise unknown("name in the filepath of ModelCheckpoint", error.args[0], ["epoch", *logs]) from None
+        except (ValueError, IndexError) as error:
+            raise ArgumentError(
+                f"[ModelCheckpoint] the filepath {self.filepath!r} cannot be filled in: {error}"
+            ) from None

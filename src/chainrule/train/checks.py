@@ -1,0 +1,113 @@
+"""What is looked at once, before training: mistakes found here cost a second, not a night."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from ..domain.errors import ArgumentError, ClassIndexError, DataError, DTypeError, ShapeError
+from ..losses import CrossEntropy
+
+CHUNK = 1 << 22  # elements looked at together
+
+
+def at_least(name: str, argument: str, value: Any, least: int) -> int:
+    """``value`` as an integer of at least ``least``."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+        raise ArgumentError(f"[{name}] {argument} is {value!r}, expected an integer of at least {least}")
+    return int(value)
+
+
+def finite(name: str, what: str, array: Any) -> None:
+    """Raise DataError at the first NaN or infinity.
+
+    >>> finite("fit", "x", np.array([[1.0, 2.0], [np.nan, 0.0]]))
+    Traceback (most recent call last):
+    chainrule.domain.errors.DataError: [fit] x has nan at index (1, 0) (sample 1): remove or replace such values first
+    """
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        return
+    rows = max(1, CHUNK // max(1, math.prod(array.shape[1:])))
+    for start in range(0, len(array), rows):
+        part = array[start : start + rows]
+        with np.errstate(all="ignore"):
+            if math.isfinite(part.sum()):  # a NaN or an infinity reaches the sum; one pass, no memory
+                continue
+        bad = np.argwhere(~np.isfinite(part))
+        if len(bad):  # else the sum alone overflowed
+            index = (start + int(bad[0][0]), *map(int, bad[0][1:]))
+            raise DataError(
+                f"[{name}] {what} has {array[index]} at index {index} (sample {index[0]}): remove or replace such values first"
+            )
+
+
+def arrays_of(dataset: Any) -> tuple[Any, ...] | None:
+    """The arrays that hold all samples of a data set, the target last; None if there are none."""
+    found = getattr(dataset, "arrays", None)
+    return found if isinstance(found, tuple) else None
+
+
+def not_empty(name: str, dataset: Any) -> None:
+    """Raise DataError if a data set has no samples."""
+    if len(dataset) == 0:
+        raise DataError(f"[{name}] the data set is empty: it needs at least one sample")
+
+
+def dataset(name: str, dataset: Any) -> None:
+    """Raise DataError if a data set is empty or, as far as it is in arrays, has NaN or infinity."""
+    not_empty(name, dataset)
+    arrays = arrays_of(dataset) or ()
+    for place, array in enumerate(arrays):
+        finite(name, "y" if place and place == len(arrays) - 1 else "x", array)
+
+
+def labels(name: str, loss: Any, output: tuple[int, ...], target: Any) -> None:
+    """Raise unless cross-entropy, if that is the loss, takes ``target`` for scores of the shape ``output`` (of any number
+    of samples): DTypeError, ShapeError, or ClassIndexError with the value, its row, and the number of classes.
+
+    >>> labels("fit", CrossEntropy(), (1, 10), np.array([0, 9, 12]))
+    Traceback (most recent call last):
+    chainrule.domain.errors.ClassIndexError: [fit] y is 12 at row 2, but the model has 10 classes (0 to 9)
+    >>> labels("fit", CrossEntropy(), (1, 10), np.array([0.0, 9.0, 1.0]))
+    Traceback (most recent call last):
+    chainrule.domain.errors.DTypeError: [fit] y has dtype float64 and shape (3,), but cross-entropy takes labels, ...
+    """
+    if not isinstance(loss, CrossEntropy) or len(output) < 2:
+        return
+    count, rows = output[1], len(target)
+    expected, shares = (rows, *output[2:]), (rows, *output[1:])
+    if target.shape == shares:
+        return
+    takes = f"cross-entropy takes labels, integers of shape {expected}, or probabilities of shape {shares}"
+    if target.dtype.kind not in "iu":
+        raise DTypeError(
+            f"[{name}] y has dtype {target.dtype} and shape {target.shape}, but {takes}: y.astype('int64') makes labels"
+        )
+    if target.shape != expected:
+        hint = ": y.squeeze(1) makes them" if target.shape == (rows, 1, *output[2:]) else ""
+        raise ShapeError(f"[{name}] y has shape {target.shape}, but {takes}{hint}")
+    wrong = ((target < 0) | (target >= count)) & (target != loss.ignore_index)
+    if wrong.any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        hint = ": count classes from 0" if target[index] == count and not (target == 0).any() else ""
+        raise ClassIndexError(
+            f"[{name}] y is {target[index]} at row {index[0] if len(index) == 1 else index}, but the model has {count} "
+            f"classes (0 to {count - 1}){hint}"
+        )
+
+
+def not_sorted(name: str, dataset: Any) -> None:
+    """Warn if labels come in order, for then the last part of the data has other classes than the rest."""
+    target = (arrays_of(dataset) or (np.empty(0),))[-1]
+    if target.ndim == 1 and target.dtype.kind in "iu" and len(target) > 1:
+        steps = np.diff(target)
+        if (steps >= 0).all() and steps.any():
+            warnings.warn(
+                f"[{name}] y is sorted, and validation_split takes the last samples: they have classes that training "
+                "sees little of. Shuffle x and y together first, or give validation_data",
+                UserWarning,
+                stacklevel=4,
+            )

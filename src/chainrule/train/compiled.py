@@ -1,0 +1,170 @@
+"""How a model is trained: its loss, its optimizer, its metrics, and the averages that are reported."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .. import losses, metrics, optim
+from ..domain.errors import ArgumentError, ArgumentTypeError, NotCompiledError
+from ..modes import no_grad
+from ..nn import Sequential, Sigmoid, Softmax
+from ..tensor import Tensor
+
+
+class Compiled:
+    """What ``compile`` leaves in ``model.compiled``: ``loss``, ``optimizer``, ``metrics``."""
+
+    def __init__(self, loss: Any, optimizer: Any, metrics: list[Any]) -> None:
+        self.loss, self.optimizer, self.metrics = loss, optimizer, metrics
+
+    @property
+    def names(self) -> list[str]:
+        """What is reported."""
+        return ["loss", *(metric.name for metric in self.metrics)]
+
+    def __repr__(self) -> str:
+        return f"Compiled({self.loss!r}, {self.optimizer!r}, metrics={self.metrics!r})"
+
+
+def compile(model: Any, loss: Any, optimizer: Any = "adam", metrics: Any = ()) -> Any:
+    """Say how the model is to be trained, before ``fit`` and ``evaluate``; returns the model.
+
+    ``loss`` is a name ("cross_entropy", "mse", "bce", ...), one of ``chainrule.losses``, or any
+    ``f(prediction, target)`` that returns one number, the mean over the batch. ``optimizer`` is a name, with the default
+    settings of the optimizer, or an optimizer made with ``model.parameters()``. ``metrics`` are names ("accuracy"),
+    objects of ``chainrule.metrics``, or functions that return the mean over a batch. A Sequential that ends in Softmax or
+    Sigmoid is trained on what comes before it if the loss is cross-entropy or binary cross-entropy: the result is the
+    same but never overflows, and ``predict`` still gives probabilities. Errors: ArgumentError for an unknown name, with
+    the nearest; ArgumentTypeError.
+
+    >>> from chainrule import nn
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.Softmax())
+    >>> model.compile("cross_entropy", "sgd", metrics=["accuracy"]).compiled.names
+    ['loss', 'accuracy']
+    >>> model.compile("cros_entropy")
+    Traceback (most recent call last):
+    chainrule.domain.errors.ArgumentError: unknown loss 'cros_entropy': did you mean 'cross_entropy'? ...
+    """
+    loss = as_loss(loss)
+    model.compiled = Compiled(loss, as_optimizer(optimizer, model), as_metrics(metrics, model, loss))
+    return model
+
+
+def compiled(model: Any, name: str) -> Compiled:
+    """What ``compile`` left. Errors: NotCompiledError."""
+    found = getattr(model, "compiled", None)
+    if not isinstance(found, Compiled):
+        raise NotCompiledError(
+            f'[{name}] the model is not compiled: call model.compile(loss="cross_entropy", optimizer="adam") first'
+        )
+    return found
+
+
+def objective(model: Any, loss: Any) -> tuple[Any, Any, Any]:
+    """(body, head, loss): what is trained, what makes predictions of its output, and the loss of that output.
+
+    The body is the model and the head None, unless the model ends in a head that the loss can do without.
+    """
+    body, head = beheaded(model)
+    if isinstance(head, Softmax) and isinstance(loss, losses.CrossEntropy):
+        return body, head, loss
+    if isinstance(head, Sigmoid) and isinstance(loss, (losses.BCE, losses.BCEWithLogits)):
+        return body, head, losses.BCEWithLogits(loss.reduction)
+    return model, None, loss
+
+
+def beheaded(model: Any) -> tuple[Any, Any]:
+    """A Sequential without its last layer, and that layer; a Sequential at its end is looked into."""
+    if type(model) is not Sequential or len(model) < 2:
+        return model, None
+    body, last = model[:-1], model[-1]
+    if type(last) is Sequential:
+        inside, head = beheaded(last)
+        return (model, None) if head is None else (Sequential(*body, inside), head)
+    return body, last
+
+
+class Averages(Mapping[str, float]):
+    """The averages over the samples seen so far, and their number, ``samples``, by name.
+
+    They are kept in small tensors on the device and change in place: a step reads nothing back. Looking at one does.
+    """
+
+    def __init__(self, plan: Compiled) -> None:
+        self.loss = metrics.Metric("loss")
+        self.metrics = {
+            m.name: m for m in copy.deepcopy(plan.metrics)
+        }  # those of another run, as a validation, are apart
+        self.summed = getattr(plan.loss, "reduction", "mean") == "sum"
+        self.names = [*plan.names, "samples"]
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again, with no samples seen."""
+        for metric in (self.loss, *self.metrics.values()):
+            metric.reset()
+
+    def update(self, loss: Tensor, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch."""
+        with no_grad():
+            samples = len(target)
+            self.loss.add(loss.detach() * (1 if self.summed else samples), samples)
+            for metric in self.metrics.values():
+                metric.update(prediction, target)
+
+    def results(self) -> dict[str, float]:
+        """All averages, as they are now."""
+        return {name: self[name] for name in self.names if name != "samples"}
+
+    def __getitem__(self, name: str) -> float:
+        if name == "samples":
+            return 0.0 if self.loss.count is None else float(self.loss.count)
+        return float((self.loss if name == "loss" else self.metrics[name]).result())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def as_loss(loss: Any) -> Any:
+    """A loss by its name, or as it is."""
+    found = losses.get(loss)
+    if getattr(found, "reduction", None) == "none":
+        raise ArgumentError(
+            '[compile] a loss with reduction="none" gives no one number to minimize: use "mean" or "sum"'
+        )
+    return found
+
+
+def as_optimizer(optimizer: Any, model: Any) -> Any:
+    """An optimizer by its name, with its defaults, or as it is."""
+    if isinstance(optimizer, str):
+        return optim.get(optimizer, model.parameters())
+    if isinstance(optimizer, type) or not (hasattr(optimizer, "step") and hasattr(optimizer, "zero_grad")):
+        raise ArgumentTypeError(
+            f'[compile] optimizer is {optimizer!r}, expected a name like "adam", or an optimizer: '
+            "optim.Adam(model.parameters(), lr=1e-3)"
+        )
+    return optimizer
+
+
+def as_metrics(given: Any, model: Any, loss: Any) -> list[Any]:
+    """Metrics by their names, or as they are; functions become averages."""
+    _, head, _ = objective(model, loss)
+    shown = (
+        losses.BCE() if isinstance(head, Sigmoid) else loss
+    )  # metrics see probabilities, though the loss sees scores
+    several = not isinstance(given, str) and hasattr(given, "__iter__")
+    found = [metrics.get(metric, shown) for metric in (given if several else [given])]
+    names = ["loss", "samples"]
+    for metric in found:
+        if metric.name in names:
+            raise ArgumentError(
+                f"[compile] two values would be reported as {metric.name!r}: give the metric another name"
+            )
+        names.append(metric.name)
+    return found

@@ -1,0 +1,142 @@
+"""Training as seen by a person: one line that is redrawn on a terminal, one line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TextIO
+
+from ..domain.callback import Logs
+from ..domain.errors import ArgumentError
+from .callbacks import NO_LOGS, Callback
+
+REDRAW = 0.1  # seconds between two drawings of the line: each reads the averages from the device
+BAR = 20  # characters
+
+
+class Progress(Callback):
+    """Shows how training goes. ``live``: redraw a line as batches pass, else one line after each epoch.
+
+    The live line has a bar, samples per second, the time left in the epoch, and the averages so far, as far as they
+    fit in the terminal.
+
+    >>> progress = Progress(epochs=3, samples=100)
+    >>> progress.on_train_begin({}); progress.on_epoch_begin(0, {})
+    >>> progress.on_batch_end(0, {"loss": 0.7, "samples": 100})
+    >>> progress.on_epoch_end(0, {"loss": 0.7, "accuracy": 0.5})
+    Epoch 1/3 · ... · loss 0.7000 · accuracy 0.5000
+    """
+
+    def __init__(
+        self, *, epochs: int, samples: int | None = None, live: bool = False, file: TextIO | None = None
+    ) -> None:
+        self.epochs, self.samples, self.live, self._file = epochs, samples, live, file
+        self._open = False  # whether a live line waits to be overwritten
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        """Start the clock."""
+        self.epoch, self.start = epoch, time.perf_counter()
+        self.end = self.next = self.start
+        self.running = NO_LOGS
+        if self.live:
+            self._draw()
+
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
+        """Redraw if it is time."""
+        self.running = logs
+        self.end = time.perf_counter()
+        if self.live and self.end >= self.next:
+            self.next = self.end + REDRAW
+            self._draw()
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """The line of the epoch."""
+        seconds = max(self.end - self.start, 1e-9)
+        speed = f"{rate(self.running.get('samples', 0) / seconds)} samples/s"
+        parts = [self._title(), f"{seconds:.1f} s", speed, *values(logs)]
+        self._write(" · ".join(parts) + "\n")
+
+    def close(self) -> None:
+        """End a live line that an error or Ctrl-C left, so that what follows begins on its own."""
+        if self._open:
+            self._write("\n", keep=True)
+
+    def _title(self) -> str:
+        return f"Epoch {self.epoch + 1}/{self.epochs}"
+
+    def _draw(self) -> None:
+        """Overwrite the live line with as many parts as fit."""
+        seconds, seen = max(self.end - self.start, 1e-9), int(self.running.get("samples", 0))
+        parts = [self._title()]
+        if self.samples:
+            done = min(seen / self.samples, 1.0)
+            parts.append(f"{done:4.0%}")
+            left = seconds / done - seconds if done else 0.0
+            extra = ["█" * round(done * BAR) + "░" * (BAR - round(done * BAR))]
+        else:
+            parts.append(f"{seen} samples")
+            left, extra = 0.0, []
+        parts += values(self.running)
+        if seen:
+            extra.append(f"{rate(seen / seconds)} samples/s")
+        if left:
+            extra.append(f"{clock(left)} left")
+        width = shutil.get_terminal_size().columns - 1
+        line = parts[0]
+        for part in [*parts[1:], *extra]:
+            if len(line) + 3 + len(part) <= width:
+                line += f" · {part}"
+        self._write(line[:width])
+        self._open = True
+
+    def _write(self, text: str, keep: bool = False) -> None:
+        file = self._file or sys.stdout
+        start = "\r\x1b[K" if self._open and not keep else ""  # to the start of the line, and clear it
+        try:
+            file.write(start + text)
+        except UnicodeEncodeError:  # a terminal or a file that has only ASCII
+            file.write((start + text).replace("·", "|").replace("█", "#").replace("░", "."))
+        file.flush()
+        self._open = False
+
+
+def progress_for(verbose: int | str, epochs: int, samples: int | None) -> list[Progress]:
+    """The progress that ``verbose`` asks for: none for 0, live for 1, an epoch a line for 2; "auto" looks at stdout."""
+    if verbose not in (0, 1, 2, "auto"):
+        raise ArgumentError(f'[fit] verbose is {verbose!r}, expected 0, 1, 2 or "auto"')
+    if verbose == "auto":
+        verbose = 1 if sys.stdout is not None and sys.stdout.isatty() else 2
+    return [Progress(epochs=epochs, samples=samples, live=int(verbose) == 1)] if verbose else []
+
+
+def values(logs: Logs) -> list[str]:
+    """``name value`` for each of the logs.
+
+    >>> values({"loss": 0.12345, "samples": 64, "val_mse": 1.5e-7})
+    ['loss 0.1235', 'val_mse 1.500e-07']
+    """
+    return [f"{name} {number(logs[name])}" for name in logs if name != "samples"]
+
+
+def number(value: float) -> str:
+    """Four decimals, or four digits where that would say nothing."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 or value != value else f"{value:.3e}"
+
+
+def rate(per_second: float) -> str:
+    """
+    >>> rate(12345.6), rate(87.2)
+    ('12.3k', '87')
+    """
+    return f"{per_second / 1000:.1f}k" if per_second >= 1000 else f"{per_second:.0f}"
+
+
+def clock(seconds: float) -> str:
+    """
+    >>> clock(75), clock(3700)
+    ('1:15', '1:01:40')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

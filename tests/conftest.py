@@ -1,0 +1,29 @@
+"""What every test starts from: strict fallbacks, a fixed seed, and a piece of MNIST for those that ask."""
+
+import os
+
+os.environ["CHAINRULE_STRICT"] = "1"  # before chainrule is imported: an undeclared fallback fails
+
+import pytest  # noqa: E402
+
+import chainrule as cr  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test draws the same numbers, alone or among others."""
+    cr.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The whole data set, from the cache or the network: (x_train, y_train, x_test, y_test)."""
+    from chainrule.data import load_mnist
+
+    return load_mnist()
+
+
+@pytest.fixture
+def mnist_small(mnist):
+    """2,000 training images and their labels."""
+    return mnist.x_train[:2000], mnist.y_train[:2000]

@@ -1,0 +1,187 @@
+"""Bad input to compile, fit, evaluate and predict: a clear error before the first step, and nothing lost."""
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import errors, losses, nn, optim
+from chainrule.data import ArrayDataset, DataLoader
+
+X, Y = np.ones((6, 3), np.float32), np.array([0, 1, 2, 3, 0, 1])
+
+
+def model():
+    made = nn.Sequential(nn.Linear(3, 4))
+    return made.compile("cross_entropy", optim.SGD(made.parameters(), lr=0.1))
+
+
+def spoiled(array, index, value):
+    array = array.astype(np.float32)
+    array[index] = value
+    return array
+
+
+BAD = {
+    "empty": ((X[:0], Y[:0]), {}, errors.DataError, r"\[fit\] the data set is empty"),
+    "lengths": ((X, Y[:5]), {}, errors.DataError, r"\[fit\] x has 6 samples but y has 5"),
+    "no y": ((X,), {}, errors.ArgumentError, r"y is missing"),
+    "a pair": (((X, Y),), {}, errors.ArgumentError, r"y is missing"),
+    "text": (("abc", Y), {}, errors.ArgumentTypeError, r"x is a str, expected an array"),
+    "a number": ((X, 3), {}, errors.DataError, r"y is a single number"),
+    "label": (
+        (X, [0, 1, 2, 9, 0, 1]),
+        {},
+        errors.ClassIndexError,
+        r"y is 9 at row 3, but the model has 4 classes \(0 to 3\)",
+    ),
+    "negative": ((X, [0, -1, 2, 3, 0, 1]), {}, errors.ClassIndexError, r"y is -1 at row 1"),
+    "from 1": ((X, [1, 2, 3, 4, 1, 2]), {}, errors.ClassIndexError, r"y is 4 at row 3.*count classes from 0"),
+    "floats": ((X, Y.astype(float)), {}, errors.DTypeError, r"y has dtype float32 and shape \(6,\).*astype\('int64'\)"),
+    "column": ((X, Y[:, None]), {}, errors.ShapeError, r"y has shape \(6, 1\).*squeeze\(1\)"),
+    "other one-hot": ((X, np.eye(5)[Y]), {}, errors.DTypeError, r"probabilities of shape \(6, 4\)"),
+    "nan": ((spoiled(X, (4, 1), np.nan), Y), {}, errors.DataError, r"x has nan at index \(4, 1\) \(sample 4\)"),
+    "inf": ((spoiled(X, (0, 2), -np.inf), Y), {}, errors.DataError, r"x has -inf at index \(0, 2\)"),
+    "features": ((X[:, :2], Y), {}, errors.ShapeError, r"0: \[linear\] x has 2 features .* 3"),
+    "batch size": (
+        (X, Y),
+        {"batch_size": 0},
+        errors.ArgumentError,
+        r"batch_size is 0, expected an integer of at least 1",
+    ),
+    "half a batch": ((X, Y), {"batch_size": 2.5}, errors.ArgumentError, r"batch_size is 2.5"),
+    "epochs": ((X, Y), {"epochs": 0}, errors.ArgumentError, r"epochs is 0, expected an integer of at least 1"),
+    "initial epoch": ((X, Y), {"initial_epoch": -1}, errors.ArgumentError, r"initial_epoch is -1"),
+    "verbose": ((X, Y), {"verbose": 3}, errors.ArgumentError, r'verbose is 3, expected 0, 1, 2 or "auto"'),
+    "split": ((X, Y), {"validation_split": 1.5}, errors.ArgumentError, r"1\.5"),
+    "two validations": (
+        (X, Y),
+        {"validation_split": 0.5, "validation_data": (X, Y)},
+        errors.ArgumentError,
+        r"validation_data or validation_split, not both",
+    ),
+    "validation label": (
+        (X, Y),
+        {"validation_data": (X, Y + 1)},
+        errors.ClassIndexError,
+        r"\[validation\] y is 4 at row 3",
+    ),
+    "validation lengths": ((X, Y), {"validation_data": (X, Y[:1])}, errors.DataError, r"\[validation\] x has 6"),
+    "loader and y": ((DataLoader(ArrayDataset(X, Y)), Y), {}, errors.ArgumentError, r"y was given beside a loader"),
+    "loader and size": (
+        (DataLoader(ArrayDataset(X, Y)),),
+        {"batch_size": 2},
+        errors.ArgumentError,
+        r"batch_size was given",
+    ),
+    "loader and split": (
+        (DataLoader(ArrayDataset(X, Y)),),
+        {"validation_split": 0.5},
+        errors.ArgumentError,
+        r"cut a loader",
+    ),
+    "set and y": ((ArrayDataset(X, Y), Y), {}, errors.ArgumentError, r"y was given beside a data set"),
+    "set without y": ((ArrayDataset(X),), {}, errors.DataError, r"expected inputs and a target"),
+    "empty generator": ((iter(()),), {}, errors.DataError, r"gave no batch"),
+    "label in a loader": ((DataLoader(ArrayDataset(X, Y + 7)),), {}, errors.ClassIndexError, r"y is 7 at row 0"),
+    "nan in a loader": (
+        (DataLoader(ArrayDataset(spoiled(X, (1, 1), np.nan), Y)),),
+        {},
+        errors.DataError,
+        r"first batch",
+    ),
+    "no callback": ((X, Y), {"callbacks": [print]}, errors.ArgumentTypeError, r"is no callback"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_data(case):
+    args, options, error, message = BAD[case]
+    trained = model()
+    before = trained[0].weight.numpy().copy()
+    with pytest.raises(error, match=message):
+        trained.fit(*args, **{"verbose": 0, **options})
+    np.testing.assert_array_equal(trained[0].weight.numpy(), before)
+    assert trained.fit(X, Y, verbose=0).epoch == [0]  # and it can go on
+
+
+def test_labels_far_away_are_found_before_the_first_step():
+    y = np.zeros(1000, np.int64)
+    y[777] = 4
+    trained = model()
+    with pytest.raises(errors.ClassIndexError, match="y is 4 at row 777"):
+        trained.fit(np.ones((1000, 3), np.float32), y, batch_size=10, shuffle=False, verbose=0)
+
+
+def test_ignored_labels_and_one_hot_rows_are_fine():
+    trained = nn.Sequential(nn.Linear(3, 4))
+    trained.compile(losses.CrossEntropy(ignore_index=-1), "sgd")
+    trained.fit(X, [0, -1, 2, 3, 0, 1], verbose=0)
+    one_hot = trained.compile("cross_entropy").evaluate(X, np.eye(4)[Y])
+    assert one_hot["loss"] == pytest.approx(trained.evaluate(X, Y)["loss"], rel=1e-6)
+
+
+def test_a_second_epoch_needs_more_than_a_generator():
+    with pytest.raises(errors.DataError, match="gone through only once"):
+        model().fit(((X, Y) for _ in range(2)), epochs=2, verbose=0)
+
+
+def test_large_values_are_no_infinity():
+    x = np.full((4, 3), 3e38, np.float32)  # their sum is more than float32 holds
+    cr.train.checks.finite("fit", "x", x)
+    x[3, 2] = np.inf
+    with pytest.raises(errors.DataError, match=r"inf at index \(3, 2\)"):
+        cr.train.checks.finite("fit", "x", x)
+
+
+def test_nan_is_found_beyond_the_first_chunk(monkeypatch):
+    monkeypatch.setattr(cr.train.checks, "CHUNK", 6)
+    with pytest.raises(errors.DataError, match=r"nan at index \(5, 0\)"):
+        model().fit(spoiled(X, (5, 0), np.nan), Y, verbose=0)
+
+
+def test_regression_targets_are_checked_too():
+    trained = nn.Sequential(nn.Linear(3, 1)).compile("mse", "sgd")
+    with pytest.raises(errors.DataError, match=r"y has nan at index \(2, 0\)"):
+        trained.fit(X, spoiled(np.ones((6, 1)), (2, 0), np.nan), verbose=0)
+    with pytest.raises(errors.ShapeError):  # never broadcast against each other
+        trained.fit(X, np.ones(6), verbose=0)
+
+
+def test_sorted_labels_and_a_split_give_a_warning():
+    with pytest.warns(UserWarning, match="y is sorted"):
+        model().fit(X, np.array([0, 0, 1, 1, 2, 3]), validation_split=0.34, verbose=0)
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_a_model_that_is_not_compiled(method):
+    with pytest.raises(errors.NotCompiledError, match=rf"\[{method}\] the model is not compiled: call model.compile"):
+        getattr(nn.Sequential(nn.Linear(3, 4)), method)(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"loss": "cross_entrpy"}, errors.ArgumentError, "unknown loss 'cross_entrpy': did you mean 'cross_entropy'"),
+        ({"optimizer": "adma"}, errors.ArgumentError, "unknown optimizer 'adma': did you mean 'adam'"),
+        ({"metrics": ["acuracy"]}, errors.ArgumentError, "unknown metric 'acuracy': did you mean 'accuracy'"),
+        ({"optimizer": optim.Adam}, errors.ArgumentTypeError, "expected a name like"),
+        ({"metrics": [3]}, errors.ArgumentTypeError, "a metric is a name, .*, not 3"),
+        ({"metrics": ["accuracy", "accuracy"]}, errors.ArgumentError, "reported as 'accuracy'"),
+        ({"loss": losses.CrossEntropy(reduction="none")}, errors.ArgumentError, 'reduction="none"'),
+    ],
+)
+def test_bad_arguments_of_compile(arguments, error, message):
+    with pytest.raises(error, match=message):
+        nn.Sequential(nn.Linear(3, 4)).compile(**{"loss": "cross_entropy", **arguments})
+
+
+def test_bad_data_for_evaluate_and_predict():
+    trained = model()
+    with pytest.raises(errors.ClassIndexError, match=r"\[evaluate\] y is 4 at row 3"):
+        trained.evaluate(X, Y + 1)
+    with pytest.raises(errors.DataError, match=r"\[predict\] the data set is empty"):
+        trained.predict(X[:0])
+    with pytest.raises(errors.ArgumentError, match=r"\[predict\] batch_size is 0"):
+        trained.predict(X, batch_size=0)
+    with pytest.raises(errors.DataError, match=r"\[predict\] the data gave no batch"):
+        trained.predict(iter(()))

@@ -1,0 +1,166 @@
+"""What a person sees of training, on terminals of any width and in files; and the summary of a model."""
+
+import contextlib
+import io
+import re
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.train import Callback, Progress
+
+X, Y = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32), np.arange(64) % 4
+
+
+def model():
+    return nn.Sequential(nn.Linear(3, 4)).compile("cross_entropy", "sgd", metrics=["accuracy"])
+
+
+def screen(text):
+    """What a terminal shows after ``text``: the lines that stay, and all that were drawn."""
+    drawn = re.split(r"\r\x1b\[K|\n", text)
+    kept = [line.rsplit("\r\x1b[K", 1)[-1] for line in text.split("\n")]
+    return kept, drawn
+
+
+def live(columns, monkeypatch, *, metrics=2, samples=64):
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: __import__("os").terminal_size((columns, 20)))
+    monkeypatch.setattr("chainrule.train.progress.REDRAW", 0.0)
+    file = io.StringIO()
+    progress = Progress(epochs=2, samples=samples, live=True, file=file)
+    logs = {"loss": 0.25} | {f"metric_{i}": 0.5 for i in range(metrics)}
+    for epoch in range(2):
+        progress.on_epoch_begin(epoch, {})
+        for batch in range(4):
+            progress.on_batch_end(batch, {**logs, "samples": 16 * (batch + 1)})
+        progress.on_epoch_end(epoch, logs)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("columns", [10, 20, 40, 80, 200])
+def test_the_live_line_never_wraps(columns, monkeypatch):
+    text = live(columns, monkeypatch, metrics=6)
+    kept, drawn = screen(text)
+    lasting = {line for line in kept if "samples/s" in line}
+    assert all(len(line) < columns for line in drawn if line not in lasting)
+    assert len(kept) == 3 and kept[2] == "" and kept[0].startswith("Epoch 1/2") and kept[1].startswith("Epoch 2/2")
+    assert "metric_5 0.5000" in kept[1]
+
+
+def test_the_live_line_shows_how_far_how_fast_and_how_long(monkeypatch):
+    _, drawn = screen(live(200, monkeypatch))
+    halfway = next(line for line in drawn if " 50%" in line)
+    assert "Epoch 1/2" in halfway and "loss 0.2500" in halfway and "metric_1 0.5000" in halfway
+    assert "█" * 10 + "░" * 10 in halfway and "samples/s" in halfway and "left" in halfway
+
+
+def test_the_number_of_samples_may_be_unknown(monkeypatch):
+    text = live(100, monkeypatch, samples=None)
+    assert "32 samples" in text and "%" not in text
+
+
+def test_it_is_redrawn_by_time_not_by_batch(monkeypatch):
+    file = io.StringIO()
+    progress = Progress(epochs=1, samples=10_000, live=True, file=file)
+    progress.on_epoch_begin(0, {})
+    reads = []
+
+    class Logs(dict):
+        def __getitem__(self, name):
+            reads.append(name)
+            return super().__getitem__(name)
+
+    for batch in range(1000):
+        progress.on_batch_end(batch, Logs(loss=1.0, samples=batch))
+    assert len(reads) < 100  # values are read from the device when they are shown, not for each batch
+    assert file.getvalue().count("Epoch") < 50
+
+
+def test_a_terminal_without_unicode_gets_ascii(monkeypatch):
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding="ascii")
+    progress = Progress(epochs=1, samples=10, live=True, file=file)
+    progress.on_epoch_begin(0, {})
+    progress.on_batch_end(0, {"loss": 1.0, "samples": 5})
+    progress.on_epoch_end(0, {"loss": 1.0})
+    assert b"loss 1.0000" in raw.getvalue()
+
+
+def test_one_line_an_epoch_where_there_is_no_terminal(capsys):
+    model().fit(X, Y, epochs=3, validation_split=0.25, batch_size=16)
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert len(lines) == 3 and "\r" not in out and "\x1b" not in out
+    values = " · ".join(rf"{name} [\d.]+" for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
+    assert re.fullmatch(rf"Epoch 2/3 · [\d.]+ s · [\d.]+k? samples/s · {values}", lines[1])
+
+
+def test_verbose(capsys, monkeypatch):
+    model().fit(X, Y, verbose=0)
+    assert capsys.readouterr().out == ""
+    model().fit(X, Y, verbose=2)
+    assert capsys.readouterr().out.count("\n") == 1
+    model().fit(X, Y, verbose=1)
+    assert "\r\x1b[K" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    model().fit(X, Y)
+    assert "\r\x1b[K" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_the_line_is_ended_when_training_is(error, capsys):
+    class Stops(Callback):
+        def on_batch_end(self, batch, logs):
+            raise error
+
+    with contextlib.suppress(ValueError):
+        model().fit(X, Y, callbacks=[Stops()], verbose=1)
+    assert capsys.readouterr().out.endswith("\n")
+
+
+def test_summary_counts_and_shows():
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(10)
+    )
+    early = network.summary()
+    assert not early.complete and early.total == 80 + 16 + 10 and "?" in str(early)
+    table = network.summary((None, 1, 28, 28))
+    rows = {row.name: (row.layer, row.output, row.parameters) for row in table.rows}
+    assert rows["0"] == ("Conv2d", "(None, 8, 28, 28)", 80)
+    assert rows["1"] == ("BatchNorm2d", "(None, 8, 28, 28)", 16)
+    assert rows["3"] == ("MaxPool2d", "(None, 8, 14, 14)", 0)
+    assert rows["5"] == ("Linear", "(None, 10)", 15690)
+    assert table.total == table.trainable == 80 + 16 + 15690
+    assert "15,690" in str(table) and "15,786 parameters" in str(table)
+    assert "<td>Conv2d</td>" in table._repr_html_()
+    assert table.to_dict()["total"] == 15786
+    assert network.summary((2, 1, 28, 28)).rows[0].output == "(2, 8, 28, 28)"
+
+
+def test_summary_of_shared_frozen_and_own_parameters():
+    class Tied(nn.Module):
+        def __init__(self):
+            self.scale = nn.Parameter([1.0, 2.0])
+            self.blocks = [nn.Linear(2, 2), nn.Linear(2, 2)]
+            self.blocks[1].weight = self.blocks[0].weight
+
+        def forward(self, x):
+            return self.blocks[1](self.blocks[0](x)) * self.scale
+
+    tied = Tied()
+    tied.blocks[1].bias.requires_grad = False
+    table = tied.summary((1, 2))
+    assert [(row.name, row.parameters) for row in table.rows] == [("", 2), ("blocks.0", 6), ("blocks.1", 2)]
+    assert (table.total, table.trainable) == (10, 8)
+    assert "8 of them trained" in str(table)
+
+
+def test_summary_leaves_no_trace():
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    network.train()
+    network.summary((8, 3))
+    assert network.training and network[1].running_mean.numpy().sum() == 0
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert cr.is_grad_enabled()
