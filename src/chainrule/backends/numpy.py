@@ -123,7 +123,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return y.astype(wanted, copy=False)  # a Python scalar does not widen
 
 
-for _name, _function in {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "pow": power,
     "floor_div": floor_div, "remainder": remainder, "maximum": np.maximum, "minimum": np.minimum, "atan2": np.arctan2,
     "neg": np.negative, "abs": np.abs, "sign": np.sign, "floor": np.floor, "ceil": np.ceil, "round": round_,
@@ -133,7 +133,8 @@ for _name, _function in {
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
     "logical_and": np.logical_and, "logical_or": np.logical_or, "logical_xor": np.logical_xor,
     "logical_not": np.logical_not, "isfinite": np.isfinite, "where": where,
-}.items():  # fmt: skip
+}  # fmt: skip
+for _name, _function in FUNCTIONS.items():
     elementwise(_name, _function)
 
 
@@ -146,12 +147,12 @@ def whole(x: Any) -> Any:
 
 @computes
 def sum(x: Any, *, axis: Any, keepdims: bool) -> Any:
-    return np.add.reduce(x, axis, dtype=whole(x), keepdims=keepdims)
+    return np.add.reduce(x, axis, dtype=whole(x), keepdims=keepdims)  # type: ignore[call-overload]
 
 
 @computes
 def prod(x: Any, *, axis: Any, keepdims: bool) -> Any:
-    return np.multiply.reduce(x, axis, dtype=whole(x), keepdims=keepdims)
+    return np.multiply.reduce(x, axis, dtype=whole(x), keepdims=keepdims)  # type: ignore[call-overload]
 
 
 def taken(x: Any, where: Any, axis: int, keepdims: bool) -> Any:

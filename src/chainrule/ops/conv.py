@@ -8,6 +8,7 @@ from ..domain.errors import ArgumentError, ShapeError
 from ..tensor import Tensor
 from ._axes import pair
 from ._op import op, primitive
+from ._widened import widened
 from .gemm import flipped, matmul
 from .index import embed
 from .shape import permute, reshape
@@ -68,6 +69,7 @@ def bordered(x: Any, padding: Any) -> Any:
 
 
 @op(promote="common")
+@widened
 def conv2d(
     x: Tensor,
     weight: Tensor,
@@ -113,7 +115,9 @@ def _(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: An
     if weight.ndim != 4:
         raise ShapeError(f"[conv2d] weight has shape {weight.shape}; it should be (filters, channels, height, width)")
     if groups < 1 or weight.shape[0] % groups:
-        raise ArgumentError(f"[conv2d] groups is {groups}, which does not divide the {weight.shape[0]} filters of weight")
+        raise ArgumentError(
+            f"[conv2d] groups is {groups}, which does not divide the {weight.shape[0]} filters of weight"
+        )
     if x.shape[1] != weight.shape[1] * groups:
         expected = f"{weight.shape[1]}" if groups == 1 else f"{weight.shape[1]} in each of {groups} groups"
         raise ShapeError(

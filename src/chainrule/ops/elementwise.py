@@ -10,18 +10,19 @@ from typing import Any
 
 from ..domain.errors import ArgumentError
 from ..tensor import Tensor
-from ._op import op, primitive
+from ._op import OpCall, op, primitive
 from .memory import filled
 
 
 def unary(
     name: str, meaning: str, example: str, shows: str, rule: Callable[..., Any] | None, promote: str | None = "float"
-) -> Any:
+) -> OpCall:
     """A primitive of one tensor, ``x``. Without a ``rule`` it is nondifferentiable."""
 
     def declaration(x: Tensor) -> Tensor: ...  # type: ignore[empty-body]
 
-    call = primitive(documented(declaration, name, meaning, example, shows), promote=promote, nondifferentiable=not rule)
+    declare = primitive(promote=promote, nondifferentiable=not rule)
+    call = declare(documented(declaration, name, meaning, example, shows))
     if rule:
         call.vjp(x=rule)
     return call
@@ -29,14 +30,13 @@ def unary(
 
 def binary(
     name: str, meaning: str, example: str, shows: str, promote: str = "common", **rules: Callable[..., Any]
-) -> Any:
+) -> OpCall:
     """A primitive of two operands, ``a`` and ``b``. Without ``rules`` for them it is nondifferentiable."""
 
     def declaration(a: Tensor | float, b: Tensor | float) -> Tensor: ...  # type: ignore[empty-body]
 
-    call = primitive(
-        documented(declaration, name, meaning, example, shows), promote=promote, nondifferentiable=not rules
-    )
+    declare = primitive(promote=promote, nondifferentiable=not rules)
+    call = declare(documented(declaration, name, meaning, example, shows))
     call.vjp(**rules)
     return call
 
@@ -143,7 +143,7 @@ atan2 = binary(
 neg = unary("neg", "``-x``.", "neg(Tensor([1.0, -2.0]))", "tensor([-1.,  2.])", lambda g: -g, None)
 abs = unary("abs", "``x`` without its sign; the gradient at 0 is 0.", "abs(Tensor([1.0, -2.0]))", "tensor([1., 2.])",
             lambda g, x: g * sign(x), None)  # fmt: skip
-sign = unary("sign", "-1, 0 or 1.", "sign(Tensor([3.0, 0.0, -2.0]))", "tensor([ 1.,  0., -1.])", flat, None)
+sign: OpCall = unary("sign", "-1, 0 or 1.", "sign(Tensor([3.0, 0.0, -2.0]))", "tensor([ 1.,  0., -1.])", flat, None)
 floor = unary("floor", "Rounded down.", "floor(Tensor([1.5, -1.5]))", "tensor([ 1., -2.])", flat, None)
 ceil = unary("ceil", "Rounded up.", "ceil(Tensor([1.5, -1.5]))", "tensor([ 2., -1.])", flat, None)
 round = unary("round", "Rounded to the nearest integer; halves to the even one.", "round(Tensor([0.5, 1.5, 2.6]))",
@@ -161,7 +161,7 @@ log1p = unary("log1p", "``log(1 + x)``, exact near 0.", "log1p(Tensor([0.0, 1.0]
 sqrt = unary("sqrt", "The square root.", "sqrt(Tensor([4.0, 9.0]))", "tensor([2., 3.])", lambda g, y: g / (2 * y))
 sin = unary("sin", "The sine of radians.", "sin(Tensor([0.0, 1.0]))", "tensor([0.    , 0.8415])",
             lambda g, x: g * cos(x))  # fmt: skip
-cos = unary("cos", "The cosine of radians.", "cos(Tensor([0.0, 1.0]))", "tensor([1.    , 0.5403])",
+cos: OpCall = unary("cos", "The cosine of radians.", "cos(Tensor([0.0, 1.0]))", "tensor([1.    , 0.5403])",
             lambda g, x: -g * sin(x))  # fmt: skip
 tan = unary("tan", "The tangent of radians.", "tan(Tensor([0.0, 1.0]))", "tensor([0.    , 1.5574])",
             lambda g, y: g * (1 + y * y))  # fmt: skip
@@ -173,7 +173,7 @@ atan = unary("atan", "The arc tangent, in radians.", "atan(Tensor([0.0, 1.0]))",
              lambda g, x: g / (1 + x * x))  # fmt: skip
 sinh = unary("sinh", "The hyperbolic sine.", "sinh(Tensor([0.0, 1.0]))", "tensor([0.    , 1.1752])",
              lambda g, x: g * cosh(x))  # fmt: skip
-cosh = unary("cosh", "The hyperbolic cosine.", "cosh(Tensor([0.0, 1.0]))", "tensor([1.    , 1.5431])",
+cosh: OpCall = unary("cosh", "The hyperbolic cosine.", "cosh(Tensor([0.0, 1.0]))", "tensor([1.    , 1.5431])",
              lambda g, x: g * sinh(x))  # fmt: skip
 tanh = unary("tanh", "The hyperbolic tangent.", "tanh(Tensor([0.0, 1.0]))", "tensor([0.    , 0.7616])",
              lambda g, y: g * (1 - y * y))  # fmt: skip

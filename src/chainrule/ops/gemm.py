@@ -10,7 +10,8 @@ from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..launch import converted
 from ..tensor import Tensor
 from ._front import front
-from ._op import op, primitive
+from ._op import OpCall, op, primitive
+from ._widened import widened
 from .index import getitem
 from .reduce import sum
 from .shape import expand, permute, reshape
@@ -27,7 +28,7 @@ def rows(x: Any) -> Any:
     return x if x.ndim == 2 else reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1]))
 
 
-def vectors_too(call: Any) -> Callable[..., Any]:
+def vectors_too(call: OpCall) -> Callable[..., Any]:
     """A vector is a row on the left and a column on the right, and the axis it got for that goes again."""
 
     def matmul(a: Any, b: Any) -> Any:
@@ -80,6 +81,7 @@ def _(a: Any, b: Any) -> None:
 
 
 @op(promote="common")
+@widened
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     """``x @ weight.T + bias``: ``x`` is (..., in), ``weight`` (out, in), ``bias`` (out,) or None.
 
@@ -134,7 +136,7 @@ def dot(a: Tensor, b: Tensor) -> Any:
     return matmul(a, b)
 
 
-def vectors(call: Any, same: bool) -> None:
+def vectors(call: OpCall, same: bool) -> None:
     """Have an op refuse what are no vectors, or not of one length."""
 
     @call.checks
@@ -148,7 +150,7 @@ vectors(outer, same=False)
 vectors(dot, same=True)
 
 
-def equation_first(call: Any) -> Callable[..., Any]:
+def equation_first(call: OpCall) -> Callable[..., Any]:
     """Users give the equation before the tensors."""
 
     def einsum(equation: str, *xs: Any) -> Any:
@@ -257,5 +259,7 @@ def contracted(a: Any, s: str, b: Any, t: str, wanted: set[str]) -> tuple[Any, s
         a = reshape(a, shape=(*batch, prod(a.shape[n:m]), k))
         y = matmul(a, reshape(b, shape=(*batch, k, prod(shape[m:]))))
     else:
-        y = reshape(a, shape=a.shape + (1,) * len(right)) * reshape(b, shape=b.shape[:n] + (1,) * len(left) + b.shape[n:])
+        y = reshape(a, shape=a.shape + (1,) * len(right)) * reshape(
+            b, shape=b.shape[:n] + (1,) * len(left) + b.shape[n:]
+        )
     return reshape(y, shape=shape), "".join(both + left + right)

@@ -16,7 +16,7 @@ from ..domain.errors import ArgumentError, ArgumentTypeError, ClassIndexError, D
 from ..tensor import Tensor
 from ._axes import one_axis
 from ._front import front
-from ._op import op, primitive
+from ._op import OpCall, op, primitive
 from .memory import clone, like
 
 # any index
@@ -30,7 +30,7 @@ def split(x: Tensor, index: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
     """
     items = [tensored(x, i) for i in (index if isinstance(index, tuple) else (index,))]
     used = sum(i.ndim if is_mask(i) else 1 for i in items if i is not None and i is not ... and type(i) is not bool)
-    shape, axis, pattern, indices, open_ = x.shape, 0, [], [], False  # type: ignore[var-annotated]
+    shape, axis, pattern, indices, open_ = x.shape, 0, [], [], False
     if used > len(shape):
         raise ClassIndexError(f"[getitem] the index takes {used} axes, but x has shape {shape}")
     for i in items:
@@ -68,7 +68,9 @@ def tensored(x: Tensor, i: Any) -> Any:
         i = i.item()
     if not isinstance(i, Tensor):
         if isinstance(i, float) or not hasattr(i, "__index__"):
-            raise ArgumentTypeError(f"[getitem] a {type(i).__name__} is no index: give integers, slices, masks, None or ...")
+            raise ArgumentTypeError(
+                f"[getitem] a {type(i).__name__} is no index: give integers, slices, masks, None or ..."
+            )
         return i if type(i) is bool else integer(i)
     if i.dtype.category == FLOAT:
         raise DTypeError(f"[getitem] a tensor of {i.dtype} is no index; cast it to an integer or bool dtype first")
@@ -119,7 +121,9 @@ def getitem(x: Tensor, *, index: Any) -> Any:
     """
 
 
-getitem.vjp(x=lambda g, index, x_shape: embed(g, index=index, shape=x_shape))
+@getitem.vjp("x")
+def _(g: Any, index: Any, x_shape: Any) -> Any:
+    return embed(g, index=index, shape=x_shape)
 
 
 @primitive
@@ -199,7 +203,7 @@ def _(g: Any, indices: Any, pattern: Any) -> Any:
 # along one axis
 
 
-def along_axis(call: Any) -> None:
+def along_axis(call: OpCall) -> None:
     """Give an op of ``x``, ``indices``, perhaps ``src``, and ``axis`` its canonical axis, and check what it got."""
     name = call.__name__
 
@@ -235,7 +239,11 @@ def gather(x: Tensor, indices: Tensor, *, axis: int) -> Any:
     """
 
 
-gather.vjp(x=lambda g, indices, axis, x_shape: ungather(g, indices, axis=axis, shape=x_shape))
+@gather.vjp("x")
+def _(g: Any, indices: Any, axis: int, x_shape: Any) -> Any:
+    return ungather(g, indices, axis=axis, shape=x_shape)
+
+
 along_axis(gather)
 
 
@@ -305,7 +313,7 @@ def _(g: Any, indices: Any, x_shape: Any, axis: int) -> Any:
     return ungather(g[0], indices, axis=axis % len(x_shape), shape=x_shape)
 
 
-def ordered_axis(call: Any) -> None:
+def ordered_axis(call: OpCall) -> None:
     """Give an op of one ``axis`` its canonical axis; a number has none to put in order."""
 
     @call.normalises
@@ -364,7 +372,7 @@ def nonzero(x: Tensor) -> Any:
     """
 
 
-def as_asked(call: Any) -> Callable[..., Any]:
+def as_asked(call: OpCall) -> Callable[..., Any]:
     """The values alone unless more is asked for."""
 
     def unique(x: Tensor, *, return_inverse: bool = False, return_counts: bool = False) -> Any:

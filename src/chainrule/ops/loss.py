@@ -6,13 +6,13 @@ from typing import Any
 
 from ..tensor import Tensor
 from ._axes import same_shape
-from ._op import op
+from ._op import OpCall, op
 from ._widened import widened
 from .elementwise import abs, clip, exp, log, log1p, maximum, sigmoid
 from .softmax import known_reduction, reduced
 
 
-def loss(call: Any) -> None:
+def loss(call: OpCall) -> None:
     """Have an op check its two tensors and its reduction."""
 
     @call.checks

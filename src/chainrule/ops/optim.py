@@ -117,11 +117,15 @@ def matching(name: str, tensors: Any, count: int, states: tuple[int, ...]) -> No
     """Raise unless there are so many tensors, and of each parameter those of one shape."""
     if count < 0 or len(tensors) not in [n * count for n in states]:
         each = " or ".join(str(n) for n in states)
-        raise ArgumentTypeError(f"[{name}] {len(tensors)} tensors are given, but {count} parameters need {each} times as many")
+        raise ArgumentTypeError(
+            f"[{name}] {len(tensors)} tensors are given, but {count} parameters need {each} times as many"
+        )
     for i, group in enumerate(groups(tensors, count)):
         for x in group[1:]:
             if x.shape != group[0].shape:
-                raise ShapeError(f"[{name}] parameter {i} has shape {group[0].shape}, but a gradient or state {x.shape}")
+                raise ShapeError(
+                    f"[{name}] parameter {i} has shape {group[0].shape}, but a gradient or state {x.shape}"
+                )
 
 
 @sgd_.checks

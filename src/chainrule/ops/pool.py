@@ -8,7 +8,7 @@ from ..domain.dtype import FLOAT
 from ..domain.errors import ArgumentError
 from ..tensor import Tensor
 from ._axes import pair
-from ._op import op
+from ._op import OpCall, op
 from ._widened import widened
 from .conv import bordered, fitting, image, windows
 from .memory import filled
@@ -17,7 +17,9 @@ from .shape import pad, reshape
 
 
 @op
-def max_pool2d(x: Tensor, *, kernel_size: Any, stride: Any = None, padding: Any = (0, 0), dilation: Any = (1, 1)) -> Any:
+def max_pool2d(
+    x: Tensor, *, kernel_size: Any, stride: Any = None, padding: Any = (0, 0), dilation: Any = (1, 1)
+) -> Any:
     """The largest element of every window; of equals the first gets the gradient.
 
     ``x`` is (n, c, h, w); sizes are an integer or a pair; ``stride`` is ``kernel_size`` if None; what lies outside of ``x``
@@ -53,7 +55,7 @@ def avg_pool2d(
     return y / sum(windows(ones, size=kernel_size, stride=stride), axis=(4, 5))
 
 
-def pooling(call: Any) -> None:
+def pooling(call: OpCall) -> None:
     """Give an op its sizes as pairs, and check that a window fits."""
     name = call.__name__
 
@@ -77,7 +79,7 @@ def pooling(call: Any) -> None:
 
 def any_beyond(padding: Any, size: Any) -> bool:
     """Whether a window could lie in the padding alone."""
-    return 2 * padding[0] > size[0] or 2 * padding[1] > size[1]
+    return bool(2 * padding[0] > size[0] or 2 * padding[1] > size[1])
 
 
 pooling(max_pool2d)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..domain.dtype import dtype as known
 from ..domain.errors import ArgumentError, DTypeError
 from ..tensor import Tensor
-from ._op import op, primitive
+from ._axes import sizes
+from ._op import OpCall, op, primitive
 from .elementwise import logical_not, where
 
 
@@ -26,7 +28,7 @@ def probability(name: str, p: float) -> None:
 
 @primitive(mutates=drawing, nondifferentiable=True)
 def uniform(state: Tensor, *, shape: Any, dtype: str = "float32") -> Any:
-    """Numbers in [0, 1), float32 (multiples of 2⁻²⁴) or float64 (of 2⁻⁵³).
+    """Numbers in [0, 1): multiples of 2⁻²⁴ in float32, of 2⁻⁵³ in float64.
 
     >>> uniform(Tensor([1, 0]), shape=(1000,)).mean().item() // 0.1
     4.0
@@ -35,7 +37,7 @@ def uniform(state: Tensor, *, shape: Any, dtype: str = "float32") -> Any:
 
 @primitive(mutates=drawing, nondifferentiable=True)
 def normal(state: Tensor, *, shape: Any, dtype: str = "float32") -> Any:
-    """Numbers of the standard normal distribution, float32 or float64.
+    """Numbers of the standard normal distribution.
 
     >>> normal(Tensor([1, 0]), shape=(2, 3)).shape
     (2, 3)
@@ -69,18 +71,27 @@ def permutation(state: Tensor, *, n: int) -> Any:
     """
 
 
-for _call in (uniform, normal):
+def floating(call: OpCall) -> None:
+    """Have a draw of real numbers refuse other dtypes, and give the kernel the name of the one it takes."""
 
-    @_call.checks
-    def _(state: Any, *, shape: Any, dtype: str, name: str = _call.__name__) -> None:
-        if str(dtype) not in ("float32", "float64"):
-            raise DTypeError(f"[{name}] draws float32 or float64, not {dtype}; cast the result")
+    @call.normalises
+    def _(state: Any, *, shape: Any, dtype: Any) -> dict[str, Any]:
+        found = known(dtype)
+        if not found.is_floating:
+            raise DTypeError(f"[{call.__name__}] draws floats, not {found}; cast the result")
+        return {"shape": sizes(call.__name__, shape), "dtype": found}
+
+
+floating(uniform)
+floating(normal)
 
 
 @integers.checks
 def _(state: Any, *, low: int, high: int, shape: Any) -> None:
-    if not 0 < high - low <= 2**32:
-        raise ArgumentError(f"[integers] from {low} to before {high} are {high - low} integers; 1 to 2**32 can be drawn from")
+    if not 0 < high - low < 2**32:
+        raise ArgumentError(
+            f"[integers] low {low} to high {high} are {high - low} integers; 1 to 2**32 - 1 can be drawn from"
+        )
 
 
 @bernoulli.checks

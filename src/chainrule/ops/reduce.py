@@ -14,7 +14,7 @@ from ..domain.errors import ArgumentError, ShapeError
 from ..tensor import Tensor
 from ._axes import count, dropped, kept, listed, one_axis, some_axes
 from ._front import front
-from ._op import op, primitive
+from ._op import OpCall, op, primitive
 from ._widened import widened
 from .elementwise import abs, eq, exp, isfinite, log, sqrt, where
 from .index import getitem, ungather
@@ -22,7 +22,7 @@ from .memory import filled
 from .shape import concat, expand, flip, permute, reshape
 
 
-def over_axes(call: Any) -> Any:
+def over_axes(call: OpCall) -> OpCall:
     """Give an op of ``axis`` and ``keepdims`` its canonical axes."""
 
     @call.normalises
@@ -32,7 +32,7 @@ def over_axes(call: Any) -> Any:
     return call
 
 
-def over_one_axis(call: Any) -> Any:
+def over_one_axis(call: OpCall) -> OpCall:
     """Give an op of one ``axis`` its canonical axis."""
 
     @call.normalises
@@ -177,7 +177,7 @@ def _(g: Any, x: Any, axis: int) -> Any:
 # the largest and the smallest
 
 
-def value_alone(call: Any) -> Callable[..., Any]:
+def value_alone(call: OpCall) -> Callable[..., Any]:
     """Without an axis, the value only, of all elements."""
 
     def extreme(x: Tensor, *args: Any, **params: Any) -> Any:
@@ -195,7 +195,7 @@ def extreme_rule(g: Any, indices: Any, x_shape: Any, axis: int, keepdims: bool) 
     return ungather(g, restored(indices, x_shape, axis, keepdims), axis=axis, shape=x_shape)
 
 
-def something(call: Any) -> Any:
+def something(call: OpCall) -> OpCall:
     """Have an op of one axis refuse an empty one."""
 
     @call.checks
@@ -240,7 +240,7 @@ max.vjp(x=extreme_rule)
 min.vjp(x=extreme_rule)
 
 
-def extreme(call: Any, x: Any, axis: Any, keepdims: bool, output: int) -> Any:
+def extreme(call: OpCall, x: Any, axis: Any, keepdims: bool, output: int) -> Any:
     """One output of ``max`` or ``min`` over any axes."""
     y = call(folded(x, axis), axis=-1)[output]
     return reshape(y, shape=kept(x.shape, axis)) if keepdims else reshape(y, shape=dropped(x.shape, axis))

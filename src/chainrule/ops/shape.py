@@ -10,7 +10,7 @@ from ..domain.dtype import BOOL
 from ..domain.errors import ArgumentError, ShapeError, unknown
 from ..tensor import Tensor
 from ._axes import listed, one_axis, sizes, some_axes
-from ._op import op, primitive
+from ._op import OpCall, op, primitive
 from .elementwise import le, where
 from .index import embed, getitem, index, setitem
 from .memory import clone, counted, filled, like
@@ -216,7 +216,7 @@ def _(x: Any, *, shifts: Any, axis: Any) -> dict[str, Any]:
 # joining and parting
 
 
-def joined_axis(call: Any, room: int) -> None:
+def joined_axis(call: OpCall, room: int) -> None:
     """Give ``stack`` or ``concat`` its canonical axis."""
 
     @call.normalises
@@ -272,11 +272,17 @@ def _(g: Any, xs: Any, i: int, axis: int) -> Any:
 @concat.checks
 def _(*xs: Any, axis: int) -> None:
     if not xs or not xs[0].ndim:
-        raise ShapeError("[concat] there are no tensors to join" if not xs else "[concat] a number has no axis; use stack")
+        raise ShapeError(
+            "[concat] there are no tensors to join" if not xs else "[concat] a number has no axis; use stack"
+        )
     first = xs[0].shape
     for i, x in enumerate(xs):
-        if x.ndim != len(first) or any(n != m for a, (n, m) in enumerate(zip(x.shape, first, strict=True)) if a != axis):
-            raise ShapeError(f"[concat] tensor {i} has shape {x.shape} but tensor 0 has {first}; only axis {axis} may differ")
+        if x.ndim != len(first) or any(
+            n != m for a, (n, m) in enumerate(zip(x.shape, first, strict=True)) if a != axis
+        ):
+            raise ShapeError(
+                f"[concat] tensor {i} has shape {x.shape} but tensor 0 has {first}; only axis {axis} may differ"
+            )
 
 
 @op
@@ -400,7 +406,9 @@ builtin_abs = abs
 def _(x: Any, *, pad: Any, mode: str, value: float) -> dict[str, Any]:
     found = sizes("pad", pad)
     if len(found) % 2 or len(found) > 2 * x.ndim:
-        raise ArgumentError(f"[pad] pad {found} should be pairs (before, after) for at most the {x.ndim} axes of {x.shape}")
+        raise ArgumentError(
+            f"[pad] pad {found} should be pairs (before, after) for at most the {x.ndim} axes of {x.shape}"
+        )
     if mode not in ("constant", "reflect", "replicate", "circular"):
         raise unknown("mode of pad", mode, ["constant", "reflect", "replicate", "circular"])
     for k, (before, after) in enumerate(zip(found[::2], found[1::2], strict=True)):
@@ -414,7 +422,7 @@ def _(x: Any, *, pad: Any, mode: str, value: float) -> dict[str, Any]:
 # triangles
 
 
-def triangle(call: Any, x: Any, diagonal: int, lower: bool) -> Any:
+def triangle(call: OpCall, x: Any, diagonal: int, lower: bool) -> Any:
     if x.ndim < 2:
         raise ShapeError(f"[{call.__name__}] x has shape {x.shape}; a matrix is needed, or a batch of them")
     rows, columns = x.shape[-2:]

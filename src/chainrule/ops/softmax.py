@@ -8,9 +8,9 @@ from ..domain.dtype import FLOAT
 from ..domain.errors import ArgumentError, ClassIndexError, DTypeError, ShapeError, unknown
 from ..tensor import Tensor
 from ._axes import one_axis
-from ._op import op
+from ._op import OpCall, op
 from ._widened import wide, widened
-from .elementwise import eq, exp, log, where
+from .elementwise import exp, log, where
 from .index import gather, get
 from .memory import cast
 from .reduce import amax, mean, sum
@@ -47,7 +47,7 @@ def log_softmax(x: Tensor, *, axis: int = -1) -> Any:
 log_softmax.vjp(x=lambda g, y, axis: g - exp(y) * sum(g, axis=axis, keepdims=True))
 
 
-def over_scores(call: Any) -> None:
+def over_scores(call: OpCall) -> None:
     """Give an op its canonical axis, and check that there is one."""
 
     @call.normalises
@@ -76,10 +76,11 @@ def cross_entropy(
 ) -> Any:
     """``-log softmax(x)[target]``: how unlikely the scores ``x`` make the right classes. Its mean, sum, or none of these.
 
-    ``x`` is (n, classes) or (n, classes, d, ...). ``target`` is the class of each, integers (n, d, ...), where ``ignore_index``
-    does not count; or probabilities (one-hot rows, too) in the shape of ``x``. ``weight`` (classes,) weighs the classes; the mean is
-    divided by the weights of the targets. ``label_smoothing`` spreads that share of each target evenly over the classes.
-    Errors: ShapeError, DTypeError for float classes, ClassIndexError for a class that x lacks.
+    ``x`` is (n, classes) or (n, classes, d, ...). ``target`` is the class of each, integers (n, d, ...), where
+    ``ignore_index`` does not count; or probabilities (one-hot rows, too) in the shape of ``x``. ``weight`` (classes,)
+    weighs the classes; the mean is divided by the weights of the targets. ``label_smoothing`` spreads that share of each
+    target evenly over the classes. Errors: ShapeError, DTypeError for float classes, ClassIndexError for a class that x
+    lacks.
 
     >>> cross_entropy(Tensor([[0.0, 0.0], [0.0, 1.0]]), Tensor([1, 1]))
     tensor(0.5032)
@@ -116,9 +117,7 @@ def picked(logs: Any, target: Any) -> Any:
         return gather(logs, unsqueeze(target, axis=1), axis=1)
     except ClassIndexError:
         classes = logs.shape[1]
-        row, label = next(
-            (i, t) for i, t in enumerate(reshape(target, shape=(-1,)).tolist()) if not 0 <= t < classes
-        )
+        row, label = next((i, t) for i, t in enumerate(reshape(target, shape=(-1,)).tolist()) if not 0 <= t < classes)
         raise ClassIndexError(
             f"[cross_entropy] target {label} at row {row} is not a class: x has {classes} classes (0 to {classes - 1})"
         ) from None
