@@ -43,7 +43,7 @@ def save_weights(
         dense[name] = np.asarray(array, array.dtype.newbyteorder("<"), order="C")  # a 0-d array stays one
     sums = {name: crc32(name, array) for name, array in dense.items()}
     try:
-        text = json.dumps({"crc32": sums, "metadata": dict(metadata or {})}, sort_keys=True)
+        text = json.dumps({"crc32": dict(sorted(sums.items())), "metadata": dict(metadata or {})})  # in its order
         content = save(dense, {KEY: f"{zlib.crc32(text.encode()):08x} {text}"})
     except safetensors.SafetensorError as error:
         raise DTypeError(f"[save_weights] {path}: {error}") from error
