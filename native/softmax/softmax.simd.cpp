@@ -23,7 +23,7 @@ Vec<T> across(Vec<T> v, F f) {
     else return v;
 }
 constexpr auto add = [](auto a, auto b) { return a + b; };
-constexpr auto greater = [](auto a, auto b) { return maximum(a, b); };
+constexpr auto greater = [](auto a, auto b) { return a > b ? a : b; };
 
 template <class T>
 Vec<T> load_some(const T* p, long n) {
@@ -43,54 +43,81 @@ Vec<T> first_lanes(Vec<T> v, long n, T rest) {
     return select(load(ramp) < splat(static_cast<T>(n)), v, splat(rest));
 }
 
-// The vectors of one row: element i of the walk at p + i*step, `n` of them, each with `width` lanes in use. A row is
-// walked in vectors (the last partial); a column of an inner axis is a walk down it, many columns side by side.
+// A softmax's elements in vectors: along a row (the last vector partial), or down a column of an inner axis, many columns
+// side by side. each() calls f(offset, lanes in use, chain): sums are kept in four chains, or the latency of an addition
+// would bound the loop.
+template <int k>
+using Chain = std::integral_constant<int, k>;
+
+template <class F>
+[[gnu::always_inline]] inline void walk_vectors(long count, long step, long lanes_used, F f) {
+    long i = 0;
+    for (; i + 4 <= count; i += 4) {
+        f(i * step, lanes_used, Chain<0>{});
+        f((i + 1) * step, lanes_used, Chain<1>{});
+        f((i + 2) * step, lanes_used, Chain<2>{});
+        f((i + 3) * step, lanes_used, Chain<3>{});
+    }
+    for (; i < count; i++) f(i * step, lanes_used, Chain<0>{});
+}
+
 template <class T>
 struct Row {
     long n;
     template <class F>
     [[gnu::always_inline]] void each(F f) const {
-        long i = 0;
-        for (; i + lanes<T> <= n; i += lanes<T>) f(i, static_cast<long>(lanes<T>));
-        if (i < n) f(i, n - i);
+        const long whole = n / lanes<T>;
+        walk_vectors(whole, lanes<T>, lanes<T>, f);
+        if (whole * lanes<T> < n) f(whole * lanes<T>, n - whole * lanes<T>, Chain<1>{});
     }
     Vec<T> only(Vec<T> v, long count, T rest) const { return count < lanes<T> ? first_lanes(v, count, rest) : v; }
-    Vec<T> sum(Vec<T> v) const { return across<T>(v, add); }
-    Vec<T> most(Vec<T> v) const { return across<T>(v, greater); }
+    template <class F>
+    Vec<T> fold(const Vec<T> (&v)[4], F f) const {
+        return across<T>(f(f(v[0], v[1]), f(v[2], v[3])), f);
+    }
 };
 template <class T>
 struct Column {
     long n, inner, width;
     template <class F>
     [[gnu::always_inline]] void each(F f) const {
-        for (long i = 0; i < n; i++) f(i * inner, width);
+        walk_vectors(n, inner, width, f);
     }
     Vec<T> only(Vec<T> v, long, T) const { return v; }
-    Vec<T> sum(Vec<T> v) const { return v; }
-    Vec<T> most(Vec<T> v) const { return v; }
+    template <class F>
+    Vec<T> fold(const Vec<T> (&v)[4], F f) const {
+        return f(f(v[0], v[1]), f(v[2], v[3]));
+    }
 };
 
-// The greatest value, and the sum of exp(x - greatest).
+// The greatest value, NaN aside (exp carries it into the sum).
 template <class T, class Walk>
 [[gnu::always_inline]] inline Vec<T> greatest(const Walk& walk, const T* x) {
     const T lowest = -static_cast<T>(__builtin_inf());
-    Vec<T> top = splat(lowest);
-    walk.each([&](long i, long n) { top = maximum(top, walk.only(load_some(x + i, n), n, lowest)); });
-    return walk.most(top);
+    Vec<T> top[4] = {splat(lowest), splat(lowest), splat(lowest), splat(lowest)};
+    walk.each([&](long i, long n, auto k) { top[k] = greater(walk.only(load_some(x + i, n), n, lowest), top[k]); });
+    return walk.fold(top, greater);
+}
+
+// The sum of f(offset, lanes in use).
+template <class T, class Walk, class F>
+[[gnu::always_inline]] inline Vec<T> total(const Walk& walk, F f) {
+    Vec<T> sum[4] = {};
+    walk.each([&](long i, long n, auto k) { sum[k] += walk.only(f(i, n), n, T(0)); });
+    return walk.fold(sum, add);
 }
 
 struct Softmax {
     template <class T, class Walk>
     [[gnu::always_inline]] static void run(const Walk& walk, const T* x, T* y) {
         const Vec<T> top = greatest(walk, x);
-        Vec<T> sum{};
-        walk.each([&](long i, long n) {
+        const Vec<T> sum = total<T>(walk, [&](long i, long n) {
             const Vec<T> e = exp(load_some(x + i, n) - top);
             store_some(y + i, e, n);
-            sum += walk.only(e, n, T(0));
+            return e;
         });
-        const Vec<T> scale = splat(T(1)) / walk.sum(sum);
-        walk.each([&](long i, long n) { store_some(y + i, load_some(y + i, n) * scale, n); });
+        const Vec<T> scale = splat(T(1)) / sum;
+        walk.each([&](long i, long n, auto) { store_some(y + i, load_some(y + i, n) * scale, n); });
     }
 };
 
@@ -98,10 +125,8 @@ struct LogSoftmax {
     template <class T, class Walk>
     [[gnu::always_inline]] static void run(const Walk& walk, const T* x, T* y) {
         const Vec<T> top = greatest(walk, x);
-        Vec<T> sum{};
-        walk.each([&](long i, long n) { sum += walk.only(exp(load_some(x + i, n) - top), n, T(0)); });
-        const Vec<T> total = log(walk.sum(sum));
-        walk.each([&](long i, long n) { store_some(y + i, (load_some(x + i, n) - top) - total, n); });
+        const Vec<T> rest = log(total<T>(walk, [&](long i, long n) { return exp(load_some(x + i, n) - top); }));
+        walk.each([&](long i, long n, auto) { store_some(y + i, (load_some(x + i, n) - top) - rest, n); });
     }
 };
 
@@ -109,10 +134,8 @@ struct LogSoftmax {
 struct SoftmaxBack {
     template <class T, class Walk>
     [[gnu::always_inline]] static void run(const Walk& walk, const T* g, const T* y, T* gx) {
-        Vec<T> sum{};
-        walk.each([&](long i, long n) { sum = fma(load_some(g + i, n), load_some(y + i, n), sum); });
-        const Vec<T> dot = walk.sum(sum);
-        walk.each([&](long i, long n) { store_some(gx + i, (load_some(g + i, n) - dot) * load_some(y + i, n), n); });
+        const Vec<T> dot = total<T>(walk, [&](long i, long n) { return load_some(g + i, n) * load_some(y + i, n); });
+        walk.each([&](long i, long n, auto) { store_some(gx + i, (load_some(g + i, n) - dot) * load_some(y + i, n), n); });
     }
 };
 
@@ -120,10 +143,8 @@ struct SoftmaxBack {
 struct LogSoftmaxBack {
     template <class T, class Walk>
     [[gnu::always_inline]] static void run(const Walk& walk, const T* g, const T* y, T* gx) {
-        Vec<T> sum{};
-        walk.each([&](long i, long n) { sum += load_some(g + i, n); });
-        const Vec<T> total = walk.sum(sum);
-        walk.each([&](long i, long n) { store_some(gx + i, load_some(g + i, n) - exp(load_some(y + i, n)) * total, n); });
+        const Vec<T> sum = total<T>(walk, [&](long i, long n) { return load_some(g + i, n); });
+        walk.each([&](long i, long n, auto) { store_some(gx + i, load_some(g + i, n) - exp(load_some(y + i, n)) * sum, n); });
     }
 };
 
@@ -156,16 +177,15 @@ double cross_entropy(const T* x, const int64_t* target, int64_t ignore, T scale,
             continue;
         }
         const Vec<T> top = greatest(walk, x);
-        Vec<T> sum{};
-        walk.each([&](long i, long count) {
+        const Vec<T> sum = total<T>(walk, [&](long i, long count) {
             const Vec<T> e = exp(load_some(x + i, count) - top);
             store_some(gx + i, e, count);
-            sum += walk.only(e, count, T(0));
+            return e;
         });
-        const Vec<T> total = walk.sum(sum), part = splat(scale) / total;
-        walk.each([&](long i, long count) { store_some(gx + i, load_some(gx + i, count) * part, count); });
+        const Vec<T> part = splat(scale) / sum;
+        walk.each([&](long i, long count, auto) { store_some(gx + i, load_some(gx + i, count) * part, count); });
         gx[target[r]] -= scale;
-        loss += static_cast<double>(log(total)[0]) + (static_cast<double>(top[0]) - static_cast<double>(x[target[r]]));
+        loss += static_cast<double>(log(sum)[0]) + (static_cast<double>(top[0]) - static_cast<double>(x[target[r]]));
     }
     return loss;
 }
