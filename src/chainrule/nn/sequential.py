@@ -36,7 +36,7 @@ class Sequential(Module):
         self._arguments = (), {}  # the layers are its children
         self._layers: dict[str, Module] = {}
         given: Any = layers
-        if len(layers) == 1 and not isinstance(layers[0], Module):
+        if len(layers) == 1 and not isinstance(layers[0], Module) and isinstance(layers[0], Iterable):
             given = layers[0]
         pairs = given.items() if isinstance(given, Mapping) else enumerate(given)
         for name, layer in pairs:
