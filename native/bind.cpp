@@ -19,7 +19,7 @@ NB_MODULE(_native, m) {
     choose_isa();
     import_numpy();
 
-    m.def("simd_level", &isa_name, "The instruction set in use: baseline, avx2 or avx512.");
+    m.def("simd", &isa_name, "The instruction set in use: baseline, avx2 or avx512.");
     m.def("get_num_threads", &num_threads, "How many threads kernels may use, the caller's among them.");
     m.def("set_num_threads", &set_num_threads, "count"_a, "Sets how many threads kernels may use; changes no result.");
     m.def("memory_stats", [] {

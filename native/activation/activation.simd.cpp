@@ -32,20 +32,17 @@ struct gelu_vjp {
     }
 };
 
-// x/2 (1 + tanh(c (x + 0.044715 x^3))), c = sqrt(2/pi).
-template <class V> V gelu_inner(V x) {
-    return constant<V>(0.79788456080286535588) * x * fma(constant<V>(0.044715), x * x, constant<V>(1));
+// x/2 (1 + tanh(c (x + 0.044715 x^3))), c = sqrt(2/pi), written as x sigmoid(u), which does not cancel for negative x.
+template <class V> V gelu_twice_inner(V x) {
+    return constant<V>(2 * 0.79788456080286535588) * x * fma(constant<V>(0.044715), x * x, constant<V>(1));
 }
-struct gelu_tanh {
-    template <class V> static V f(V x) {
-        return constant<V>(0.5) * x * (constant<V>(1) + tanh(gelu_inner(x)));
-    }
-};
+struct gelu_tanh { template <class V> static V f(V x) { return x * sigmoid(gelu_twice_inner(x)); } };
 struct gelu_tanh_vjp {
     template <class V> static V f(V g, V x) {
-        const V one = constant<V>(1), half = constant<V>(0.5), t = tanh(gelu_inner(x));
-        const V slope = constant<V>(0.79788456080286535588) * fma(constant<V>(3 * 0.044715), x * x, one);
-        return g * fma(half * x * (one - t * t), slope, half * (one + t));
+        const V u = gelu_twice_inner(x), s = sigmoid(u), one = constant<V>(1);
+        const V slope = constant<V>(2 * 0.79788456080286535588) * fma(constant<V>(3 * 0.044715), x * x, one);
+        const V bend = x * s * sigmoid(-u) * slope;
+        return g * (abs(u) > constant<V>(1e3) ? s : s + bend);  // far out x^2 may be inf, and 0 inf is no bend
     }
 };
 

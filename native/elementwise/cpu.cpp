@@ -31,9 +31,12 @@ Owned map_one(const MapKernel* kernels, const Array& x, double cost) {
     return map(kernels[index], x.dtype(), {x}, cost);
 }
 
-Owned map_logical(MapKernel kernel, const Array& a, const Array& b) {
-    if (!a.is(DType::boolean) || !b.is(DType::boolean)) return not_implemented();
-    return map(kernel, DType::boolean, {a, b}, cheap);
+Owned map_logical(MapKernel kernel, const Operand& a, const Operand& b) {
+    if (common(a, b) != DType::boolean) return not_implemented();
+    const bool va = a.value != 0, vb = b.value != 0;
+    return map(kernel, DType::boolean,
+               {a.is_array() ? MapOperand(a.array) : MapOperand(&va), b.is_array() ? MapOperand(b.array) : MapOperand(&vb)},
+               cheap);
 }
 
 Owned power(const Operand& a, const Operand& b) {
@@ -85,8 +88,9 @@ void bind_elementwise(nb::module_& m) {
     CHAINRULE_COMPARISONS(X)
 #undef X
 #define X(name)                                                                                    \
-    m.def(#name, [](const Array& a, const Array& b) { return map_logical(elementwise_kernels().name, a, b); }, \
-          "a"_a, "b"_a);
+    m.def(#name, [](const Operand& a, const Operand& b) {                                          \
+        return map_logical(elementwise_kernels().name, a, b);                                      \
+    }, "a"_a, "b"_a);
     CHAINRULE_LOGICAL(X)
 #undef X
     m.def("logical_not", &logical_not, "x"_a);

@@ -18,11 +18,12 @@ constexpr long grain = 8192;  // elements of a piece; a multiple of 4: pieces be
 
 /// Takes the next blocks for n elements of `words` words each from the state.
 Stream take(const Array& state, long n, int words) {
-    if (!state.is(DType::int64) || state.rank() != 1 || state.dim(0) != 2 || !state.contiguous() || !state.writable())
+    if (!state.is(DType::int64) || state.rank() != 1 || state.dim(0) != 2 || !state.writable())
         throw std::invalid_argument("a random state is a writable int64 array of shape (2,): seed and offset");
-    int64_t* s = state.data<int64_t>();
-    const Stream stream{static_cast<uint64_t>(s[0]), static_cast<uint64_t>(s[1])};
-    s[1] += (n * words + 3) / 4;
+    const int64_t& seed = *state.data<int64_t>();
+    int64_t& offset = *reinterpret_cast<int64_t*>(state.data<char>() + state.stride(0));
+    const Stream stream{static_cast<uint64_t>(seed), static_cast<uint64_t>(offset)};
+    offset += (n * words + 3) / 4;
     return stream;
 }
 

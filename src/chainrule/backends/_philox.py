@@ -44,6 +44,16 @@ LOG_SERIES = tuple(1.0 / (2 * k + 1) for k in range(11, -1, -1))  # atanh(s) / s
 LN2, SQRT_HALF = 0.6931471805599453, 0.7071067811865476
 
 
+def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: int, k1: int) -> Any:
+    """Ten rounds on counters of four words, uint64 arrays of 32-bit numbers, with a key of two. Words on the last axis."""
+    for _ in range(10):
+        p, q = M0 * c0, M1 * c2
+        c0, c2 = q >> HALF ^ c1 ^ np.uint64(k0), p >> HALF ^ c3 ^ np.uint64(k1)
+        c1, c3 = q & LOW, p & LOW
+        k0, k1 = k0 + W0 & 0xFFFFFFFF, k1 + W1 & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
+
+
 def blocks(seed: int, offset: int, count: int) -> Any:
     """The words of ``count`` blocks from ``offset`` on, uint32 of shape (count, 4).
 
@@ -51,15 +61,8 @@ def blocks(seed: int, offset: int, count: int) -> Any:
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
     number = np.arange(count, dtype=np.uint64) + np.uint64(offset)
-    c0, c1 = number & LOW, number >> HALF
-    c2, c3 = np.zeros_like(c0), np.zeros_like(c0)
-    k0, k1 = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
-    for _ in range(10):
-        p, q = M0 * c0, M1 * c2
-        c0, c2 = q >> HALF ^ c1 ^ np.uint64(k0), p >> HALF ^ c3 ^ np.uint64(k1)
-        c1, c3 = q & LOW, p & LOW
-        k0, k1 = k0 + W0 & 0xFFFFFFFF, k1 + W1 & 0xFFFFFFFF
-    return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
+    zero = np.zeros_like(number)
+    return philox(number & LOW, number >> HALF, zero, zero, seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF)
 
 
 def words(state: Any, count: int) -> Any:
