@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..domain.errors import ArgumentError, ClassIndexError, DTypeError, ShapeError
+from ..domain.errors import ArgumentError, ChainruleError, ClassIndexError, DTypeError, ShapeError
 from . import _philox
 
 KERNELS: dict[str, Callable[..., Any]] = {}
@@ -66,6 +66,8 @@ def elementwise(name: str, function: Callable[..., Any]) -> None:
     def kernel(*operands: Any) -> Any:
         try:
             return function(*operands)
+        except ChainruleError:
+            raise
         except ValueError:
             shapes = " and ".join(str(a.shape) for a in operands if isinstance(a, np.ndarray))
             raise ShapeError(
@@ -313,8 +315,11 @@ def index_set(x: Any, v: Any, *indices: Any, pattern: Any) -> Any:
     return y
 
 
-def along(indices: Any, axis: int) -> Any:
-    """``indices`` along one axis, and every other place as it is."""
+def along(name: str, indices: Any, axis: int, shape: Any) -> Any:
+    """``indices`` along one axis of an array of ``shape``, and every other place as it is."""
+    wrong = indices[(indices < 0) | (indices >= shape[axis])]
+    if wrong.size:
+        raise ClassIndexError(f"[{name}] index {wrong[0]} is out of range for axis {axis} of {tuple(shape)}")
     places = list(np.ogrid[tuple(map(slice, indices.shape))])
     places[axis] = indices
     return tuple(places)
@@ -322,19 +327,13 @@ def along(indices: Any, axis: int) -> Any:
 
 @moves
 def gather(x: Any, indices: Any, *, axis: int) -> Any:
-    try:
-        return np.asarray(x[along(indices, axis)])
-    except IndexError as error:
-        raise ClassIndexError(f"[gather] {error}, where x has shape {x.shape}") from None
+    return np.asarray(x[along("gather", indices, axis, x.shape)])
 
 
 @computes
-def ungather(g: Any, indices: Any, *, axis: int, shape: Any) -> Any:
-    y = np.zeros(shape, g.dtype)
-    try:
-        np.add.at(y, along(indices, axis), g)
-    except IndexError as error:
-        raise ClassIndexError(f"[ungather] {error}, where the result has shape {shape}") from None
+def ungather(x: Any, indices: Any, *, axis: int, shape: Any) -> Any:
+    y = np.zeros(shape, x.dtype)
+    np.add.at(y, along("ungather", indices, axis, shape), x)
     return y
 
 

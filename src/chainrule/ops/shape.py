@@ -7,13 +7,14 @@ from operator import index as integer
 from typing import Any
 
 from ..domain.dtype import BOOL
-from ..domain.errors import ArgumentError, ShapeError, unknown
+from ..domain.errors import ArgumentError, ShapeError
 from ..tensor import Tensor
 from ._axes import listed, one_axis, sizes, some_axes
 from ._op import OpCall, op, primitive
+from ._pad import pad as pad
 from .elementwise import le, where
-from .index import embed, getitem, index, setitem
-from .memory import clone, counted, filled, like
+from .index import getitem
+from .memory import clone, counted
 
 # axes
 
@@ -324,7 +325,7 @@ def chunk(x: Tensor, *, chunks: int, axis: int = 0) -> Any:
     return split(x, sizes=max(1, -(-x.shape[one_axis("chunk", axis, x.shape)] // chunks)), axis=axis)
 
 
-# repeating and padding
+# repeating
 
 
 @op
@@ -359,64 +360,6 @@ def tile(x: Tensor, *, repeats: Any) -> Any:
     """
     repeats = sizes("tile", repeats)
     return repeat(x, repeats=(1,) * (x.ndim - len(repeats)) + repeats)
-
-
-@op
-def pad(x: Tensor, *, pad: Any, mode: str = "constant", value: float = 0.0) -> Any:
-    """More elements at the ends of the last axes: ``pad`` is (before, after) of the last axis, then of the one before, ...
-
-    ``mode`` says which: "constant" (``value``; negative sizes cut off), "reflect" (mirrored without the edge), "replicate"
-    (the edge) or "circular" (from the other end). Errors: ShapeError where there is too little to mirror.
-
-    >>> pad(Tensor([1.0, 2.0, 3.0]), (1, 2)), pad(Tensor([1.0, 2.0, 3.0]), (2, 0), "reflect")
-    (tensor([0., 1., 2., 3., 0., 0.]), tensor([3., 2., 1., 2., 3.]))
-    """
-    ends = [(0, 0)] * (x.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
-    if mode != "constant":
-        for axis, (before, after) in enumerate(ends):
-            if before or after:
-                places = like(x, sources(x.shape[axis], before, after, mode))
-                x = index(x, places, pattern=(slice(None),) * axis + ("tensor", ...))
-        return clone(x)
-    if min(pad, default=0) < 0:
-        kept = [slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(x.shape, ends, strict=True)]
-        x = getitem(x, index=(*kept, ...))
-        ends = [(max(b, 0), max(a, 0)) for b, a in ends]
-    inside = tuple([slice(b, b + n) for n, (b, _) in zip(x.shape, ends, strict=True)])
-    shape = tuple([b + n + a for n, (b, a) in zip(x.shape, ends, strict=True)])
-    if value == 0:
-        return embed(x, index=(*inside, ...), shape=shape)
-    return setitem(filled(x, shape, value, x.dtype), x, index=(*inside, ...))
-
-
-def sources(n: int, before: int, after: int, mode: str) -> list[int]:
-    """Which element of an axis of ``n`` comes to each place of the padded axis."""
-    places = range(-before, n + after)
-    if mode == "circular":
-        return [i % n for i in places]
-    if mode == "replicate":
-        return [min(max(i, 0), n - 1) for i in places]
-    return [n - 1 - builtin_abs(n - 1 - builtin_abs(i)) for i in places]
-
-
-builtin_abs = abs
-
-
-@pad.normalises
-def _(x: Any, *, pad: Any, mode: str, value: float) -> dict[str, Any]:
-    found = sizes("pad", pad)
-    if len(found) % 2 or len(found) > 2 * x.ndim:
-        raise ArgumentError(
-            f"[pad] pad {found} should be pairs (before, after) for at most the {x.ndim} axes of {x.shape}"
-        )
-    if mode not in ("constant", "reflect", "replicate", "circular"):
-        raise unknown("mode of pad", mode, ["constant", "reflect", "replicate", "circular"])
-    for k, (before, after) in enumerate(zip(found[::2], found[1::2], strict=True)):
-        n = x.shape[-1 - k]
-        most = {"reflect": n - 1, "circular": n, "replicate": max(before, after) if n else -1}.get(mode)
-        if n + before + after < 0 or (most is not None and not (0 <= before <= most and 0 <= after <= most)):
-            raise ShapeError(f"[pad] {mode} cannot pad axis {x.ndim - 1 - k} of {x.shape} by {before} and {after}")
-    return {"pad": found}
 
 
 # triangles

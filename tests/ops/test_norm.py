@@ -1,0 +1,67 @@
+"""The normalisation room beyond the table: running statistics, dtypes, errors."""
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import Tensor
+
+on_both = pytest.mark.parametrize("backend", ["numpy", "cpu"])
+
+
+def channels(value, dtype="float32"):
+    return Tensor([value] * 3, dtype=dtype)
+
+
+@on_both
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(6, 3), (2, 3, 4), (2, 3, 4, 5)])
+def test_running_statistics(backend, shape, dtype):
+    with cr.backends.use(backend):
+        x = np.random.default_rng(0).standard_normal(shape) * 3 + 1
+        mean, var = channels(0.5, dtype), channels(2.0, dtype)
+        before = mean.storage.version, var.storage.version
+        arrays = mean.numpy(), var.numpy()
+        y = cr.batch_norm_train(
+            Tensor(x, dtype=dtype), channels(1.0, dtype), channels(0.0, dtype), mean, var, momentum=0.25
+        )
+        axes = (0, *range(2, x.ndim))
+        np.testing.assert_allclose(arrays[0], 0.75 * 0.5 + 0.25 * x.mean(axes), rtol=1e-5)
+        np.testing.assert_allclose(arrays[1], 0.75 * 2.0 + 0.25 * x.var(axes, ddof=1), rtol=1e-5)
+        assert mean.storage.version > before[0] and var.storage.version > before[1]
+        np.testing.assert_allclose(y.mean(axis=axes).numpy(), 0, atol=1e-6)
+
+
+@on_both
+def test_large_means_do_not_cancel(backend):
+    with cr.backends.use(backend):
+        x = np.random.default_rng(0).standard_normal((64, 3)) + 1e3
+        y = cr.batch_norm_train(Tensor(x, dtype="float32"), None, None, channels(0.0), channels(1.0))
+        np.testing.assert_allclose(y.numpy(), (x - x.mean(0)) / x.std(0), atol=2e-3)
+
+
+@on_both
+def test_16_bits_with_float32_statistics(backend):
+    with cr.backends.use(backend):
+        x = Tensor(np.random.default_rng(0).standard_normal((8, 3)), dtype="float16", requires_grad=True)
+        mean, var = channels(0.0), channels(1.0)
+        weight = channels(1.0).requires_grad_()
+        y = cr.batch_norm_train(x, weight, channels(0.0), mean, var)
+        y.to("float32").square().sum().backward()
+        assert y.dtype == "float16" and mean.dtype == "float32" and mean.tolist() != [0, 0, 0]
+        assert x.grad.dtype == "float16" and weight.grad.dtype == "float32"
+        assert cr.batch_norm_eval(x, weight, None, mean, var).dtype == "float16"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, c: cr.batch_norm_train(x, c, c, c[:2], c), r"x has 3 channels .* but running_mean has shape \(2,\)"),
+        (lambda x, c: cr.batch_norm_train(x[:1], c, c, c, c), r"one element in each channel \(shape \(1, 3\)\)"),
+        (lambda x, c: cr.batch_norm_train(x[0], c, c, c, c), r"x has shape \(3,\); it should be \(n, channels, ...\)"),
+        (lambda x, c: cr.batch_norm_eval(x, c, c[:1], c, c), r"x has 3 channels .* but bias has shape \(1,\)"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Tensor(np.ones((4, 3), "float32")), channels(1.0))

@@ -1,0 +1,96 @@
+"""The optimizer room: a few steps against the formulas of PyTorch's documentation, written out in NumPy."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import Tensor
+from chainrule.ops import optim as o
+
+SHAPES = [(3, 4), (5,), ()]
+on_both = pytest.mark.parametrize("backend", ["numpy", "cpu"])
+
+
+def drawn(seed, dtype):
+    random = np.random.default_rng(seed)
+    return [np.array(random.standard_normal(s), dtype) for s in SHAPES]
+
+
+def sgd(p, g, v, first, lr, momentum, dampening, weight_decay, nesterov):
+    g = g + weight_decay * p
+    if momentum:
+        v = g if first else momentum * v + (1 - dampening) * g
+        g = g + momentum * v if nesterov else v
+    return p - lr * g, v
+
+
+@on_both
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.1, "nesterov": False},
+        {"momentum": 0.9, "dampening": 0.0, "weight_decay": 0.0, "nesterov": True},
+        {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1, "nesterov": False},
+    ],
+)
+def test_sgd(backend, dtype, params):
+    with cr.backends.use(backend):
+        wanted, velocities = drawn(0, "float64"), [np.zeros(s) for s in SHAPES]
+        ps, vs = [Tensor(w, dtype=dtype) for w in wanted], [Tensor(v, dtype=dtype) for v in velocities]
+        for step in range(3):
+            gs = drawn(step + 1, dtype)
+            states = vs if params["momentum"] else []
+            o.sgd_(Tensor(0.1, dtype=dtype), *ps, *map(Tensor, gs), *states, count=3, first=step == 0, **params)
+            for i, g in enumerate(gs):
+                wanted[i], velocities[i] = sgd(wanted[i], g, velocities[i], step == 0, 0.1, **params)
+        for p, w in zip(ps, wanted, strict=True):
+            np.testing.assert_allclose(p.numpy(), w, rtol=2e-6 if dtype == "float32" else 1e-13, atol=1e-7)
+            assert p.storage.version >= 3
+
+
+def adam(p, g, m, v, t, lr, beta1, beta2, eps, weight_decay, decoupled):
+    if decoupled:
+        p = p - lr * weight_decay * p
+    else:
+        g = g + weight_decay * p
+    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+    return p - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
+
+
+@on_both
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("weight_decay", "decoupled"), [*itertools.product([0.0, 0.1], [False, True])])
+def test_adam(backend, dtype, weight_decay, decoupled):
+    params = {"beta1": 0.8, "beta2": 0.99, "eps": 1e-6, "weight_decay": weight_decay, "decoupled": decoupled}
+    with cr.backends.use(backend):
+        wanted = drawn(0, "float64")
+        ms, vs = [np.zeros(s) for s in SHAPES], [np.zeros(s) for s in SHAPES]
+        ps, tm, tv = ([Tensor(x, dtype=dtype) for x in xs] for xs in (wanted, ms, vs))
+        step, lr = Tensor(0.0), Tensor(0.01, dtype=dtype)
+        for t in range(1, 5):
+            gs = drawn(t, dtype)
+            o.adam_(step, lr, *ps, *map(Tensor, gs), *tm, *tv, count=3, **params)
+            for i, g in enumerate(gs):
+                wanted[i], ms[i], vs[i] = adam(wanted[i], g, ms[i], vs[i], t, 0.01, **params)
+        assert step.item() == 4
+        for p, w in zip([*ps, *tm, *tv], [*wanted, *ms, *vs], strict=True):
+            np.testing.assert_allclose(p.numpy(), w, rtol=5e-6 if dtype == "float32" else 1e-12, atol=1e-7)
+
+
+@on_both
+def test_16_bits_are_computed_in_float32(backend):
+    with cr.backends.use(backend):
+        p, g = Tensor([1.0, 2.0], dtype="bfloat16"), Tensor([1.0, -1.0], dtype="bfloat16")
+        o.sgd_(Tensor(0.5), p, g, count=1)
+        assert p.dtype == "bfloat16" and p.to("float32").tolist() == [0.5, 2.5]
+
+
+def test_errors():
+    p = Tensor([1.0, 2.0])
+    with pytest.raises(TypeError, match=r"\[sgd_\] 2 tensors are given, but 1 parameters need 3 times as many"):
+        o.sgd_(Tensor(0.1), p, p, count=1, momentum=0.9)
+    with pytest.raises(ValueError, match=r"\[adam_\] parameter 0 has shape \(2,\), but a gradient or state \(1,\)"):
+        o.adam_(Tensor(0.0), Tensor(0.1), p, p[:1], p, p, count=1)
