@@ -189,6 +189,23 @@ def test_mistakes_with_attributes_are_told():
         nn.Module()(1)
 
 
+class Scaled(nn.Module):
+    def __init__(self):
+        self.factor = 3
+
+    @property
+    def factor(self):
+        return self._factor
+
+    @factor.setter
+    def factor(self, value):
+        self._factor = float(value)
+
+
+def test_properties_of_a_subclass_work():
+    assert Scaled().factor == 3.0
+
+
 # ---- errors say where
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -98,6 +100,21 @@ def test_moving_keeps_the_object_and_its_gradient():
     assert p.dtype == p.grad.dtype == pending.dtype == "float64"
     pending.build((2,))
     assert pending.numpy().dtype == np.float64
+
+
+def test_threads_that_meet_a_new_parameter_draw_it_once(monkeypatch):
+    def slow(place):
+        time.sleep(0.01)
+        return place.uniform(0.0, 1.0)
+
+    monkeypatch.setitem(nn.init.NAMES, "slow", slow)
+    p, seen = nn.Parameter(shape=(3,), init="slow"), []
+    threads = [threading.Thread(target=lambda: seen.append(p.tolist())) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert seen == [p.tolist()] * 4
 
 
 # ---- initializers

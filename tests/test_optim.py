@@ -15,15 +15,12 @@ SHAPES = [(3, 4), (4,), ()]
 
 
 class NoReading:
-    """A listener under which values may not be read, as under a recorder; it counts the calls of kernels."""
+    """A listener under which values may not be read, as under a recorder."""
 
     forbids_reading = True
 
-    def __init__(self):
-        self.names = []
-
-    def launched(self, backend, name, inputs, params, outputs):
-        self.names.append(name)
+    def launched(self, *_):
+        pass
 
 
 def sgd(p, g, s, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
@@ -67,7 +64,7 @@ CASES = [
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("cls", "formula", "options"), CASES, ids=lambda v: getattr(v, "__name__", None) or str(v))
 def test_steps_are_the_formula(cls, formula, options, dtype):
-    """Ten steps, in which the second parameter has no gradient now and then: it is left alone, and its state with it."""
+    """Ten steps, in which a parameter has no gradient now and then: it is left alone, and its state with it."""
     rng = np.random.default_rng(0)
     values = [rng.standard_normal(shape) for shape in SHAPES]
     params = [cr.tensor(v, dtype=dtype, requires_grad=True) for v in values]
@@ -77,7 +74,7 @@ def test_steps_are_the_formula(cls, formula, options, dtype):
     for step in range(10):
         optimizer.zero_grad()
         for i, p in enumerate(params):
-            if i == 1 and step in (0, 4, 5):
+            if (i, step) in ((2, 0), (1, 4), (1, 5), (0, 5)):
                 continue
             g = rng.standard_normal(p.shape)
             p.grad = cr.tensor(g, dtype=dtype)
@@ -106,17 +103,22 @@ def problem(make, model=None):
 
 
 @pytest.mark.parametrize("name", [*optim.NAMES])
-def test_a_step_reads_nothing_and_writes_in_place(name):
+def test_a_step_reads_nothing_and_writes_in_place(name, monkeypatch):
+    calls = []
+    for module, op in ((optim.sgd, "sgd_"), (optim.adam, "adam_")):
+        original = getattr(module, op)
+        monkeypatch.setattr(module, op, lambda *a, _original=original, **k: calls.append(1) or _original(*a, **k))
     model, optimizer, step = problem(lambda m: optim.get(name, m.parameters(), lr=0.1))
     step()
     tensors = [*model.parameters(), *(t for s in optimizer.state_dict()["state"].values() for t in s.values())]
     memory = [t.array for t in tensors]
-    with listen(NoReading()) as listener:
+    calls.clear()
+    with listen(NoReading()):
         step()
         optimizer.lr = 0.05
         step()
     assert all(t.array is a for t, a in zip(tensors, memory, strict=True))
-    assert sum(n in ("sgd_", "adam_") for n in listener.names) == 2  # one call for all parameters
+    assert len(calls) == 2  # one call for all parameters
 
 
 def test_an_old_graph_notices_a_step():
@@ -198,6 +200,8 @@ def test_a_resumed_run_is_the_same_to_the_bit(cls, formula, options):
     other.load_state_dict(weights)
     resumed.load_state_dict(saved)
     assert [g["lr"] for g in resumed.param_groups] == saved_lr
+    counts = {id(s["step"]) for s in resumed.state_dict()["state"].values() if "step" in s}
+    assert len(counts) in (0, 2)  # one for each group, so that a step is still one call for each
     resumed_losses = [other_step().item() for _ in range(3)]
     straight, _, straight_step = start()
     losses = [straight_step().item() for _ in range(6)]

@@ -108,7 +108,7 @@ class Module(Methods):
                 f"{type(self).__name__}.{name} is a parameter, and a {type(value).__name__} in its place would not be "
                 f"trained: {name}.load(values) changes its values, and nn.Parameter(values) is another parameter"
             )
-        self.__dict__[name] = value
+        super().__setattr__(name, value)
 
     # ---- what belongs to it
 
