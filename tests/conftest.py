@@ -1,8 +1,11 @@
 """What every test starts from: strict fallbacks, a fixed seed, and a piece of MNIST for those that ask."""
 
 import os
+from pathlib import Path
 
 os.environ["CHAINRULE_STRICT"] = "1"  # before chainrule is imported: an undeclared fallback fails
+SOURCE = str(Path(__file__).parent.parent / "src")  # programs that tests start see the chainrule that they see
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
 
 import pytest  # noqa: E402
 

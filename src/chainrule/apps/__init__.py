@@ -1,0 +1,1 @@
+"""Programs: the command line (``chainrule``) and the demo (``make demo``)."""

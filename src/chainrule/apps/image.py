@@ -1,0 +1,101 @@
+"""A picture of one digit, made what MNIST is: 28 × 28, ink 1 on paper 0, 20 pixels high or wide, centred by its mass.
+
+The recipe is that of the data set (LeCun et al., 1998). Without it a network that knows MNIST guesses.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..domain.errors import DataError, FileFormatError, MissingDependencyError, MissingFileError
+
+SIDE, BOX, CENTRE = 28, 20, 14  # of the picture, of the digit in it, and the pixel its mass is centred on
+CONTRAST = 0.05  # of the range of the picture: less is a blank sheet
+INK = 0.15  # of the darkest ink: less is paper
+
+
+def load_digit(path: str | os.PathLike[str]) -> Any:
+    """The digit in a picture file, float32 (1, 28, 28). Light digits on dark and dark ones on light are told apart.
+
+    ``.npy`` holds an array (h, w) or (1, h, w); other formats are read by Pillow. Errors: MissingFileError,
+    FileFormatError, MissingDependencyError without Pillow, DataError for a blank picture.
+    """
+    return prepare(read_grey(path))
+
+
+def read_grey(path: str | os.PathLike[str]) -> Any:
+    """A picture as an array (h, w) of grey values from 0 to 1; what is transparent is white."""
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"[predict] there is no file {path}")
+    if path.suffix == ".npy":
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise FileFormatError(f"[predict] {path} is no array in the .npy format: {error}") from error
+        if array.ndim == 3 and array.shape[0] == 1:
+            array = array[0]
+        if array.ndim != 2 or array.dtype.kind not in "fiub" or array.size == 0:
+            raise DataError(f"[predict] {path} holds {array.dtype}{list(array.shape)}, expected one picture (h, w)")
+        if not np.isfinite(array).all():
+            raise DataError(f"[predict] {path} holds NaN or infinity")
+        return array / (255.0 if array.dtype == np.uint8 else 1.0)
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"[predict] reading {path.name} needs Pillow: pip install 'chainrule[gui]' (.npy needs nothing)"
+        ) from error
+    try:
+        with Image.open(path) as image:
+            rgba = np.asarray(image.convert("RGBA"), np.float64) / 255
+    except (UnidentifiedImageError, OSError) as error:
+        raise FileFormatError(f"[predict] {path} is no picture that Pillow can read: {error}") from error
+    grey, alpha = rgba[..., :3] @ (0.299, 0.587, 0.114), rgba[..., 3]
+    return grey * alpha + 1 - alpha
+
+
+def prepare(grey: Any) -> Any:
+    """A picture (h, w) of any size as float32 (1, 28, 28). Errors: DataError if it is blank.
+
+    >>> sheet = np.ones((100, 60)); sheet[20:80, 28:33] = 0.0  # a dark stroke on a light sheet
+    >>> digit = prepare(sheet)
+    >>> digit.shape, float(digit.max()), [int(i.max() - i.min() + 1) for i in np.nonzero(digit[0])]
+    ((1, 28, 28), 1.0, [20, 2])
+    """
+    grey = np.asarray(grey, np.float64)
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    ink = np.abs(grey - np.median(edge))
+    if ink.max() < CONTRAST * max(1.0, np.abs(grey).max()):
+        raise DataError("[predict] the picture is blank: all its pixels are alike")
+    ink /= ink.max()
+    rows, columns = (np.flatnonzero((ink > INK).any(axis=axis)) for axis in (1, 0))
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = (max(1, round(n * BOX / max(ink.shape))) for n in ink.shape)
+    small = shrink(height, ink.shape[0]) @ ink @ shrink(width, ink.shape[1]).T
+    small /= small.max()
+    total = small.sum()
+    corner = []
+    for axis, size in enumerate(small.shape):
+        middle = (small.sum(axis=1 - axis) @ np.arange(size)) / total
+        corner.append(int(np.clip(round(CENTRE - middle), 0, SIDE - size)))
+    digit = np.zeros((1, SIDE, SIDE), np.float32)
+    digit[0, corner[0] : corner[0] + height, corner[1] : corner[1] + width] = small
+    return digit
+
+
+def shrink(new: int, old: int) -> Any:
+    """The matrix (new, old) that averages ``old`` cells into ``new`` ones by the area they share.
+
+    >>> shrink(2, 3)
+    array([[0.66666667, 0.33333333, 0.        ],
+           [0.        , 0.33333333, 0.66666667]])
+    """
+    ends = np.arange(new + 1) * (old / new)
+    cells = np.arange(old)
+    shared = np.minimum(ends[1:, None], cells + 1) - np.maximum(ends[:-1, None], cells)
+    return np.maximum(shared, 0) * (new / old)
