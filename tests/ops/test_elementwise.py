@@ -53,6 +53,10 @@ def test_atan2_does_not_overflow():
     assert a == pytest.approx([5e-31, 5e29, 4 / 25]) and b == pytest.approx([-5e-31, -5e29, -3 / 25])
 
 
+def test_the_angle_of_the_origin_has_no_slope():
+    assert slopes(e.atan2, [0.0], [0.0]) == [[0], [0], [0]]
+
+
 def test_kinks():
     assert slopes(abs, [0.0, -2.0])[1] == [0, -1]
     assert slopes(lambda x: e.clip(x, min=-1, max=1), [-2.0, -1.0, 0.0, 1.0, 2.0])[1] == [0, 1, 1, 1, 0]
@@ -116,6 +120,8 @@ def test_bfloat16_rounds_once():
         (lambda x: x.to("int64") // 0, ZeroDivisionError, r"\[floor_div\]"),
         (lambda x: x.to("int64") % Tensor([1, 0, 1]), ZeroDivisionError, r"\[remainder\]"),
         (lambda x: x.to("int64") ** -1, ValueError, r"\[pow\].*negative power"),
+        (lambda x: (x > 0) ** (x > 0), TypeError, r"\[pow\] is not defined for bool and bool"),
+        (lambda x: (x > 0) // True, TypeError, r"\[floor_div\] is not defined for bool and bool"),
         (lambda x: (x > 0) - (x > 0), TypeError, r"\[sub\].*bool"),
         (lambda x: -(x > 0), TypeError, r"\[neg\].*bool"),
         (lambda x: x.clip(), ValueError, r"\[clip\] min and max are both None"),

@@ -91,9 +91,15 @@ def remainder(a: Any, b: Any) -> Any:
 
 def divisor(name: str, a: Any, b: Any) -> Any:
     """``b``, unless integers would be divided by zero."""
+    if both_bool(a, b):
+        raise TypeError
     if not is_float(a) and not is_float(b) and not np.all(b):
         raise ZeroDivisionError(f"[{name}] an integer is divided by zero; cast to a float for inf or nan")
     return b
+
+
+def both_bool(a: Any, b: Any) -> bool:
+    return bool(np.asarray(a).dtype.kind == np.asarray(b).dtype.kind == "b")
 
 
 def is_float(a: Any) -> bool:
@@ -101,6 +107,8 @@ def is_float(a: Any) -> bool:
 
 
 def power(a: Any, b: Any) -> Any:
+    if both_bool(a, b):
+        raise TypeError  # NumPy would make int8 of it
     if not is_float(a) and not is_float(b) and np.any(np.less(b, 0)):
         raise ArgumentError("[pow] an integer to a negative power is no integer; cast it to a float first")
     return np.power(a, b)

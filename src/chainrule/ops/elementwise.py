@@ -126,11 +126,13 @@ minimum = binary(
 
 
 def _polar(a: Any, b: Any) -> tuple[Any, Any]:
-    """``(a, b) / (a² + b²)``, where the squares would overflow too: for that it does not matter what divides both."""
+    """``(a, b) / (a² + b²)``, 0 at the origin, and right where the squares overflow: whatever divides both cancels out."""
     size = maximum(abs(a.detach()) if isinstance(a, Tensor) else math.fabs(a),
                    abs(b.detach()) if isinstance(b, Tensor) else math.fabs(b))  # fmt: skip
+    size = where(eq(size, 0), 1.0, size)
     u, v = a / size, b / size
     square = u * u + v * v
+    square = where(eq(square, 0), 1.0, square)
     return u / square / size, v / square / size
 
 
@@ -143,7 +145,7 @@ atan2 = binary(
 neg = unary("neg", "``-x``.", "neg(Tensor([1.0, -2.0]))", "tensor([-1.,  2.])", lambda g: -g, None)
 abs = unary("abs", "``x`` without its sign; the gradient at 0 is 0.", "abs(Tensor([1.0, -2.0]))", "tensor([1., 2.])",
             lambda g, x: g * sign(x), None)  # fmt: skip
-sign: OpCall = unary("sign", "-1, 0 or 1.", "sign(Tensor([3.0, 0.0, -2.0]))", "tensor([ 1.,  0., -1.])", flat, None)
+sign: OpCall = unary("sign", "-1, 0 or 1; nan stays nan.", "sign(Tensor([3.0, 0.0, -2.0]))", "tensor([ 1.,  0., -1.])", flat, None)
 floor = unary("floor", "Rounded down.", "floor(Tensor([1.5, -1.5]))", "tensor([ 1., -2.])", flat, None)
 ceil = unary("ceil", "Rounded up.", "ceil(Tensor([1.5, -1.5]))", "tensor([ 2., -1.])", flat, None)
 round = unary("round", "Rounded to the nearest integer; halves to the even one.", "round(Tensor([0.5, 1.5, 2.6]))",
@@ -251,8 +253,8 @@ def clip(x: Tensor, *, min: float | None = None, max: float | None = None) -> An
 @clip.vjp("x")
 def _(g: Any, x: Any, min: Any, max: Any) -> Any:
     if min is not None:
-        g = where(lt(x, min), 0.0, g)
-    return g if max is None else where(gt(x, max), 0.0, g)
+        g = where(ge(x, min), g, 0.0)
+    return g if max is None else where(le(x, max), g, 0.0)
 
 
 @clip.checks
@@ -271,7 +273,7 @@ def rsqrt(x: Tensor) -> Any:
     return 1.0 / sqrt(x)
 
 
-rsqrt.vjp(x=lambda g, x, y: -0.5 * g * y / x)
+rsqrt.vjp(x=lambda g, y: -0.5 * g * y * y * y)
 
 
 @op
