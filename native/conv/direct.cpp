@@ -8,42 +8,19 @@
 #include "conv/band.h"
 #include "conv/geometry.h"
 #include "conv/images.h"
+#include "conv/panels.h"
+#include "conv/winograd.h"
 #include "core/memory.h"
 #include "core/threads.h"
 #include "gemm/kernels.h"
 
 namespace chainrule {
 
-namespace {
-
-// Panels [group][panel][tap y][tap x][in][width], zero behind the last channel.
-template <class T>
-void pack_weights(const Weights<T>& w, const Axis& ay, const Axis& ax, long groups, long panels, long width, T* d) {
-    parallel_range(groups * panels, std::max(1L, 16384 / std::max(1L, ay.taps * ax.taps * w.ins * width)),
-                   [&](long begin, long end) {
-        for (long u = begin; u < end; u++) {
-            const long j0 = u % panels * width, outs = std::min(width, w.outs - j0);
-            const T* s = w.data + u / panels * w.group + j0 * w.out;
-            T* to = d + u * ay.taps * ax.taps * w.ins * width;
-            for (long ty = 0; ty < ay.taps; ty++)
-                for (long tx = 0; tx < ax.taps; tx++) {
-                    const T* tap = s + (ay.kernel_first + ty * ay.kernel_step) * w.sy +
-                                   (ax.kernel_first + tx * ax.kernel_step) * w.sx;
-                    for (long i = 0; i < w.ins; i++, to += width) {
-                        for (long o = 0; o < outs; o++) to[o] = tap[i * w.in + o * w.out];
-                        std::fill(to + outs, to + width, T(0));
-                    }
-                }
-        }
-    });
-}
-
-}  // namespace
-
 template <class T>
 void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, long groups, const T* bias,
               const Images<T>& y) {
     if (ay.outputs <= 0 || ax.outputs <= 0 || y.n == 0) return;
+    if (winograd_pays(ay, ax, groups, w.ins, w.outs, y.n)) return winograd(x, ay, ax, w, bias, y);
     const auto& k = gemm_kernels().of<T>();
     const long width = 2 * k.lanes, panels = (w.outs + width - 1) / width, depth = ay.taps * ax.taps * w.ins;
     const Scratch<T> packed(static_cast<size_t>(groups * panels * depth * width));

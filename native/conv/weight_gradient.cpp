@@ -8,6 +8,7 @@
 #include "conv/band.h"
 #include "conv/geometry.h"
 #include "conv/images.h"
+#include "conv/winograd.h"
 #include "core/memory.h"
 #include "core/threads.h"
 #include "gemm/kernels.h"
@@ -144,6 +145,8 @@ void weight_gradient(const Images<const T>& x, const Images<const T>& g, const G
         std::fill(gw, gw + g.c * (x.c / geometry.groups) * geometry.kernel[0] * geometry.kernel[1], T(0));
         return;
     }
+    const Axis ay = geometry.forward(0, x.h), ax = geometry.forward(1, x.w);
+    if (winograd_pays(ay, ax, geometry.groups, x.c, g.c, x.n)) return winograd_weight_gradient(x, g, ay, ax, gw);
     WeightGradient<T>(x, g, geometry).run(gw);
 }
 

@@ -1,0 +1,42 @@
+// Winograd convolution F(2x2, 3x3): 16 products of tiles and channels in place of 36, for 3x3 kernels of stride 1.
+#pragma once
+
+#include <algorithm>
+
+#include "conv/geometry.h"
+#include "conv/images.h"
+
+namespace chainrule {
+
+/// Whether it pays: enough channels to fill vectors, enough tiles for the transformed weights.
+inline bool winograd_pays(const Axis& ay, const Axis& ax, long groups, long ins, long outs, long n) {
+    const auto simple = [](const Axis& a) { return a.taps == 3 && a.step == 1 && a.tap_step == 1 && a.out_step == 1; };
+    return simple(ay) && simple(ax) && groups == 1 && ins >= 16 && outs >= 16 && ay.outputs >= 2 && ax.outputs >= 2 &&
+           n * ay.outputs * ax.outputs >= 128;
+}
+
+/// The same as convolve and weight_gradient, where winograd_pays. The weights of y's gradient have their taps reversed.
+template <class T>
+void winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias, const Images<T>& y);
+template <class T>
+void winograd_weight_gradient(const Images<const T>& x, const Images<const T>& g, const Axis& ay, const Axis& ax, T* gw);
+
+// How an image of outputs is cut into blocks of tiles: few enough that their transforms stay in the L2 cache.
+struct TileGrid {
+    long rows, columns;              // tiles of an image
+    long block_rows, block_columns;  // of a block
+    long down, across;               // blocks of an image
+
+    TileGrid(long height, long width, long channels) : rows((height + 1) / 2), columns((width + 1) / 2) {
+        const long most = std::clamp(12288 / channels, 14L, 56L);
+        across = (columns + most - 1) / most;
+        block_columns = (columns + across - 1) / across;
+        block_rows = std::clamp(most / block_columns, 1L, rows);
+        down = (rows + block_rows - 1) / block_rows;
+        block_rows = (rows + down - 1) / down;
+    }
+    long blocks() const { return down * across; }
+    long tiles() const { return block_rows * block_columns; }
+};
+
+}  // namespace chainrule
