@@ -24,18 +24,25 @@ def moves(kernel: Callable[..., Any]) -> Callable[..., Any]:
     return kernel
 
 
-def computes(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Register a kernel that computes: 16-bit floats as float32, rounded once; no warnings; arrays, never NumPy scalars."""
+def computes(kernel: Callable[..., Any], name: str = "", explain: Callable[..., Exception] | None = None) -> Any:
+    """Register a kernel that computes: 16-bit floats as float32, rounded once; no warnings; arrays, never NumPy scalars.
+
+    ``explain`` makes a better error of NumPy's, from that, ``name`` and the operands.
+    """
+    name = name or kernel.__name__.rstrip("_")
     quiet = np.errstate(all="ignore")(kernel)
 
     def run(*args: Any, **params: Any) -> Any:
-        for a in args:
-            if type(a) is np.ndarray and a.dtype.char in HALF:
-                return in_float32(quiet, args, params, a.dtype)
-        y = quiet(*args, **params)
+        try:
+            for a in args:
+                if type(a) is np.ndarray and a.dtype.char in HALF:
+                    return in_float32(quiet, args, params, a.dtype)
+            y = quiet(*args, **params)
+        except (ValueError, TypeError) as error:
+            raise explain(name, args, error) if explain else error from None
         return y if type(y) is np.ndarray else arrays(y)
 
-    KERNELS[kernel.__name__.rstrip("_")] = run
+    KERNELS[name] = run
     return run
 
 
@@ -60,25 +67,15 @@ def arrays(y: Any) -> Any:
 # elementwise
 
 
-def elementwise(name: str, function: Callable[..., Any]) -> None:
-    """Register a function of broadcast operands under ``name``."""
-
-    def kernel(*operands: Any) -> Any:
-        try:
-            return function(*operands)
-        except ChainruleError:
-            raise
-        except ValueError:
-            shapes = " and ".join(str(a.shape) for a in operands if isinstance(a, np.ndarray))
-            raise ShapeError(
-                f"[{name}] shapes {shapes} do not broadcast: from the last axis on, sizes must be equal or 1"
-            ) from None
-        except TypeError:
-            dtypes = " and ".join(str(getattr(a, "dtype", type(a).__name__)) for a in operands)
-            raise DTypeError(f"[{name}] is not defined for {dtypes}; cast first") from None
-
-    kernel.__name__ = name
-    computes(kernel)
+def explained(name: str, operands: Any, error: Exception) -> Exception:
+    """The error of an elementwise kernel: shapes that do not go together, or dtypes that it is not for."""
+    if isinstance(error, ChainruleError):
+        return error
+    if isinstance(error, ValueError):
+        shapes = " and ".join(str(a.shape) for a in operands if isinstance(a, np.ndarray))
+        return ShapeError(f"[{name}] shapes {shapes} do not broadcast: from the last axis on, sizes must be equal or 1")
+    dtypes = " and ".join(str(getattr(a, "dtype", type(a).__name__)) for a in operands)
+    return DTypeError(f"[{name}] is not defined for {dtypes}; cast first")
 
 
 def floor_div(a: Any, b: Any) -> Any:
@@ -145,7 +142,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "logical_not": np.logical_not, "isfinite": np.isfinite, "where": where,
 }  # fmt: skip
 for _name, _function in FUNCTIONS.items():
-    elementwise(_name, _function)
+    computes(_function, _name, explained)
 
 
 # reduce and gemm. The sum of integers is int64, as wide as it gets
@@ -256,7 +253,7 @@ def clone(x: Any) -> Any:
 
 @moves
 def full(*, shape: Any, value: Any, dtype: Any) -> Any:
-    return np.full(shape, value, dtype)
+    return np.full(shape, value, dtype) if shape else np.array(value, dtype)
 
 
 @moves

@@ -145,7 +145,8 @@ atan2 = binary(
 neg = unary("neg", "``-x``.", "neg(Tensor([1.0, -2.0]))", "tensor([-1.,  2.])", lambda g: -g, None)
 abs = unary("abs", "``x`` without its sign; the gradient at 0 is 0.", "abs(Tensor([1.0, -2.0]))", "tensor([1., 2.])",
             lambda g, x: g * sign(x), None)  # fmt: skip
-sign: OpCall = unary("sign", "-1, 0 or 1; nan stays nan.", "sign(Tensor([3.0, 0.0, -2.0]))", "tensor([ 1.,  0., -1.])", flat, None)
+sign: OpCall = unary("sign", "-1, 0 or 1; nan stays nan.", "sign(Tensor([3.0, 0.0, -2.0]))",
+                     "tensor([ 1.,  0., -1.])", flat, None)  # fmt: skip
 floor = unary("floor", "Rounded down.", "floor(Tensor([1.5, -1.5]))", "tensor([ 1., -2.])", flat, None)
 ceil = unary("ceil", "Rounded up.", "ceil(Tensor([1.5, -1.5]))", "tensor([ 2., -1.])", flat, None)
 round = unary("round", "Rounded to the nearest integer; halves to the even one.", "round(Tensor([0.5, 1.5, 2.6]))",
