@@ -32,7 +32,12 @@ __all__ = [
 
 
 class Loss(Module):
-    """What losses have in common: ``reduction`` is "mean" or "sum" over the batch, or "none" for a loss each."""
+    """What losses have in common: ``reduction`` is "mean" or "sum" over the batch, or "none" for a loss each.
+
+    ``yes_above`` is the output above which an element says yes, if the loss takes each for a yes or no.
+    """
+
+    yes_above: float | None = None
 
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in ("mean", "sum", "none"):
@@ -120,6 +125,7 @@ class BCE(Elementwise):
     tensor(0.3466)
     """
 
+    yes_above = 0.5
     function = staticmethod(bce)
 
 
@@ -132,6 +138,7 @@ class BCEWithLogits(Elementwise):
     tensor(0.3466)
     """
 
+    yes_above = 0.0
     function = staticmethod(bce_with_logits)
 
 

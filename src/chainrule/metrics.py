@@ -7,7 +7,6 @@ from typing import Any
 
 from .creation import zeros
 from .domain.errors import ArgumentError, ArgumentTypeError, ShapeError, unknown
-from .losses import BCE, BCEWithLogits
 from .modes import no_grad
 from .tensor import Tensor
 
@@ -132,6 +131,7 @@ def get(metric: Any, loss: Any = None) -> Any:
     ``loss``, that of the outputs, tells accuracy what they are: for BCE each is a yes or no above 0.5, for BCEWithLogits
     above 0. Errors: ArgumentError for an unknown name, with the nearest.
 
+    >>> from chainrule.losses import BCEWithLogits
     >>> get("accuracy").name, get("acc", BCEWithLogits()).threshold
     ('accuracy', 0.0)
     >>> get("acuracy")
@@ -141,11 +141,11 @@ def get(metric: Any, loss: Any = None) -> Any:
     if isinstance(metric, str):
         if metric not in NAMES:
             raise unknown("metric", metric, NAMES)
-        kind = NAMES[metric]
-        if isinstance(loss, (BCE, BCEWithLogits)) and kind == "auto":
+        kind, threshold = NAMES[metric], getattr(loss, "yes_above", None)
+        if threshold is not None and kind == "auto":
             kind = "binary"
-        threshold = 0.0 if isinstance(loss, BCEWithLogits) and kind == "binary" else 0.5
-        return Accuracy(kind, threshold=threshold, name="accuracy" if metric == "acc" else metric)
+        name = "accuracy" if metric == "acc" else metric
+        return Accuracy(kind, threshold=0.5 if threshold is None else threshold, name=name)
     if isinstance(metric, type) and issubclass(metric, Metric):
         return metric()  # type: ignore[call-arg]
     if hasattr(metric, "update") and hasattr(metric, "result"):

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..domain.errors import ArgumentError, ArgumentTypeError, NotBuiltError, StateError, unknown
 from ..modes import no_grad
-from ..nn.module import Parameters
 from ..tensor import Tensor
 
 
@@ -67,9 +66,7 @@ class Optimizer:
         self.param_groups: list[Group] = []
         if isinstance(params, Tensor):
             raise ArgumentTypeError(f"{self._name} takes several parameters: [x], or model.parameters()")
-        given: Any = params
-        if not isinstance(params, (Parameters, Mapping)):
-            given = [*params]
+        given: Any = params if hasattr(params, "items") else [*params]
         if isinstance(given, list) and given and all(isinstance(x, Mapping) for x in given):
             groups = given
         else:
@@ -225,8 +222,9 @@ def fits(shape: Any, sizes: Any) -> bool:
 
 def named(params: Any) -> Iterable[tuple[str, Any]]:
     """Parameters with names: those of the model, or those that the parameters have."""
-    if isinstance(params, Parameters):
-        return params.items()
+    if hasattr(params, "items"):
+        pairs: Iterable[tuple[str, Any]] = params.items()
+        return pairs
     given = [params] if isinstance(params, Tensor) else [*params]
     return [x if isinstance(x, tuple) else (getattr(x, "name", ""), x) for x in given]
 
