@@ -26,6 +26,9 @@ CONTENT = {"a": bytes(range(256)) * 2000, "b": b"labels" * 50}
 FILES = [RemoteFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in CONTENT.items()]
 
 
+BOMB = gzip.compress(bytes(5_000_000))  # made before: it would take longer than the time-outs tested here
+
+
 class Handler(BaseHTTPRequestHandler):
     """A server whose folders fail in their own ways."""
 
@@ -52,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "page":
             data = b"<html>Please log in to this network</html>"
         if kind == "bomb":
-            data = gzip.compress(bytes(100_000_000))
+            data = BOMB
         if kind == "endless":
             data = bytes(2 * len(CONTENT[name]) + 200_000)
         self.send_response(200)

@@ -76,7 +76,9 @@ class Watch:
         values = np.asarray(backend.numpy(broken.array), np.float64)
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
         shapes = [getattr(x, "shape", x) for x in inputs]
-        raise AnomalyError(f"[{name}] made {values[place]} at {place} of its output {broken.shape} from finite inputs {shapes}")
+        raise AnomalyError(
+            f"[{name}] made {values[place]} at {place} of its output {broken.shape} from finite inputs {shapes}"
+        )
 
 
 def finite(backend: Any, x: Any) -> bool:

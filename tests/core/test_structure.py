@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -125,10 +126,9 @@ def test_parameters_agree_in_python_and_cpp(name):
     op = OPS[name.removesuffix("_vjp")].op
     text = importlib.import_module("chainrule.backends.cpu").NATIVE[name].__doc__ or ""
     inside = text[text.index("(") + 1 : text.rindex(") ->")]
-    _, star, after = inside.partition("*, ")
-    found = [p.split(":")[0].strip() for p in after.split(", ") if ":" in p] if star else []
-    expected = [*op.params]
-    assert [p for p in found if p != "needs"] == expected, f"{name}{inside}"
+    keyword = re.split(r"\*(?:, |\w+(?:: \w+)?, )", inside, maxsplit=1)[1:]  # after a bare * or *tensors
+    found = [p.split(":")[0].strip() for part in keyword for p in part.split(", ") if ":" in p]
+    assert [p for p in found if p != "needs"] == [*op.params], f"{name}{inside}"
 
 
 @pytest.mark.parametrize("name", sorted(OPS))

@@ -16,4 +16,4 @@ CONTROL = {
 NATIVE = {name: f for name, f in vars(_native).items() if callable(f) and name[0] != "_" and name not in CONTROL}
 KERNELS: dict[str, Callable[..., Any]] = {**reference.KERNELS, **NATIVE}
 REFERENCE = reference.KERNELS
-DECLINES = {name: "float32 and float64 natively; the reference or the body for the rest" for name in NATIVE}
+DECLINES = dict.fromkeys(NATIVE, "float32 and float64 natively; the reference or the body for the rest")

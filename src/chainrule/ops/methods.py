@@ -8,7 +8,8 @@ from ..autograd import backward
 from ..domain.device import Device
 from ..domain.dtype import DTYPES, SCALAR, dtype
 from ..tensor import Tensor
-from . import activation, elementwise, gemm, index, memory, reduce, shape, softmax
+from . import activation, elementwise, gemm, index, memory, reduce, shape
+from . import softmax as softmax_room
 from .inplace import in_place, set_item, write
 
 e, r, s = elementwise, reduce, shape
@@ -120,7 +121,7 @@ DIRECT = {
     "reciprocal sin cos tan asin acos atan atan2 sinh cosh tanh erf sigmoid floor ceil round maximum minimum isfinite "
     "isnan isinf logical_and logical_or logical_xor logical_not clip",
     activation: "relu",
-    softmax: "softmax log_softmax",
+    softmax_room: "softmax log_softmax",
     reduce: "sum mean prod max min amax amin any all argmax argmin var std var_mean logsumexp norm cumsum cumprod sum_to",
     gemm: "matmul outer dot",
     shape: "transpose squeeze unsqueeze roll pad tril triu split chunk",
