@@ -160,10 +160,12 @@ void channel_sums(const Images<const T>& g, T* sums) {
             double* out = partial.data() + n * g.c;
             const T* s = g.data + n * g.sn;
             for (long h = 0; h < g.h && g.sc == 1; h++) k.column_sums(s + h * g.sh, g.sw, g.w, g.c, out);
+            const bool plane = g.sw == 1 && g.sh == g.w;
             for (long c = 0; c < g.c && g.sc != 1; c++)
-                for (long h = 0; h < g.h; h++) {
+                for (long h = 0; h < (plane ? 1 : g.h); h++) {
                     const T* row = s + c * g.sc + h * g.sh;
-                    for (long w = 0; w < g.w; w++) out[c] += static_cast<double>(row[w * g.sw]);
+                    if (plane || g.sw == 1) out[c] += k.run_sum(row, plane ? g.h * g.w : g.w);
+                    else for (long w = 0; w < g.w; w++) out[c] += static_cast<double>(row[w * g.sw]);
                 }
         }
     });

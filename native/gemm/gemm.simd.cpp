@@ -16,7 +16,8 @@ constexpr TileKernels<T> table(std::integer_sequence<int, I...>) {
             .dots = {&dots<T, 1>, &dots<T, 2>, &dots<T, 3>, &dots<T, 4>},
             .transpose = &transpose<T>,
             .copy = &copy<T>,
-            .column_sums = &column_sums<T>};
+            .column_sums = &column_sums<T>,
+            .run_sum = &run_sum<T>};
 #undef TILES
 }
 

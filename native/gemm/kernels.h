@@ -39,6 +39,7 @@ struct TileKernels {
     void (*copy)(const T* s, long lds, T* d, long ldd, long rows, long cols, long width);
     // out[j] += sum of s[i*lds + j] over i < rows, for j < cols
     void (*column_sums)(const T* s, long lds, long rows, long cols, double* out);
+    double (*run_sum)(const T* s, long n);  // the sum of s[0..n)
 };
 
 struct GemmKernels {

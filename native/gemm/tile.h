@@ -220,4 +220,22 @@ void column_sums(const T* s, long lds, long rows, long cols, double* out) {
     for (; j < cols; j += L) column_sums_of<T, 1>(s + j, lds, rows, cols - j, out + j);
 }
 
+template <class T>
+double run_sum(const T* s, long n) {
+    constexpr int L = lanes<T>;
+    double out = 0;
+    for (long i0 = 0; i0 < n; i0 += 512 * L) {
+        const long end = n - i0 < 512 * L ? n : i0 + 512 * L;
+        Vec<T> acc[8] = {};
+        long i = i0;
+        for (; i + 8 * L <= end; i += 8 * L)
+#pragma GCC unroll 8
+            for (int u = 0; u < 8; u++) acc[u] += load(s + i + u * L);
+        for (; i + L <= end; i += L) acc[0] += load(s + i);
+        if (i < end) acc[1] += load_part(s + i, end - i);
+        out += static_cast<double>(sum(((acc[0] + acc[1]) + (acc[2] + acc[3])) + ((acc[4] + acc[5]) + (acc[6] + acc[7]))));
+    }
+    return out;
+}
+
 }  // namespace chainrule::CHAINRULE_ISA
