@@ -9,8 +9,8 @@ from ..domain.device import Device
 from ..domain.dtype import DTYPES, SCALAR, dtype
 from ..tensor import Tensor
 from . import activation, elementwise, gemm, index, memory, reduce, shape
-from . import softmax as softmax_room
 from .inplace import in_place, set_item, write
+from .softmax import log_softmax, softmax
 
 e, r, s = elementwise, reduce, shape
 
@@ -121,7 +121,6 @@ DIRECT = {
     "reciprocal sin cos tan asin acos atan atan2 sinh cosh tanh erf sigmoid floor ceil round maximum minimum isfinite "
     "isnan isinf logical_and logical_or logical_xor logical_not clip",
     activation: "relu",
-    softmax_room: "softmax log_softmax",
     reduce: "sum mean prod max min amax amin any all argmax argmin var std var_mean logsumexp norm cumsum cumprod sum_to",
     gemm: "matmul outer dot",
     shape: "transpose squeeze unsqueeze roll pad tril triu split chunk",
@@ -145,7 +144,8 @@ for name, op in {
 METHODS: dict[str, Any] = {
     "__neg__": e.neg, "__abs__": e.abs, "__invert__": e.logical_not, "__pos__": lambda x: x,
     "__getitem__": index.get, "__setitem__": set_item, "T": property(transposed), "mT": property(last_two),
-    "backward": backward, "to": to, "astype": astype, "copy_": copy_, "fill_": fill_, "zero_": zero_,
+    "backward": backward, "softmax": softmax, "log_softmax": log_softmax,
+    "to": to, "astype": astype, "copy_": copy_, "fill_": fill_, "zero_": zero_,
     "float": lambda x: to(x, dtype="float32"), "double": lambda x: to(x, dtype="float64"),
     "long": lambda x: to(x, dtype="int64"), "bool": lambda x: to(x, dtype="bool"),
     "half": lambda x: to(x, dtype="float16"), "cpu": lambda x: to(x, device="cpu"),
