@@ -38,6 +38,7 @@ lint: $(venv)/.installed-dev ## style and types
 	$(venv)/bin/ruff check .
 	$(venv)/bin/ruff format --check .
 	$(venv)/bin/mypy
+	$(venv)/bin/mypy tests/core/test_conformance.py
 
 docs: $(venv)/.installed-dev ## run the code blocks of README and docs, follow their links
 	$(python) -m pytest -q tests/test_documents.py

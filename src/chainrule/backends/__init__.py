@@ -12,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from ..domain.backend import Kernel
 from ..domain.device import Device
 from ..domain.errors import DeviceError, unknown
 
@@ -19,8 +20,8 @@ from ..domain.errors import DeviceError, unknown
 class Host:
     """A backend whose memory is NumPy's, and whose kernels are the public functions of a module."""
 
-    array_type = np.ndarray
-    floating = frozenset(np.dtype(d) for d in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
+    array_type: type = np.ndarray
+    floating: frozenset[Any] = frozenset(np.dtype(d) for d in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
     asarray: Callable[[Any], Any] = staticmethod(np.asarray)
     numpy: Callable[[Any], Any] = staticmethod(np.asarray)
     overlap: Callable[[Any, Any], bool] = staticmethod(np.may_share_memory)
@@ -29,7 +30,9 @@ class Host:
         self, name: str, kernels: Mapping[str, Any], reference: Mapping[str, Any], declines: Mapping[str, str]
     ) -> None:
         self.name, self.device = name, Device("cpu")
-        self.kernels, self.reference, self.declines = dict(kernels), dict(reference), dict(declines)
+        self.kernels: Mapping[str, Kernel] = dict(kernels)
+        self.reference: Mapping[str, Kernel] = dict(reference)
+        self.declines: Mapping[str, str] = dict(declines)
 
     def __repr__(self) -> str:
         return self.name
