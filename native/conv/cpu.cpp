@@ -7,6 +7,7 @@
 
 #include "conv/geometry.h"
 #include "conv/images.h"
+#include "conv/planar.h"
 #include "core/array.h"
 #include "core/memory.h"
 #include "core/params.h"
@@ -42,7 +43,9 @@ template <class T>
 Owned conv2d_of(const Array& x, const Array& weight, const Array& bias, const Geometry& geometry) {
     const long outs = weight.dim(0), item = sizeof(T), group_outs = outs / geometry.groups;
     const long h = geometry.outputs(0, x.dim(2)), w = geometry.outputs(1, x.dim(3));
-    Owned y = make_images(x.dim(0), outs, h, w, x.dtype(), channels_last(x));
+    // Of a few channels only, the image is row-major: pixels fill the vectors, and what follows finds them side by side.
+    const bool planes = x.dim(1) == 1 && planar_pays(geometry.forward(0, x.dim(2)), geometry.forward(1, x.dim(3)), 1, outs);
+    Owned y = make_images(x.dim(0), outs, h, w, x.dtype(), channels_last(x) && !planes);
     const Owned flat_bias = bias ? contiguous(bias) : Owned();
     const Weights<T> weights{weight.data<T>(), weight.dim(1), group_outs, group_outs * weight.stride(0) / item,
                              weight.stride(1) / item, weight.stride(0) / item, weight.stride(2) / item,
@@ -89,7 +92,7 @@ Owned input_gradient(const Array& g, const Array& x, const Array& weight, const 
                              weight.stride(3) / item};
     Images<const T> from = images<const T>(g);
     Images<T> to = images<T>(gx);
-    if (to.c == 1) to.sc = 1;
+    if (to.c == 1) to.sc = to.h * to.w;  // one plane, either order
     const ReleaseGil gil(nanoseconds(weight, g));
     for (long ry = 0; ry < geometry.stride[0]; ry++)
         for (long rx = 0; rx < geometry.stride[1]; rx++) {

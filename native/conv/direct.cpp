@@ -9,6 +9,7 @@
 #include "conv/geometry.h"
 #include "conv/images.h"
 #include "conv/panels.h"
+#include "conv/planar.h"
 #include "conv/winograd.h"
 #include "core/memory.h"
 #include "core/threads.h"
@@ -20,6 +21,7 @@ template <class T>
 void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, long groups, const T* bias,
               const Images<T>& y) {
     if (ay.outputs <= 0 || ax.outputs <= 0 || y.n == 0) return;
+    if (y.sc != 1 && planar_pays(ay, ax, groups, w.outs)) return planar(x, ay, ax, w, bias, y);
     if (winograd_pays(ay, ax, groups, w.ins, w.outs, y.n)) return winograd(x, ay, ax, w, bias, y);
     const auto& k = gemm_kernels().of<T>();
     const long width = 2 * k.lanes, panels = (w.outs + width - 1) / width, depth = ay.taps * ax.taps * w.ins;

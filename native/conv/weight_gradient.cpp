@@ -8,6 +8,7 @@
 #include "conv/band.h"
 #include "conv/geometry.h"
 #include "conv/images.h"
+#include "conv/planar.h"
 #include "conv/winograd.h"
 #include "core/memory.h"
 #include "core/threads.h"
@@ -146,6 +147,7 @@ void weight_gradient(const Images<const T>& x, const Images<const T>& g, const G
         return;
     }
     const Axis ay = geometry.forward(0, x.h), ax = geometry.forward(1, x.w);
+    if (planar_pays(ay, ax, geometry.groups, g.c)) return planar_weight_gradient(x, g, ay, ax, gw);
     if (winograd_pays(ay, ax, geometry.groups, x.c, g.c, x.n)) return winograd_weight_gradient(x, g, ay, ax, gw);
     WeightGradient<T>(x, g, geometry).run(gw);
 }

@@ -73,7 +73,10 @@ void copy(const T* s, long lds, T* d, long ldd, long rows, long cols, long width
             for (long j = 0; j < cols; j += 64 / static_cast<long>(sizeof(T))) __builtin_prefetch(s + 4 * lds + j);
         long j = 0;
         for (; j + L <= cols; j += L) store(d + j, load(s + j));
-        for (; j < cols; j++) d[j] = s[j];
+        if (j < cols) {
+            store_part(d + j, load_part(s + j, cols - j), cols - j);
+            j = cols;
+        }
         for (; j < width; j++) d[j] = 0;
     }
 }
