@@ -38,7 +38,7 @@ def test_train_prints_an_epoch_a_line_and_keeps_a_report(trained):
     assert lines[2].startswith(f"test accuracy {report['test_accuracy']:.4f}, ")
     assert report["test_accuracy"] > 0.8
     assert report["epochs"] == 2 and report["train_samples"] == 1500 and report["model"] == "mlp"
-    assert report["samples_per_second"] == pytest.approx(3000 / report["train_seconds"], rel=0.01)
+    assert report["samples_per_second"] == pytest.approx(3000 / report["train_seconds"], rel=0.05)
     assert report["checkpoint"] == os.path.join("runs", "mine", "model.safetensors")
     assert sorted(p.name for p in folder.iterdir()) == [
         "history.csv",

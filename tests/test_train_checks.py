@@ -152,6 +152,18 @@ def test_sorted_labels_and_a_split_give_a_warning():
         model().fit(X, np.array([0, 0, 1, 1, 2, 3]), validation_split=0.34, verbose=0)
 
 
+def test_a_hidden_softmax_gives_a_warning():
+    class Hidden(nn.Module):
+        def __init__(self):
+            self.fc = nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.fc(x).softmax(axis=1)
+
+    with pytest.warns(UserWarning, match="gives probabilities, but cross-entropy works on scores"):
+        Hidden().compile("cross_entropy", "sgd").fit(X, Y, epochs=2, verbose=0)
+
+
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
 def test_a_model_that_is_not_compiled(method):
     with pytest.raises(errors.NotCompiledError, match=rf"\[{method}\] the model is not compiled: call model.compile"):

@@ -55,6 +55,7 @@ class Batches:
     def check_labels(self, loss: Any, output: Tensor, target: Tensor) -> None:
         """Before the first step: raise if there are labels that ``loss`` cannot take for a model with such an output."""
         for name, whole in self.targets:
+            checks.scores(name, loss, output)
             checks.labels(name, loss, output.shape, target.numpy() if whole is None else whole)
         self.targets = []
 

@@ -99,6 +99,19 @@ def labels(name: str, loss: Any, output: tuple[int, ...], target: Any) -> None:
         )
 
 
+def scores(name: str, loss: Any, output: Any) -> None:
+    """Warn if cross-entropy gets probabilities: softmax twice learns slowly, and looks like a bad learning rate."""
+    if isinstance(loss, CrossEntropy) and len(output.shape) > 1 and output.shape[1] > 1:
+        rows = output.numpy()
+        if rows.shape[0] > 1 and (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1.0, atol=1e-3):
+            warnings.warn(
+                f"[{name}] the model gives probabilities, but cross-entropy works on scores: leave out the softmax at its "
+                "end, or have it as the last layer of a Sequential, where training leaves it out",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
 def not_sorted(name: str, dataset: Any) -> None:
     """Warn if labels come in order, for then the last part of the data has other classes than the rest."""
     target = (arrays_of(dataset) or (np.empty(0),))[-1]

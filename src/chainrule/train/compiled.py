@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import losses, metrics, optim
+from ..creation import zeros
 from ..domain.errors import ArgumentError, ArgumentTypeError, NotCompiledError
 from ..modes import no_grad
 from ..nn import Sequential, Sigmoid, Softmax
@@ -36,7 +37,8 @@ def compile(model: Any, loss: Any, optimizer: Any = "adam", metrics: Any = ()) -
     settings of the optimizer, or an optimizer made with ``model.parameters()``. ``metrics`` are names ("accuracy"),
     objects of ``chainrule.metrics``, or functions that return the mean over a batch. A Sequential that ends in Softmax or
     Sigmoid is trained on what comes before it if the loss is cross-entropy or binary cross-entropy: the result is the
-    same but never overflows, and ``predict`` still gives probabilities. Errors: ArgumentError for an unknown name, with
+    same but never overflows, and ``predict`` still gives probabilities (that last layer is not called in training, nor
+    are hooks on the Sequential itself). Errors: ArgumentError for an unknown name, with
     the nearest; ArgumentTypeError.
 
     >>> from chainrule import nn
@@ -89,28 +91,34 @@ def beheaded(model: Any) -> tuple[Any, Any]:
 class Averages(Mapping[str, float]):
     """The averages over the samples seen so far, and their number, ``samples``, by name.
 
-    They are kept in small tensors on the device and change in place: a step reads nothing back. Looking at one does.
+    The sums are small tensors on the device that change in place: a step reads nothing back. Looking at an average does.
     """
 
     def __init__(self, plan: Compiled) -> None:
-        self.loss = metrics.Metric("loss")
         self.metrics = {
             m.name: m for m in copy.deepcopy(plan.metrics)
         }  # those of another run, as a validation, are apart
         self.summed = getattr(plan.loss, "reduction", "mean") == "sum"
         self.names = [*plan.names, "samples"]
+        self.total: Tensor | None = None  # of the losses of all samples
         self.reset()
 
     def reset(self) -> None:
         """Begin again, with no samples seen."""
-        for metric in (self.loss, *self.metrics.values()):
+        self.samples = 0
+        if self.total is not None:
+            self.total.zero_()
+        for metric in self.metrics.values():
             metric.reset()
 
     def update(self, loss: Tensor, prediction: Tensor, target: Tensor) -> None:
         """Add a batch."""
+        samples = len(target)
+        self.samples += samples
         with no_grad():
-            samples = len(target)
-            self.loss.add(loss.detach() * (1 if self.summed else samples), samples)
+            if self.total is None:
+                self.total = zeros(dtype="float64", device=loss.device)
+            self.total.add_(loss if self.summed else loss * samples)
             for metric in self.metrics.values():
                 metric.update(prediction, target)
 
@@ -120,8 +128,10 @@ class Averages(Mapping[str, float]):
 
     def __getitem__(self, name: str) -> float:
         if name == "samples":
-            return 0.0 if self.loss.count is None else float(self.loss.count)
-        return float((self.loss if name == "loss" else self.metrics[name]).result())
+            return self.samples
+        if name == "loss":
+            return 0.0 if self.total is None else float(self.total) / max(self.samples, 1)
+        return float(self.metrics[name].result())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
