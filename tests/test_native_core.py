@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,3 +271,22 @@ def test_kernels_pass_their_tests_on_lower_instruction_sets(level):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+# builds in this checkout: their object files of kernels, by instruction set; sanitizers add symbols of their own
+OBJECTS = [
+    folder
+    for folder in sorted(Path(__file__).parents[1].glob("build/*/CMakeFiles/kernels_*.dir"))
+    if "CHAINRULE_SANITIZE:BOOL=ON" not in (folder.parents[1] / "CMakeCache.txt").read_text()
+]
+
+
+@pytest.mark.parametrize("folder", OBJECTS, ids=lambda folder: f"{folder.parent.parent.name}-{folder.stem}")
+def test_kernels_stay_in_the_namespace_of_their_instruction_set(folder):
+    """A function that an AVX file shares with others could be the copy that the linker keeps for all processors."""
+    space = f"chainrule::{folder.stem.removeprefix('kernels_')}::"
+    for file in folder.rglob("*.o"):
+        listed = subprocess.run(["nm", "-C", "--defined-only", file], capture_output=True, text=True, check=True).stdout
+        found = [line.split(maxsplit=2) for line in listed.splitlines()]
+        foreign = [name for _, kind, name in found if kind not in "tdrbn" and space not in name]
+        assert not foreign, f"{file.name} defines {foreign} for every instruction set"

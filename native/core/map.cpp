@@ -153,7 +153,7 @@ bool flat(std::initializer_list<MapOperand> operands, const Array*& first) {
             continue;
         }
         const int rank = x.rank();
-        if (rank != first->rank() || std::memcmp(x.shape(), first->shape(), rank * sizeof(npy_intp))) return false;
+        if (rank != first->rank() || !std::equal(x.shape(), x.shape() + rank, first->shape())) return false;
         if (x.contiguous() && first->contiguous()) continue;
         const long item = item_size(x.dtype()), other = item_size(first->dtype());
         for (int d = 0; d < rank; ++d)

@@ -36,57 +36,71 @@ inline F32 reduce_exp(F32 x, F32& n) {
     return fma(n, splat(-1.42860677e-6f), fma(n, splat(-0.693145752f), x));
 }
 
-// 2^n for |n| <= 126.
-inline F32 power_of_two(I32 n) { return (F32)((n + 127) << 23); }
+// 2^n for -126 <= n <= 127. Bits are unsigned: of NaN they are anything, and may wrap around.
+using U32 = Vec<uint32_t>;
+inline F32 power_of_two(I32 n) { return (F32)(((U32)n + 127) << 23); }
 
-// p * 2^n in two steps, for n beyond the exponents of normal numbers; the second rounds denormals once.
+// p * 2^n, also for n beyond the exponents of normal numbers; a denormal result is rounded once.
 inline F32 scale(F32 p, F32 n) {
+#if defined(__AVX512F__)
+    return (F32)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
     const I32 whole = __builtin_convertvector(n, I32), half = whole >> 1;
-    return p * power_of_two(half) * power_of_two(whole - half);
+    return p * power_of_two(half) * power_of_two((I32)((U32)whole - (U32)half));
+#endif
+}
+
+// e^x for -104 <= x <= 89 (or NaN).
+inline F32 exp_inside(F32 x) {
+    F32 n;
+    const F32 r = reduce_exp(x, n);
+    return scale(polynomial(r, 0.00138144672f, 0.00836878084f, 0.0416683927f, 0.166665196f, 0.49999994f, 1.f, 1.f), n);
 }
 
 inline F32 exp(F32 x) {
     // beyond the clamp the result is 0 or inf; both comparisons are false for NaN, which stays
     x = x < splat(-104.f) ? splat(-104.f) : x;
-    x = x > splat(89.f) ? splat(89.f) : x;
-    F32 n;
-    const F32 r = reduce_exp(x, n);
-    F32 p = polynomial(r, 0.00138144672f, 0.00836878084f, 0.0416683927f, 0.166665196f, 0.49999994f, 1.f, 1.f);
-    return scale(p, n);
+    return exp_inside(x > splat(89.f) ? splat(89.f) : x);
 }
 
-inline F32 expm1(F32 x) {
-    F32 y = x < splat(-20.f) ? splat(-20.f) : x;
-    y = y > splat(89.f) ? splat(89.f) : y;
+// e^x - 1 for -20 <= x <= 89 (or NaN); of -0 the sign is lost.
+inline F32 expm1_inside(F32 x) {
     F32 n;
-    const F32 r = reduce_exp(y, n);
+    const F32 r = reduce_exp(x, n);
     const F32 p = polynomial(r, 0.000199143018f, 0.00139411027f, 0.00833327323f, 0.041666355f, 0.166666672f, 0.5f);
     const F32 e = fma(p * r, r, r);
     // 2 (2^(n-1) e + 2^(n-1) - 1/2): 2^n alone would overflow for the largest results
-    const F32 h = power_of_two(__builtin_convertvector(n, I32) - 1);
+#if defined(__AVX512F__)
+    const F32 h = scale(splat(0.5f), n);
+#else
+    const F32 h = power_of_two((I32)((U32)__builtin_convertvector(n, I32) - 1));
+#endif
     const F32 z = fma(h, e, h - splat(0.5f));
-    return copysign(z + z, x);
+    return z + z;
+}
+
+inline F32 expm1(F32 x) {
+    const F32 y = x < splat(-20.f) ? splat(-20.f) : x;
+    return copysign(expm1_inside(y > splat(89.f) ? splat(89.f) : y), x);
 }
 
 inline F32 tanh(F32 x) {
-    F32 a = abs(x);
-    a = a > splat(9.1f) ? splat(9.1f) : a;
-    const F32 e = expm1(a + a);
+    const F32 a = abs(x);
+    const F32 e = expm1_inside((a > splat(9.1f) ? splat(9.1f) : a) * splat(2.f));
     return copysign(e / (e + splat(2.f)), x);
 }
 
 inline F32 sigmoid(F32 x) {
-    const F32 e = exp(-abs(x));
-    const F32 d = splat(1.f) + e;
-    return (x < F32{} ? e : splat(1.f)) / d;
+    const F32 a = abs(x), e = exp_inside(-(a > splat(104.f) ? splat(104.f) : a));
+    return (x < F32{} ? e : splat(1.f)) / (splat(1.f) + e);
 }
 
 // ---- logarithms
 
 // log(x) + extra for normal x > 0 (extra tiny: a correction of x's own rounding). x = 2^e m with m in [2/3, 4/3).
 inline F32 log_normal(F32 x, F32 e, F32 extra) {
-    const I32 i = bits(x) - 0x3f2aaaab;
-    e += __builtin_convertvector(i >> 23, F32);
+    const U32 i = (U32)x - 0x3f2aaaab;
+    e += __builtin_convertvector((I32)i >> 23, F32);
     const F32 f = (F32)((i & 0x7fffff) + 0x3f2aaaab) - splat(1.f);
     F32 p = polynomial(f, -0.129489839f, 0.140047774f, -0.121671498f, 0.140011564f, -0.166823059f, 0.200107485f,
                        -0.249997169f, 0.333332092f, -0.5f);
@@ -120,7 +134,7 @@ inline F32 log1p(F32 x) {
 // erfc(t) for t >= 0.92 (to 1e-17, its value at 6).
 inline F32 erfc_tail(F32 t) {
     t = t > splat(6.f) ? splat(6.f) : t;
-    return exp(t * polynomial(t, -1.45131289e-05f, 0.000349656359f, -0.00372941024f, 0.0239034276f, -0.106356688f,
+    return exp_inside(t * polynomial(t, -1.45131289e-05f, 0.000349656359f, -0.00372941024f, 0.0239034276f, -0.106356688f,
                               -0.635102689f, -1.12865531f));
 }
 
