@@ -1,4 +1,5 @@
 # Everything needs only Python (3.11 or newer), a C++ compiler and a package registry: the rest is installed into .venv.
+# PYTHON=python3.13 chooses another Python than python3 for a new .venv.
 #   make demo     train a network on the MNIST digits, evaluate it, save it, use it
 #   make test     all that shows behaviour, in some minutes; make help lists the rest
 
@@ -55,7 +56,7 @@ $(venv)/.installed-dev $(venv)/.installed-plot: $(venv)/.installed-%: $(venv)/.t
 	@touch $@
 
 $(venv)/.tools: pyproject.toml
-	@for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
+	@for candidate in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	    if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	        found=$$candidate; break; \
 	    fi; \

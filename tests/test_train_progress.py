@@ -2,7 +2,12 @@
 
 import contextlib
 import io
+import os
+import pty
 import re
+import subprocess
+import sys
+import termios
 
 import numpy as np
 import pytest
@@ -59,6 +64,42 @@ def test_the_live_line_shows_how_far_how_fast_and_how_long(monkeypatch):
 def test_the_number_of_samples_may_be_unknown(monkeypatch):
     text = live(100, monkeypatch, samples=None)
     assert "32 samples" in text and "%" not in text
+
+
+ON_A_TERMINAL = """
+import time
+import numpy as np
+from chainrule import nn
+from chainrule.train import Callback
+
+class Waits(Callback):
+    def on_batch_end(self, batch, logs):
+        time.sleep(0.06)
+
+model = nn.Sequential(nn.Linear(3, 4)).compile("cross_entropy", "sgd", ["accuracy"])
+model.fit(np.ones((64, 3)), np.arange(64) % 4, epochs=2, batch_size=8, callbacks=Waits())
+print("after")
+"""
+
+
+def test_on_a_real_terminal_of_40_columns(tmp_path):
+    """What the program draws there fits; the lines of the epochs stay, and what comes after begins on its own line."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 40))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen([sys.executable, "-c", ON_A_TERMINAL], stdin=slave, stdout=slave, env=environment)
+    os.close(slave)
+    out = b""
+    with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
+        while part := os.read(master, 4096):
+            out += part
+    os.close(master)
+    assert process.wait(timeout=60) == 0
+    kept, drawn = screen(out.decode().replace("\r\n", "\n"))
+    assert [line.split(" · ")[0] for line in kept] == ["Epoch 1/2", "Epoch 2/2", "after", ""]
+    running = [line for line in drawn if "%" in line]
+    assert len(running) > 4 and all(len(line) < 40 for line in running)
+    assert any("loss" in line for line in running)
 
 
 def test_it_is_redrawn_by_time_not_by_batch(monkeypatch):

@@ -14,7 +14,15 @@ HOME = Path(__file__).parent.parent.parent
 
 def test_the_demo_reaches_its_accuracy_in_time_and_repeats_itself(tmp_path):
     first, second = (train_digits(tmp_path / name, epochs=EPOCHS, verbose=2) for name in "ab")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HOME).stdout.strip()
+    describe = [
+        "git",
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]  # -dirty: with changes beside it
+    commit = subprocess.run(describe, capture_output=True, text=True, cwd=HOME).stdout.strip()
     proof = {
         "what": "make demo: MNIST, 60,000 training and 10,000 test images, trained twice from one seed",
         "commit": commit,
