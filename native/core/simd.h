@@ -17,7 +17,7 @@
 #ifdef __x86_64__
 #include <immintrin.h>
 #endif
-#ifdef __ARM_NEON
+#ifdef __aarch64__
 #include <arm_neon.h>
 #endif
 
@@ -82,14 +82,14 @@ template <class T> inline void store_part(T* p, Vec<T> v, long n) {
 
 // a * b + c in one rounding where the hardware has it.
 inline float fma(float a, float b, float c) {
-#if defined(__FMA__) || defined(__ARM_NEON)
+#if defined(__FMA__) || defined(__aarch64__)
     return __builtin_fmaf(a, b, c);
 #else
     return a * b + c;
 #endif
 }
 inline double fma(double a, double b, double c) {
-#if defined(__FMA__) || defined(__ARM_NEON)
+#if defined(__FMA__) || defined(__aarch64__)
     return __builtin_fma(a, b, c);
 #else
     return a * b + c;
@@ -129,7 +129,7 @@ inline F32 floor(F32 a) { return (F32)_mm_floor_ps((__m128)a); }
 inline F64 floor(F64 a) { return (F64)_mm_floor_pd((__m128d)a); }
 inline F32 ceil(F32 a) { return (F32)_mm_ceil_ps((__m128)a); }
 inline F64 ceil(F64 a) { return (F64)_mm_ceil_pd((__m128d)a); }
-#elif defined(__ARM_NEON)
+#elif defined(__aarch64__)
 inline F32 fma(F32 a, F32 b, F32 c) { return (F32)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
 inline F64 fma(F64 a, F64 b, F64 c) { return (F64)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
 inline F32 sqrt(F32 a) { return (F32)vsqrtq_f32((float32x4_t)a); }

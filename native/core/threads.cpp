@@ -144,14 +144,25 @@ int from_environment(const char* name) {
     return value >= 1 && value <= 1024 ? static_cast<int>(value) : 0;  // "4,2" (nested OpenMP) reads as 4
 }
 
-// cgroup v2: "quota period" in microseconds, "max" for none.
+/// The first numbers of a file; 0 for what is not there ("max" is no number).
+void read_numbers(const char* path, double& a, double& b) {
+    a = b = 0;
+    if (std::FILE* file = std::fopen(path, "r")) {
+        if (std::fscanf(file, "%lf %lf", &a, &b) < 1) a = 0;
+        std::fclose(file);
+    }
+}
+
+/// The cores that the container's quota amounts to, 0 without one. Version 2 has "quota period" in one file, version 1
+/// a file each; both in microseconds.
 int cgroup_limit() {
-    std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r");
-    if (!file) return 0;
-    double quota = 0, period = 0;
-    const int read = std::fscanf(file, "%lf %lf", &quota, &period);
-    std::fclose(file);
-    return read == 2 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : 0;
+    double quota, period, unused;
+    read_numbers("/sys/fs/cgroup/cpu.max", quota, period);
+    if (period == 0) {
+        read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota, unused);
+        read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period, unused);
+    }
+    return quota > 0 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : 0;
 }
 
 int default_threads() {
