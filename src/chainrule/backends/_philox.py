@@ -141,9 +141,7 @@ def normal_quantile(p: Any) -> Any:
     centre = q * horner(CENTRE[0], r) / horner(CENTRE[1], r)
     r = np.sqrt(-log(np.where(q < 0, p, 1.0 - p)))
     near, far = r - 1.6, r - 5.0
-    tail = np.where(
-        r <= 5.0, horner(TAIL[0], near) / horner(TAIL[1], near), horner(FAR[0], far) / horner(FAR[1], far)
-    )
+    tail = np.where(r <= 5.0, horner(TAIL[0], near) / horner(TAIL[1], near), horner(FAR[0], far) / horner(FAR[1], far))
     return np.where(np.abs(q) <= 0.425, centre, np.where(q < 0, -tail, tail))
 
 

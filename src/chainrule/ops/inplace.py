@@ -47,7 +47,7 @@ def set_item(x: Tensor, index: Any, v: Any) -> None:
 
 def write(x: Tensor, v: Any, pattern: Any = EVERYWHERE, indices: Any = ()) -> None:
     """Change the memory of ``x``, and count it."""
-    assign(x, cast_to(x, v), *indices, pattern=pattern)
+    assign.exact(x, cast_to(x, v), *indices, pattern=pattern)
 
 
 def become(x: Tensor, result: Tensor, remedy: str) -> None:
