@@ -17,7 +17,7 @@ namespace chainrule {
 
 namespace {
 
-constexpr long copied_bytes = 16 << 20;      // of A at a time
+constexpr long copied_bytes = 6 << 20;       // of A at a time: with B it shares the caches
 constexpr long flops_per_chunk = 4'000'000;  // about 15 us of one core
 
 long ceil_div(long a, long b) { return (a + b - 1) / b; }
@@ -45,20 +45,22 @@ class Gemm {
     void run() const {
         const long packed_panels = panels_ - first_packed_;
         const Scratch<T> pack(static_cast<size_t>(depth_) * packed_panels * width_);
-        const long stripe = copy_a_ ? std::min(rows_, std::max(504L, copied_bytes / static_cast<long>(sizeof(T)) / depth_)) : rows_;
-        const Scratch<T> copied(copy_a_ ? static_cast<size_t>(copied_size(stripe)) : 0);
-        for (long begin = 0; begin < rows_; begin += stripe) {
-            const Stripe s{begin, std::min(stripe, rows_ - begin), pack.data(), copied.data()};
-            const long panel_units = begin == 0 ? packed_panels * blocks_ : 0;
-            const long row_units = copy_a_ ? ceil_div(s.rows, 128) * blocks_ : 0;
+        const Scratch<T> copied(copy_a_ ? static_cast<size_t>(copied_size(stripe_)) : 0);
+        for (long begin = 0; begin < rows_; begin += stripe_) {
+            const Stripe s{begin, std::min(stripe_, rows_ - begin), pack.data(), copied.data()};
+            // Contiguous rows of B are packed 16 at a time across all panels, columns of B panel by panel.
+            const bool by_rows = b_col_ == 1;
+            const long b_units = begin > 0 || packed_panels == 0 ? 0 : by_rows ? ceil_div(depth_, 16) : packed_panels * blocks_;
+            const long a_units = copy_a_ ? ceil_div(s.rows, 128) * blocks_ : 0;
             auto prepare = [&](long u) {
-                if (u < panel_units) pack_panel(s, u % blocks_, first_packed_ + u / blocks_);
-                else copy_rows(s, (u - panel_units) % blocks_, (u - panel_units) / blocks_ * 128);
+                if (u >= b_units) copy_rows(s, (u - b_units) % blocks_, (u - b_units) / blocks_ * 128);
+                else if (by_rows) pack_rows(s, u * 16);
+                else pack_panel(s, u % blocks_, first_packed_ + u / blocks_);
             };
-            if ((panel_units * width_ + row_units * 128) * depth_ / blocks_ >= 1 << 17) {
-                parallel_for(panel_units + row_units, prepare);
+            if ((b_units > 0 ? packed_panels * width_ : 0) * depth_ + (copy_a_ ? s.rows : 0) * depth_ >= 1 << 17) {
+                parallel_for(b_units + a_units, prepare);
             } else {
-                for (long u = 0; u < panel_units + row_units; u++) prepare(u);
+                for (long u = 0; u < b_units + a_units; u++) prepare(u);
             }
             const long row_blocks = std::min(row_blocks_, ceil_div(s.rows, 2 * k_.rows));
             parallel_for(row_blocks * groups_, [&](long chunk) {
@@ -83,9 +85,11 @@ class Gemm {
         // Rows of A far apart collide in the caches: copy a block of them once, if enough panels use it.
         const long far = std::labs(unit ? a_step_ : a_row_) * static_cast<long>(sizeof(T));
         copy_a_ = panels_ >= 8 && rows_ >= 64 && depth_ >= 32 && (far >= 2048 || (!unit && a_step_ != 1));
-        const long most_rows = copy_a_ ? 504 : std::max(56L, (1L << 20) / static_cast<long>(sizeof(T)) / std::max(depth_, 1L));
-        row_blocks_ = ceil_div(rows_, most_rows);
-        const double flops = 2. * rows_ * cols_ * depth_;
+        const long size = sizeof(T), tile = k_.rows, deep = std::max(depth_, 1L);
+        stripe_ = copy_a_ ? std::min(rows_, std::max(504L, copied_bytes / size / deep / tile * tile)) : rows_;
+        const long most_rows = copy_a_ ? 252 : std::max(56L, (1L << 20) / size / deep);
+        row_blocks_ = ceil_div(stripe_, most_rows);
+        const double flops = 2. * stripe_ * cols_ * depth_;
         const long chunks = std::clamp(static_cast<long>(flops / flops_per_chunk), 1L, 64L);
         groups_ = std::min(panels_, ceil_div(chunks, row_blocks_));
         row_blocks_ = std::max(row_blocks_, ceil_div(chunks, groups_));
@@ -98,10 +102,27 @@ class Gemm {
     };
 
     long depth_at(long block) const { return block * depth_ / blocks_; }
+    long block_of(long p) const {
+        long block = p * blocks_ / depth_;
+        while (depth_at(block + 1) <= p) block++;
+        return block;
+    }
 
     T* packed_panel(const Stripe& s, long block, long panel) const {
         const long k0 = depth_at(block), kc = depth_at(block + 1) - k0;
         return s.pack + (k0 * (panels_ - first_packed_) + (panel - first_packed_) * kc) * width_;
+    }
+
+    void pack_rows(const Stripe& stripe, long p0) const {
+        for (long p = p0, end = std::min(p0 + 16, depth_); p < end;) {
+            const long block = block_of(p), rows = std::min(end, depth_at(block + 1)) - p;
+            for (long j = first_packed_; j < panels_; j++) {
+                const long cols = std::min<long>(width_, cols_ - j * width_);
+                k_.copy(b_ + p * b_step_ + j * width_, b_step_, packed_panel(stripe, block, j) + (p - depth_at(block)) * width_,
+                        width_, rows, cols, width_);
+            }
+            p += rows;
+        }
     }
 
     void pack_panel(const Stripe& stripe, long block, long panel) const {
@@ -109,10 +130,6 @@ class Gemm {
         const long j0 = panel * width_, cols = std::min<long>(width_, cols_ - j0);
         T* d = packed_panel(stripe, block, panel);
         const T* s = b_ + k0 * b_step_ + j0 * b_col_;
-        if (b_col_ == 1) {
-            k_.copy(s, b_step_, d, width_, kc, cols, width_);
-            return;
-        }
         if (b_step_ == 1) {
             k_.transpose(s, b_col_, d, width_, cols, kc);
         } else {
@@ -192,7 +209,8 @@ class Gemm {
     long ldc_;
     long panels_, first_packed_;  // panels from first_packed_ on are packed, the others read in place
     long blocks_;                 // of K
-    long row_blocks_, groups_;    // the grid: blocks of rows x groups of panels
+    long stripe_;                 // rows worked on between two copies of A
+    long row_blocks_, groups_;    // the grid of a stripe: blocks of rows x groups of panels
 };
 
 // A few rows against many, both contiguous along K (one sample through a layer): dot products, nothing packed.

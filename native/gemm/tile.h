@@ -124,6 +124,7 @@ template <class T, int MR, int NV, bool Unit>
         for (long x = 0; x < t.nx; x++) {
             const T* a = t.a + y * t.ay + x * t.ax;
             const T* b = t.b + y * t.by + x * t.bx;
+#pragma GCC unroll 4
             for (long p = 0; p < t.k; p++) {
                 Vec<T> bv[NV];
 #pragma GCC unroll 2
