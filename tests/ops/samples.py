@@ -1,55 +1,15 @@
-"""One row per use of an op: its arguments, its parameters, and what NumPy says it is. A new op adds a row."""
+"""One row per use of an op: its arguments, its parameters, and what NumPy says it is. A new op adds a row.
 
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+Rows of further rooms stand beside this file, in ``rows_<room>.py``: lists SAMPLES, and perhaps ELEMENTWISE and LARGE.
+"""
+
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 from tests.ops import oracles as o
+from tests.ops.table import BOTH, Fixed, row, rows
 
-
-class Fixed(tuple):
-    """The shape of random numbers that are not differentiated."""
-
-
-@dataclass(eq=False)
-class Sample:
-    """``args`` are arrays, Python scalars or None; the floating arrays at ``varied`` are differentiated."""
-
-    op: str
-    args: list[Any]
-    varied: list[int]
-    expected: Callable[..., Any]  # a function of args and params, on float64
-    params: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def size(self):
-        """The number of elements of all arguments."""
-        return sum(np.size(a) for a in self.args)
-
-    def __str__(self):
-        return f"{self.op}{[getattr(a, 'shape', a) for a in self.args]}{self.params or ''}".replace(" ", "")
-
-
-def row(op, *args, expected=None, span=(0.5, 2.0), **params):
-    """A sample; a tuple among ``args`` is the shape of random numbers in ``span``."""
-    random = np.random.default_rng(zlib.crc32(f"{op}{args}{params}".encode()))
-    found = [np.array(random.uniform(*span, a)) if isinstance(a, tuple) else a for a in args]
-    varied = [
-        i
-        for i, (a, given) in enumerate(zip(found, args, strict=True))
-        if isinstance(a, np.ndarray) and a.dtype.kind == "f" and not isinstance(given, Fixed)
-    ]
-    return Sample(op, found, varied, expected, params)
-
-
-def rows(op, expected, *shapes, **options):
-    """A sample for each list of arguments."""
-    return [row(op, *args, expected=expected, **options) for args in shapes]
-
-
-BOTH = (-2.0, 2.0)  # of either sign
 WHOLE = np.array([[7, -7, 3], [-8, 2, 5]])
 PAIRS = [[(3, 4), (4,)], [(2, 3), 2], [1.5, (3,)], [(3, 1), (1, 4)], [(0, 3), (3,)], [(), (2,)]]
 ALONE = [[(5,)], [(2, 3)], [()], [(0, 3)]]
@@ -400,3 +360,9 @@ LARGE = [  # where kernels divide the work among threads; compared with the refe
     row("integers", STATE, low=0, high=1000, shape=(100_000,)),
     row("permutation", STATE, n=50_000),
 ]
+
+for path in sorted(Path(__file__).parent.glob("rows_*.py")):
+    room = import_module(f"tests.ops.{path.stem}")
+    SAMPLES += room.SAMPLES
+    ELEMENTWISE += getattr(room, "ELEMENTWISE", [])
+    LARGE += getattr(room, "LARGE", [])
