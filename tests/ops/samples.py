@@ -363,6 +363,7 @@ LARGE = [  # where kernels divide the work among threads; compared with the refe
 
 for path in sorted(Path(__file__).parent.glob("rows_*.py")):
     room = import_module(f"tests.ops.{path.stem}")
-    SAMPLES += room.SAMPLES
-    ELEMENTWISE += getattr(room, "ELEMENTWISE", [])
+    alone = getattr(room, "ELEMENTWISE", [])
+    ELEMENTWISE += alone
+    SAMPLES += [*alone, *room.SAMPLES]
     LARGE += getattr(room, "LARGE", [])
