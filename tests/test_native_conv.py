@@ -165,8 +165,9 @@ def test_thread_count_changes_no_bit():
         row = []
         for shape, kernel in cases:
             x, weight = normal(shape, "float32"), normal(kernel, "float32", 1)
-            y, saved = _native.conv2d(x, weight, normal(kernel[:1], "float32", 2), **settings)
-            grads = _native.conv2d_vjp(normal(y.shape, "float32", 3), *saved, needs=(True, True, True), **settings)
+            how = settings | {"groups": shape[1] // kernel[1]}
+            y, saved = _native.conv2d(x, weight, normal(kernel[:1], "float32", 2), **how)
+            grads = _native.conv2d_vjp(normal(y.shape, "float32", 3), *saved, needs=(True, True, True), **how)
             row += [a.tobytes() for a in (y, *grads)]
         results.append(row)
     _native.set_num_threads(2)

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "conv/band.h"
+#include "conv/depthwise.h"
 #include "conv/geometry.h"
 #include "conv/images.h"
 #include "conv/panels.h"
@@ -21,6 +22,7 @@ template <class T>
 void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, long groups, const T* bias,
               const Images<T>& y) {
     if (ay.outputs <= 0 || ax.outputs <= 0 || y.n == 0) return;
+    if (is_depthwise(groups, w.ins, w.outs)) return depthwise(x, ay, ax, w, bias, y);
     if (y.sc != 1 && planar_pays(ay, ax, groups, w.outs)) return planar(x, ay, ax, w, bias, y);
     if (winograd_pays(ay, ax, groups, w.ins, w.outs, y.n)) return winograd(x, ay, ax, w, bias, y);
     const auto& k = gemm_kernels().of<T>();

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "conv/band.h"
+#include "conv/depthwise.h"
 #include "conv/geometry.h"
 #include "conv/images.h"
 #include "conv/planar.h"
@@ -147,6 +148,8 @@ void weight_gradient(const Images<const T>& x, const Images<const T>& g, const G
         return;
     }
     const Axis ay = geometry.forward(0, x.h), ax = geometry.forward(1, x.w);
+    if (is_depthwise(geometry.groups, x.c / geometry.groups, g.c / geometry.groups))
+        return depthwise_weight_gradient(x, g, ay, ax, gw);
     if (planar_pays(ay, ax, geometry.groups, g.c)) return planar_weight_gradient(x, g, ay, ax, gw);
     if (winograd_pays(ay, ax, geometry.groups, x.c, g.c, x.n)) return winograd_weight_gradient(x, g, ay, ax, gw);
     WeightGradient<T>(x, g, geometry).run(gw);

@@ -1,0 +1,71 @@
+// Depthwise convolution, for each instruction set. Bound by loads: one of x and one of w for each FMA.
+#include "conv/depthwise_kernels.h"
+#include "core/simd.h"
+
+namespace chainrule::CHAINRULE_ISA {
+
+namespace {
+
+template <class T>
+Vec<T> load_some(const T* p, long n) {
+    return n >= lanes<T> ? load(p) : load_part(p, n);
+}
+template <class T>
+void store_some(T* p, Vec<T> v, long n) {
+    if (n >= lanes<T>) store(p, v);
+    else store_part(p, v, n);
+}
+
+// Four outputs side by side share the weights.
+template <class T, int N>
+[[gnu::always_inline]] inline void outputs_of(const T* x, const DepthwiseRow& s, const T* w, Vec<T> bias, T* y, long y_step, long n) {
+    Vec<T> acc[N];
+#pragma GCC unroll 4
+    for (int i = 0; i < N; i++) acc[i] = bias;
+    for (long ty = 0; ty < s.ny; ty++)
+        for (long tx = 0; tx < s.nx; tx++, w += s.channels) {
+            const T* p = x + ty * s.row + tx * s.tap;
+            const Vec<T> weight = load_some(w, n);
+#pragma GCC unroll 4
+            for (int i = 0; i < N; i++) acc[i] = fma(weight, load_some(p + i * s.step, n), acc[i]);
+        }
+#pragma GCC unroll 4
+    for (int i = 0; i < N; i++) store_some(y + i * y_step, acc[i], n);
+}
+
+template <class T>
+void forward(const T* x, const DepthwiseRow& s, const T* w, const T* bias, T* y, long y_step) {
+    for (long c = 0; c < s.channels; c += lanes<T>) {
+        const long n = s.channels - c;
+        const Vec<T> b = bias ? load_some(bias + c, n) : Vec<T>{};
+        long o = 0;
+        for (; o + 4 <= s.outputs; o += 4) outputs_of<T, 4>(x + o * s.step + c, s, w + c, b, y + o * y_step + c, y_step, n);
+        for (; o < s.outputs; o++) outputs_of<T, 1>(x + o * s.step + c, s, w + c, b, y + o * y_step + c, y_step, n);
+    }
+}
+
+template <class T>
+void gradient(const T* x, const DepthwiseRow& s, const T* g, long g_step, T* gw) {
+    for (long c = 0; c < s.channels; c += lanes<T>) {
+        const long n = s.channels - c;
+        T* to = gw + c;
+        for (long ty = 0; ty < s.ny; ty++)
+            for (long tx = 0; tx < s.nx; tx++, to += s.channels) {
+                const T *p = x + ty * s.row + tx * s.tap + c, *q = g + c;
+                Vec<T> acc[4] = {load_some(to, n)};
+                long o = 0;
+                for (; o + 4 <= s.outputs; o += 4)
+#pragma GCC unroll 4
+                    for (int i = 0; i < 4; i++)
+                        acc[i] = fma(load_some(p + (o + i) * s.step, n), load_some(q + (o + i) * g_step, n), acc[i]);
+                for (; o < s.outputs; o++) acc[0] = fma(load_some(p + o * s.step, n), load_some(q + o * g_step, n), acc[0]);
+                store_some(to, (acc[0] + acc[1]) + (acc[2] + acc[3]), n);
+            }
+    }
+}
+
+}  // namespace
+
+extern const DepthwiseTables depthwise_kernels = {{&forward<float>, &gradient<float>}, {&forward<double>, &gradient<double>}};
+
+}  // namespace chainrule::CHAINRULE_ISA
