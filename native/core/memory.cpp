@@ -10,6 +10,10 @@
 #include <mutex>
 #include <new>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace chainrule {
 
 namespace {
@@ -25,8 +29,22 @@ struct Header {
     Header* next;
     size_t bytes;
     int cls;
+    size_t open;  // the bytes that may be touched: all, unless a sanitizer watches
 };
 static_assert(sizeof(Header) <= alignment);
+
+/// Under the address sanitizer: of a block, only the first `bytes` may be touched from now on.
+void open(Header* block, [[maybe_unused]] size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+    char* data = reinterpret_cast<char*>(block) + alignment;
+    ASAN_UNPOISON_MEMORY_REGION(data, bytes);
+    ASAN_POISON_MEMORY_REGION(data + bytes, block->bytes - bytes);
+    ASAN_POISON_MEMORY_REGION(block + 1, alignment - sizeof(Header));
+    block->open = bytes;
+#else
+    block->open = block->bytes;
+#endif
+}
 
 int class_of(size_t bytes) {
     if (bytes <= (size_t{1} << first_power)) return 0;
@@ -69,12 +87,14 @@ class Pool {
             count(block->bytes);
         }
         void* data = reinterpret_cast<char*>(block) + alignment;
-        if (poison_) std::memset(data, 0xff, block->bytes);
+        open(block, bytes);
+        if (poison_) std::memset(data, 0xff, block->open);
         return data;
     }
 
     void release(void* data) noexcept {
         Header* block = header(data);
+        open(block, 0);
         {
             std::lock_guard lock(mutex);
             stats_.in_use -= block->bytes;
@@ -138,7 +158,7 @@ class Pool {
 #ifdef MADV_HUGEPAGE
         if (big) madvise(raw, total, MADV_HUGEPAGE);
 #endif
-        return new (raw) Header{nullptr, bytes, cls};
+        return new (raw) Header{nullptr, bytes, cls, bytes};
     }
 
     Header* lists_[classes] = {};
@@ -163,7 +183,7 @@ void* allocate(size_t bytes) { return pool().allocate(bytes); }
 void release(void* block) noexcept {
     if (block) pool().release(block);
 }
-size_t capacity(const void* block) noexcept { return Pool::header(block)->bytes; }
+size_t capacity(const void* block) noexcept { return Pool::header(block)->open; }
 MemoryStats memory_stats() { return pool().stats(); }
 void empty_cache() { pool().empty(); }
 void set_cache_limit(int64_t bytes) { pool().limit(bytes); }
