@@ -49,19 +49,33 @@ template <class T>
     for (int i = 0; i < L; i++) store(d + i * ldd, r[i]);
 }
 
+// The same for the first rows x cols elements of a block.
+template <class T>
+[[gnu::noinline]] void transpose_part(const T* s, long lds, T* d, long ldd, long rows, long cols) {
+    constexpr int L = lanes<T>;
+    Vec<T> r[L];
+#pragma GCC unroll 16
+    for (int i = 0; i < L; i++) r[i] = i >= rows ? Vec<T>{} : cols < L ? load_part(s + i * lds, cols) : load(s + i * lds);
+    butterfly<L / 2>(r);
+#pragma GCC unroll 16
+    for (int j = 0; j < L; j++) {
+        if (j >= cols) break;
+        if (rows < L) store_part(d + j * ldd, r[j], rows);
+        else store(d + j * ldd, r[j]);
+    }
+}
+
 // d[j*ldd + i] = s[i*lds + j], i < rows, j < cols.
 template <class T>
 void transpose(const T* s, long lds, T* d, long ldd, long rows, long cols) {
     constexpr int L = lanes<T>;
-    long i = 0;
-    for (; i + L <= rows; i += L) {
-        long j = 0;
-        for (; j + L <= cols; j += L) transpose_block(s + i * lds + j, lds, d + j * ldd + i, ldd);
-        for (; j < cols; j++)
-            for (int k = 0; k < L; k++) d[j * ldd + i + k] = s[(i + k) * lds + j];
-    }
-    for (; i < rows; i++)
-        for (long j = 0; j < cols; j++) d[j * ldd + i] = s[i * lds + j];
+    for (long i = 0; i < rows; i += L)
+        for (long j = 0; j < cols; j += L) {
+            const T* from = s + i * lds + j;
+            T* to = d + j * ldd + i;
+            if (rows - i >= L && cols - j >= L) transpose_block(from, lds, to, ldd);
+            else transpose_part(from, lds, to, ldd, rows - i < L ? rows - i : L, cols - j < L ? cols - j : L);
+        }
 }
 
 // d[p*ldd + j] = s[p*lds + j] for j < cols, zero up to width.
