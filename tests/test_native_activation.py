@@ -73,6 +73,10 @@ def test_special_values(case, dtype):
     assert abs(value[5]) <= 1e-42
     (g,) = getattr(_native, f"{name}_vjp")(np.ones_like(x), *saved, needs=(True,), **params)
     np.testing.assert_allclose(g[1:3], 1, rtol=1e-6)
+    if name != "relu" and name != "leaky_relu":
+        far = getattr(_native, name)(np.array([-100.0, -1e30, -np.inf], dtype), **params)[0]
+        np.testing.assert_allclose(far[:2], 0, atol=1e-37)
+        assert np.isnan(far[2])  # infinity times 0, as in PyTorch
 
 
 def test_the_gradient_of_relu_is_zero_at_zero_and_broadcasts():

@@ -24,6 +24,17 @@ def test_large_scores(backend):
 
 
 @on_both
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3)])
+def test_nothing_to_choose_from(op, shape, backend):
+    with cr.backends.use(backend):
+        x = Tensor(np.zeros(shape), requires_grad=True)
+        y = getattr(cr, op)(x, axis=0)
+        y.sum().backward()
+        assert y.shape == x.grad.shape == shape
+
+
+@on_both
 @pytest.mark.parametrize("label", [3, -1, 100])
 def test_a_class_that_is_not_there(backend, label):
     with cr.backends.use(backend):

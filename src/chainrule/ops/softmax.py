@@ -17,6 +17,11 @@ from .reduce import amax, mean, sum
 from .shape import reshape, unsqueeze
 
 
+def largest(x: Any, axis: int) -> Any:
+    """The largest score along an axis, as a constant; 0 if there is none."""
+    return amax(x.detach(), axis=axis, keepdims=True) if x.shape[axis] else 0.0
+
+
 @op(promote="float")
 @widened
 def softmax(x: Tensor, *, axis: int = -1) -> Any:
@@ -25,7 +30,7 @@ def softmax(x: Tensor, *, axis: int = -1) -> Any:
     >>> softmax(Tensor([0.0, 0.0, 1000.0]))
     tensor([0., 0., 1.])
     """
-    e = exp(x - amax(x.detach(), axis=axis, keepdims=True))
+    e = exp(x - largest(x, axis))
     return e / sum(e, axis=axis, keepdims=True)
 
 
@@ -40,7 +45,7 @@ def log_softmax(x: Tensor, *, axis: int = -1) -> Any:
     >>> log_softmax(Tensor([0.0, 1000.0]))
     tensor([-1000.,     0.])
     """
-    x = x - amax(x.detach(), axis=axis, keepdims=True)
+    x = x - largest(x, axis)
     return x - log(sum(exp(x), axis=axis, keepdims=True))
 
 
