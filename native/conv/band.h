@@ -39,7 +39,8 @@ Band<T> load_band(const TileKernels<T>& k, const Images<const T>& x, long n, lon
             k.copy(s, x.sw, to, width, inside, x.c, width);
         } else if (x.sw == 1 && x.c > 1) {
             k.transpose(s, x.sc, to, width, x.c, inside);
-            for (long q = 0; q < inside && width > x.c; q++) std::fill(to + q * width + x.c, to + (q + 1) * width, T(0));
+            for (long q = 0; q < inside && width > x.c; q++)
+                std::fill(to + q * width + x.c, to + (q + 1) * width, T(0));
         } else {
             for (long q = 0; q < inside; q++)
                 for (long c = 0; c < width; c++) to[q * width + c] = c < x.c ? s[q * x.sw + c * x.sc] : T(0);

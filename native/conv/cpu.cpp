@@ -43,12 +43,19 @@ template <class T>
 Owned conv2d_of(const Array& x, const Array& weight, const Array& bias, const Geometry& geometry) {
     const long outs = weight.dim(0), item = sizeof(T), group_outs = outs / geometry.groups;
     const long h = geometry.outputs(0, x.dim(2)), w = geometry.outputs(1, x.dim(3));
-    // Of a few channels only, the image is row-major: pixels fill the vectors, and what follows finds them side by side.
-    const bool planes = x.dim(1) == 1 && planar_pays(geometry.forward(0, x.dim(2)), geometry.forward(1, x.dim(3)), 1, outs);
+    // Of a few channels only, the image is row-major: pixels fill the vectors, and what follows finds them side by
+    // side.
+    const bool planes =
+        x.dim(1) == 1 && planar_pays(geometry.forward(0, x.dim(2)), geometry.forward(1, x.dim(3)), 1, outs);
     Owned y = make_images(x.dim(0), outs, h, w, x.dtype(), channels_last(x) && !planes);
     const Owned flat_bias = bias ? contiguous(bias) : Owned();
-    const Weights<T> weights{weight.data<T>(), weight.dim(1), group_outs, group_outs * weight.stride(0) / item,
-                             weight.stride(1) / item, weight.stride(0) / item, weight.stride(2) / item,
+    const Weights<T> weights{weight.data<T>(),
+                             weight.dim(1),
+                             group_outs,
+                             group_outs * weight.stride(0) / item,
+                             weight.stride(1) / item,
+                             weight.stride(0) / item,
+                             weight.stride(2) / item,
                              weight.stride(3) / item};
     Images<const T> from = images<const T>(x);
     Images<T> to = images<T>(y);
@@ -66,9 +73,10 @@ Owned conv2d_of(const Array& x, const Array& weight, const Array& bias, const Ge
 
 Owned conv2d(Array x, Array weight, Array bias, Pair stride, Pair padding, Pair dilation, long groups) {
     if (!x.is_float() || weight.dtype() != x.dtype() || (bias && bias.dtype() != x.dtype())) return not_implemented();
-    if (x.rank() != 4 || weight.rank() != 4 || groups < 1 || weight.dim(0) % groups || x.dim(1) != weight.dim(1) * groups ||
-        (bias && (bias.rank() != 1 || bias.dim(0) != weight.dim(0))))
-        throw std::invalid_argument("[conv2d] x, weight and bias must be (n, c, h, w), (out, c/groups, kh, kw) and (out,)");
+    if (x.rank() != 4 || weight.rank() != 4 || groups < 1 || weight.dim(0) % groups ||
+        x.dim(1) != weight.dim(1) * groups || (bias && (bias.rank() != 1 || bias.dim(0) != weight.dim(0))))
+        throw std::invalid_argument(
+            "[conv2d] x, weight and bias must be (n, c, h, w), (out, c/groups, kh, kw) and (out,)");
     const Geometry geometry = geometry_of(weight, stride, padding, dilation, groups);
     for (int axis : {0, 1})
         if (geometry.stride[axis] < 1 || geometry.dilation[axis] < 1 || geometry.padding[axis] < 0 ||
@@ -87,9 +95,10 @@ Owned input_gradient(const Array& g, const Array& x, const Array& weight, const 
     const bool last = channels_last(x), strided = geometry.stride[0] > 1 || geometry.stride[1] > 1;
     // Only whole rows of tiles are stored channel by channel: a strided gradient is computed channels-last.
     Owned gx = make_images(x.dim(0), x.dim(1), x.dim(2), x.dim(3), x.dtype(), last || strided);
-    const Weights<T> weights{weight.data<T>(), group_outs, weight.dim(1), group_outs * weight.stride(0) / item,
-                             weight.stride(0) / item, weight.stride(1) / item, weight.stride(2) / item,
-                             weight.stride(3) / item};
+    const Weights<T> weights{weight.data<T>(),        group_outs,
+                             weight.dim(1),           group_outs * weight.stride(0) / item,
+                             weight.stride(0) / item, weight.stride(1) / item,
+                             weight.stride(2) / item, weight.stride(3) / item};
     Images<const T> from = images<const T>(g);
     Images<T> to = images<T>(gx);
     if (to.c == 1) to.sc = to.h * to.w;  // one plane, either order
@@ -121,8 +130,7 @@ Owned conv2d_vjp_of(const Array& g, const Array& x, const Array& weight, const G
     return make_tuple(std::move(gx), std::move(gw), std::move(gb));
 }
 
-Owned conv2d_vjp(Array g, Array x, Array weight, Needs needs, Pair stride, Pair padding,
-                 Pair dilation, long groups) {
+Owned conv2d_vjp(Array g, Array x, Array weight, Needs needs, Pair stride, Pair padding, Pair dilation, long groups) {
     if (g.dtype() != x.dtype() || g.rank() != 4) throw std::invalid_argument("[conv2d_vjp] g must be like the output");
     const Geometry geometry = geometry_of(weight, stride, padding, dilation, groups);
     return x.is(DType::float32) ? conv2d_vjp_of<float>(g, x, weight, geometry, needs)

@@ -17,8 +17,13 @@ template <class T>
 class Depthwise {
   public:
     Depthwise(const Images<const T>& x, const Axis& ay, const Axis& ax)
-        : k_(gemm_kernels().of<T>()), dk_(depthwise_kernels().of<T>()), x_(x), ay_(ay), ax_(ax),
-          columns_(ax.span(ax.outputs)), rows_(band_rows(ay, columns_, x.c, sizeof(T))),
+        : k_(gemm_kernels().of<T>()),
+          dk_(depthwise_kernels().of<T>()),
+          x_(x),
+          ay_(ay),
+          ax_(ax),
+          columns_(ax.span(ax.outputs)),
+          rows_(band_rows(ay, columns_, x.c, sizeof(T))),
           bands_((ay.outputs + rows_ - 1) / rows_) {}
 
     void forward(const Weights<T>& w, const T* bias, const Images<T>& y) const {
@@ -37,9 +42,11 @@ class Depthwise {
                 const long n = u / bands_, o0 = u % bands_ * rows_, rows = std::min(rows_, ay_.outputs - o0);
                 const Band<T> band = load(n, o0, rows, copy.data());
                 for (long o = 0; o < rows; o++) {
-                    T* row = y.data + n * y.sn + (ay_.out_first + (o0 + o) * ay_.out_step) * y.sh + ax_.out_first * y.sw;
+                    T* row =
+                        y.data + n * y.sn + (ay_.out_first + (o0 + o) * ay_.out_step) * y.sh + ax_.out_first * y.sw;
                     const T* from = band.data + o * ay_.step * band.row;
-                    dk_.forward(from, shape(band), taps.data(), bias, last ? row : line.data(), last ? ax_.out_step * y.sw : x_.c);
+                    dk_.forward(from, shape(band), taps.data(), bias, last ? row : line.data(),
+                                last ? ax_.out_step * y.sw : x_.c);
                     if (!last) k_.transpose(line.data(), x_.c, row, y.sc, ax_.outputs, x_.c);
                 }
             }
@@ -59,8 +66,8 @@ class Depthwise {
                     const Band<T> grad = g.sc == 1 ? Band<T>{g.data + n * g.sn + o0 * g.sh, g.sh, g.sw}
                                                    : load_band(k_, g, n, o0, rows, 0, g.w, g.c, g_copy.data());
                     for (long o = 0; o < rows; o++)
-                        dk_.gradient(band.data + o * ay_.step * band.row, shape(band), grad.data + o * grad.row, grad.pixel,
-                                     sums.data() + p * size);
+                        dk_.gradient(band.data + o * ay_.step * band.row, shape(band), grad.data + o * grad.row,
+                                     grad.pixel, sums.data() + p * size);
                 }
         });
         const long taps = ay_.taps * ax_.taps;
@@ -78,7 +85,13 @@ class Depthwise {
         return load_band(k_, x_, n, ay_.first + o0 * ay_.step, ay_.span(rows), ax_.first, columns_, x_.c, copy);
     }
     DepthwiseRow shape(const Band<T>& band) const {
-        return {x_.c, ax_.outputs, ax_.step * band.pixel, ay_.taps, ax_.taps, ay_.tap_step * band.row, ax_.tap_step * band.pixel};
+        return {x_.c,
+                ax_.outputs,
+                ax_.step * band.pixel,
+                ay_.taps,
+                ax_.taps,
+                ay_.tap_step * band.row,
+                ax_.tap_step * band.pixel};
     }
 
     const TileKernels<T>& k_;
@@ -91,12 +104,14 @@ class Depthwise {
 }  // namespace
 
 template <class T>
-void depthwise(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias, const Images<T>& y) {
+void depthwise(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias,
+               const Images<T>& y) {
     Depthwise<T>(x, ay, ax).forward(w, bias, y);
 }
 
 template <class T>
-void depthwise_weight_gradient(const Images<const T>& x, const Images<const T>& g, const Axis& ay, const Axis& ax, T* gw) {
+void depthwise_weight_gradient(const Images<const T>& x, const Images<const T>& g, const Axis& ay, const Axis& ax,
+                               T* gw) {
     Depthwise<T>(x, ay, ax).weights(g, gw);
 }
 
@@ -104,8 +119,9 @@ template void depthwise(const Images<const float>&, const Axis&, const Axis&, co
                         const Images<float>&);
 template void depthwise(const Images<const double>&, const Axis&, const Axis&, const Weights<double>&, const double*,
                         const Images<double>&);
-template void depthwise_weight_gradient(const Images<const float>&, const Images<const float>&, const Axis&, const Axis&, float*);
-template void depthwise_weight_gradient(const Images<const double>&, const Images<const double>&, const Axis&, const Axis&,
-                                        double*);
+template void depthwise_weight_gradient(const Images<const float>&, const Images<const float>&, const Axis&,
+                                        const Axis&, float*);
+template void depthwise_weight_gradient(const Images<const double>&, const Images<const double>&, const Axis&,
+                                        const Axis&, double*);
 
 }  // namespace chainrule

@@ -12,13 +12,16 @@ Vec<T> load_some(const T* p, long n) {
 }
 template <class T>
 void store_some(T* p, Vec<T> v, long n) {
-    if (n >= lanes<T>) store(p, v);
-    else store_part(p, v, n);
+    if (n >= lanes<T>)
+        store(p, v);
+    else
+        store_part(p, v, n);
 }
 
 // Four outputs side by side share the weights.
 template <class T, int N>
-[[gnu::always_inline]] inline void outputs_of(const T* x, const DepthwiseRow& s, const T* w, Vec<T> bias, T* y, long y_step, long n) {
+[[gnu::always_inline]] inline void outputs_of(const T* x, const DepthwiseRow& s, const T* w, Vec<T> bias, T* y,
+                                              long y_step, long n) {
     Vec<T> acc[N];
 #pragma GCC unroll 4
     for (int i = 0; i < N; i++) acc[i] = bias;
@@ -39,7 +42,8 @@ void forward(const T* x, const DepthwiseRow& s, const T* w, const T* bias, T* y,
         const long n = s.channels - c;
         const Vec<T> b = bias ? load_some(bias + c, n) : Vec<T>{};
         long o = 0;
-        for (; o + 4 <= s.outputs; o += 4) outputs_of<T, 4>(x + o * s.step + c, s, w + c, b, y + o * y_step + c, y_step, n);
+        for (; o + 4 <= s.outputs; o += 4)
+            outputs_of<T, 4>(x + o * s.step + c, s, w + c, b, y + o * y_step + c, y_step, n);
         for (; o < s.outputs; o++) outputs_of<T, 1>(x + o * s.step + c, s, w + c, b, y + o * y_step + c, y_step, n);
     }
 }
@@ -58,7 +62,8 @@ void gradient(const T* x, const DepthwiseRow& s, const T* g, long g_step, T* gw)
 #pragma GCC unroll 4
                     for (int i = 0; i < 4; i++)
                         acc[i] = fma(load_some(p + (o + i) * s.step, n), load_some(q + (o + i) * g_step, n), acc[i]);
-                for (; o < s.outputs; o++) acc[0] = fma(load_some(p + o * s.step, n), load_some(q + o * g_step, n), acc[0]);
+                for (; o < s.outputs; o++)
+                    acc[0] = fma(load_some(p + o * s.step, n), load_some(q + o * g_step, n), acc[0]);
                 store_some(to, (acc[0] + acc[1]) + (acc[2] + acc[3]), n);
             }
     }
@@ -66,6 +71,7 @@ void gradient(const T* x, const DepthwiseRow& s, const T* g, long g_step, T* gw)
 
 }  // namespace
 
-extern const DepthwiseTables depthwise_kernels = {{&forward<float>, &gradient<float>}, {&forward<double>, &gradient<double>}};
+extern const DepthwiseTables depthwise_kernels = {{&forward<float>, &gradient<float>},
+                                                  {&forward<double>, &gradient<double>}};
 
 }  // namespace chainrule::CHAINRULE_ISA

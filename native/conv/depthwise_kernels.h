@@ -23,8 +23,10 @@ struct DepthwiseTables {
     DepthwiseKernels<double> f64;
     template <class T>
     const DepthwiseKernels<T>& of() const {
-        if constexpr (sizeof(T) == 4) return f32;
-        else return f64;
+        if constexpr (sizeof(T) == 4)
+            return f32;
+        else
+            return f64;
     }
 };
 CHAINRULE_VARIANTS(DepthwiseTables, depthwise_kernels)

@@ -31,7 +31,8 @@ void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const We
     pack_weights(w, ay, ax, groups, panels, width, packed.data());
 
     const long columns = ax.span(ax.outputs);
-    const bool inside = ay.first >= 0 && ay.first + ay.span(ay.outputs) <= x.h && ax.first >= 0 && ax.first + columns <= x.w;
+    const bool inside =
+        ay.first >= 0 && ay.first + ay.span(ay.outputs) <= x.h && ax.first >= 0 && ax.first + columns <= x.w;
     const bool in_place = inside && x.sc == 1;  // nothing to pad, channels contiguous
     const long rows = band_rows(ay, columns, x.c, sizeof(T));
     const long bands = (ay.outputs + rows - 1) / rows;
@@ -68,7 +69,8 @@ void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const We
             const auto& kernels = k.tile[0][cols > k.lanes];
             for (long o = o0; o < o1; o++) {
                 const T* a = band.data + (o - o0) * ay.step * band.row + group * w.ins;
-                T* c = y.data + n * y.sn + (ay.out_first + o * ay.out_step) * y.sh + ax.out_first * y.sw + channel * y.sc;
+                T* c =
+                    y.data + n * y.sn + (ay.out_first + o * ay.out_step) * y.sh + ax.out_first * y.sw + channel * y.sc;
                 for (long i = 0, q = 0; i < tiles; i++) {  // even parts: 28 = 14+14, 16 = 8+8
                     const long part = (ax.outputs - q) / (tiles - i);
                     t.a = a + q * t.row;
@@ -88,7 +90,7 @@ void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const We
 
 template void convolve(const Images<const float>&, const Axis&, const Axis&, const Weights<float>&, long, const float*,
                        const Images<float>&);
-template void convolve(const Images<const double>&, const Axis&, const Axis&, const Weights<double>&, long, const double*,
-                       const Images<double>&);
+template void convolve(const Images<const double>&, const Axis&, const Axis&, const Weights<double>&, long,
+                       const double*, const Images<double>&);
 
 }  // namespace chainrule

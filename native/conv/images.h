@@ -18,7 +18,7 @@ struct Images {
 template <class T>
 Images<T> images(const Array& x) {
     const long item = sizeof(T);
-    return {x.data<T>(), x.dim(0), x.dim(1), x.dim(2), x.dim(3),
+    return {x.data<T>(),        x.dim(0),           x.dim(1),           x.dim(2),          x.dim(3),
             x.stride(0) / item, x.stride(1) / item, x.stride(2) / item, x.stride(3) / item};
 }
 

@@ -13,11 +13,11 @@ namespace {
 
 constexpr long parts_wanted = 8;
 
-// Copies rows [r0, r0 + rows), columns [q0, q0 + pitch) of image n into planes d[c*plane + r*pitch + q], zero outside the
-// image and up to the end of each plane.
+// Copies rows [r0, r0 + rows), columns [q0, q0 + pitch) of image n into planes d[c*plane + r*pitch + q], zero outside
+// the image and up to the end of each plane.
 template <class T>
-void load_planes(const TileKernels<T>& k, const Images<const T>& x, long n, long r0, long rows, long q0, long pitch, long plane,
-                 T* d) {
+void load_planes(const TileKernels<T>& k, const Images<const T>& x, long n, long r0, long rows, long q0, long pitch,
+                 long plane, T* d) {
     std::fill(d, d + x.c * plane, T(0));
     const long first = std::max(q0, 0L), last = std::min(q0 + pitch, x.w), count = last - first;
     const long top = std::max(r0, 0L), height = std::min(r0 + rows, x.h) - top;
@@ -39,9 +39,16 @@ template <class T>
 class Planar {
   public:
     Planar(const Images<const T>& x, const Axis& ay, const Axis& ax)
-        : k_(gemm_kernels().of<T>()), pk_(planar_kernels().of<T>()), x_(x), ay_(ay), ax_(ax), pitch_(ax.span(ax.outputs)),
-          taps_(x.c * ay.taps * ax.taps), rows_(band_rows(ay, pitch_, x.c, sizeof(T))),
-          bands_((ay.outputs + rows_ - 1) / rows_), offsets_(static_cast<size_t>(taps_)) {
+        : k_(gemm_kernels().of<T>()),
+          pk_(planar_kernels().of<T>()),
+          x_(x),
+          ay_(ay),
+          ax_(ax),
+          pitch_(ax.span(ax.outputs)),
+          taps_(x.c * ay.taps * ax.taps),
+          rows_(band_rows(ay, pitch_, x.c, sizeof(T))),
+          bands_((ay.outputs + rows_ - 1) / rows_),
+          offsets_(static_cast<size_t>(taps_)) {
         // Room behind a plane for the last block and its taps.
         plane_ = (ay.span(rows_) * pitch_ + (ax.taps - 1) * ax.tap_step + 2 * pk_.block + 15) / 16 * 16;
         long* o = offsets_.data();
@@ -65,10 +72,11 @@ class Planar {
         each_band([&](long n, long o0, long rows) {
             const Scratch<T> in(static_cast<size_t>(x_.c * plane_)), out(static_cast<size_t>(y.c * plane_));
             load_planes(k_, x_, n, ay_.first + o0, ay_.span(rows), ax_.first, pitch_, plane_, in.data());
-            pk_.forward[y.c - 1](in.data(), offsets_.data(), taps_, weights.data(), to, rows * pitch_, out.data(), plane_);
+            pk_.forward[y.c - 1](in.data(), offsets_.data(), taps_, weights.data(), to, rows * pitch_, out.data(),
+                                 plane_);
             for (long c = 0; c < y.c; c++)
-                k_.copy(out.data() + c * plane_, pitch_, y.data + n * y.sn + c * y.sc + o0 * y.sh, y.sh, rows, ax_.outputs,
-                        ax_.outputs);
+                k_.copy(out.data() + c * plane_, pitch_, y.data + n * y.sn + c * y.sc + o0 * y.sh, y.sh, rows,
+                        ax_.outputs, ax_.outputs);
         });
     }
 
@@ -82,7 +90,8 @@ class Planar {
                 const long n = u / bands_, o0 = u % bands_ * rows_, rows = std::min(rows_, ay_.outputs - o0);
                 load_planes(k_, x_, n, ay_.first + o0, ay_.span(rows), ax_.first, pitch_, plane_, in.data());
                 load_planes(k_, g, n, o0, rows, 0, pitch_, plane_, out.data());
-                pk_.gradient[g.c - 1](in.data(), offsets_.data(), taps_, out.data(), plane_, rows * pitch_, sums.data() + p * size);
+                pk_.gradient[g.c - 1](in.data(), offsets_.data(), taps_, out.data(), plane_, rows * pitch_,
+                                      sums.data() + p * size);
             }
         };
         parallel_range(parts, work(g.c) < 2e6 ? parts : 1, [&](long begin, long end) {
@@ -104,10 +113,11 @@ class Planar {
     template <class F>
     void each_band(F f) const {
         const double flops = work(planar_outs) / (x_.n * bands_);
-        parallel_range(x_.n * bands_, std::max(1L, static_cast<long>(1e6 / std::max(flops, 1.))), [&](long begin, long end) {
-            for (long u = begin; u < end; u++)
-                f(u / bands_, u % bands_ * rows_, std::min(rows_, ay_.outputs - u % bands_ * rows_));
-        });
+        parallel_range(x_.n * bands_, std::max(1L, static_cast<long>(1e6 / std::max(flops, 1.))),
+                       [&](long begin, long end) {
+                           for (long u = begin; u < end; u++)
+                               f(u / bands_, u % bands_ * rows_, std::min(rows_, ay_.outputs - u % bands_ * rows_));
+                       });
     }
 
     const TileKernels<T>& k_;
@@ -122,7 +132,8 @@ class Planar {
 }  // namespace
 
 template <class T>
-void planar(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias, const Images<T>& y) {
+void planar(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias,
+            const Images<T>& y) {
     Planar<T>(x, ay, ax).forward(w, bias, y);
 }
 
@@ -131,9 +142,13 @@ void planar_weight_gradient(const Images<const T>& x, const Images<const T>& g, 
     Planar<T>(x, ay, ax).weights(g, gw);
 }
 
-template void planar(const Images<const float>&, const Axis&, const Axis&, const Weights<float>&, const float*, const Images<float>&);
-template void planar(const Images<const double>&, const Axis&, const Axis&, const Weights<double>&, const double*, const Images<double>&);
-template void planar_weight_gradient(const Images<const float>&, const Images<const float>&, const Axis&, const Axis&, float*);
-template void planar_weight_gradient(const Images<const double>&, const Images<const double>&, const Axis&, const Axis&, double*);
+template void planar(const Images<const float>&, const Axis&, const Axis&, const Weights<float>&, const float*,
+                     const Images<float>&);
+template void planar(const Images<const double>&, const Axis&, const Axis&, const Weights<double>&, const double*,
+                     const Images<double>&);
+template void planar_weight_gradient(const Images<const float>&, const Images<const float>&, const Axis&, const Axis&,
+                                     float*);
+template void planar_weight_gradient(const Images<const double>&, const Images<const double>&, const Axis&, const Axis&,
+                                     double*);
 
 }  // namespace chainrule

@@ -1,4 +1,5 @@
-// Convolutions with few output channels, for each instruction set: pixels in the lanes, weights broadcast. Bound by FMAs.
+// Convolutions with few output channels, for each instruction set: pixels in the lanes, weights broadcast. Bound by
+// FMAs.
 #include <utility>
 
 #include "conv/planar_kernels.h"
@@ -44,7 +45,8 @@ void forward(const T* x, const long* offset, long taps, const T* w, const T* bia
 
 // Taps at a time: two share the loads of g.
 template <class T, int C, int Taps>
-[[gnu::always_inline]] inline void gradient_of(const T* x, const long* offset, const T* g, long plane, long n, T* sums) {
+[[gnu::always_inline]] inline void gradient_of(const T* x, const long* offset, const T* g, long plane, long n,
+                                               T* sums) {
     constexpr int L = lanes<T>;
     Vec<T> acc[Taps][C];
 #pragma GCC unroll 2

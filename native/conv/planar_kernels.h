@@ -12,7 +12,8 @@ template <class T>
 struct PlanarKernels {
     int block;  // forward works on so many positions at a time and may read and write that far
     // y[c*plane + p] = bias[c] + sum over t of w[t*8 + c] * x[offset[t] + p], p < n
-    void (*forward[planar_outs])(const T* x, const long* offset, long taps, const T* w, const T* bias, long n, T* y, long plane);
+    void (*forward[planar_outs])(const T* x, const long* offset, long taps, const T* w, const T* bias, long n, T* y,
+                                 long plane);
     // sums[t*8 + c] (vectors) += x[offset[t] + p] * g[c*plane + p], p < n in whole vectors
     void (*gradient[planar_outs])(const T* x, const long* offset, long taps, const T* g, long plane, long n, T* sums);
 };
@@ -22,8 +23,10 @@ struct PlanarTables {
     PlanarKernels<double> f64;
     template <class T>
     const PlanarKernels<T>& of() const {
-        if constexpr (sizeof(T) == 4) return f32;
-        else return f64;
+        if constexpr (sizeof(T) == 4)
+            return f32;
+        else
+            return f64;
     }
 };
 CHAINRULE_VARIANTS(PlanarTables, planar_kernels)

@@ -73,9 +73,10 @@ class WeightGradient {
         for (long u = u0; u < u1; u++) {
             const long n = u / bands_, o0 = u % bands_ * rows_, rows = std::min(rows_, g_.h - o0);
             const long r0 = axis_[0].first + o0 * axis_[0].step;
-            const Band<T> x = x_in_place_ ? Band<T>{x_.data + n * x_.sn + r0 * x_.sh + axis_[1].first * x_.sw, x_.sh, x_.sw}
-                                          : load_band(k_, x_, n, r0, axis_[0].span(rows), axis_[1].first, columns_, x_.c,
-                                                      x_copy.data());
+            const Band<T> x =
+                x_in_place_
+                    ? Band<T>{x_.data + n * x_.sn + r0 * x_.sh + axis_[1].first * x_.sw, x_.sh, x_.sw}
+                    : load_band(k_, x_, n, r0, axis_[0].span(rows), axis_[1].first, columns_, x_.c, x_copy.data());
             const Band<T> g = g_in_place_ ? Band<T>{g_.data + n * g_.sn + o0 * g_.sh, g_.sh, g_.sw}
                                           : load_band(k_, g_, n, o0, rows, 0, g_.w, g_.c, g_copy.data());
             for (long j = j0; j < j1; j++) panel(x, g, rows, j, u > u0, partial);
@@ -169,8 +170,10 @@ void channel_sums(const Images<const T>& g, T* sums) {
             for (long c = 0; c < g.c && g.sc != 1; c++)
                 for (long h = 0; h < (plane ? 1 : g.h); h++) {
                     const T* row = s + c * g.sc + h * g.sh;
-                    if (plane || g.sw == 1) out[c] += k.run_sum(row, plane ? g.h * g.w : g.w);
-                    else for (long w = 0; w < g.w; w++) out[c] += static_cast<double>(row[w * g.sw]);
+                    if (plane || g.sw == 1)
+                        out[c] += k.run_sum(row, plane ? g.h * g.w : g.w);
+                    else
+                        for (long w = 0; w < g.w; w++) out[c] += static_cast<double>(row[w * g.sw]);
                 }
         }
     });

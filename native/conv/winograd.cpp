@@ -1,4 +1,5 @@
-// Winograd convolution, forward and input gradient. Bound by FMAs of 16/36 of the direct convolution's number: 64x32x14x14
+// Winograd convolution, forward and input gradient. Bound by FMAs of 16/36 of the direct convolution's number:
+// 64x32x14x14
 // -> 64 runs at 1.6 times the peak counted in direct FLOPs; rounding errors are no larger than the direct kernel's.
 #include "conv/winograd.h"
 
@@ -15,10 +16,21 @@ namespace {
 template <class T>
 class Winograd {
   public:
-    Winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias, const Images<T>& y)
-        : k_(gemm_kernels().of<T>()), wk_(winograd_kernels().of<T>()), x_(x), y_(y), ay_(ay), ax_(ax), bias_(bias),
-          width_(2 * k_.lanes), ins_((x.c + k_.lanes - 1) / k_.lanes * k_.lanes), panels_((y.c + width_ - 1) / width_),
-          outs_(panels_ * width_), grid_(ay.outputs, ax.outputs, x.c + y.c), last_(y.sc == 1),
+    Winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias,
+             const Images<T>& y)
+        : k_(gemm_kernels().of<T>()),
+          wk_(winograd_kernels().of<T>()),
+          x_(x),
+          y_(y),
+          ay_(ay),
+          ax_(ax),
+          bias_(bias),
+          width_(2 * k_.lanes),
+          ins_((x.c + k_.lanes - 1) / k_.lanes * k_.lanes),
+          panels_((y.c + width_ - 1) / width_),
+          outs_(panels_ * width_),
+          grid_(ay.outputs, ax.outputs, x.c + y.c),
+          last_(y.sc == 1),
           u_(static_cast<size_t>(16 * x.c * outs_)) {
         transform_weights(w);
     }
@@ -34,25 +46,28 @@ class Winograd {
         const Scratch<T> packed(static_cast<size_t>(9 * step * panels_));
         pack_weights(w, ay_, ax_, 1, panels_, width_, packed.data());
         parallel_range(panels_, std::max(1L, 65536 / step), [&](long begin, long end) {
-            for (long j = begin; j < end; j++) wk_.filter(packed.data() + j * 9 * step, step, step, u_.data() + j * 16 * step, step);
+            for (long j = begin; j < end; j++)
+                wk_.filter(packed.data() + j * 9 * step, step, step, u_.data() + j * 16 * step, step);
         });
     }
 
     void block(long n, long index) const {
         const long r0 = index / grid_.across * grid_.block_rows, q0 = index % grid_.across * grid_.block_columns;
-        const long rows = std::min(grid_.block_rows, grid_.rows - r0), columns = std::min(grid_.block_columns, grid_.columns - q0);
+        const long rows = std::min(grid_.block_rows, grid_.rows - r0),
+                   columns = std::min(grid_.block_columns, grid_.columns - q0);
         if (rows <= 0 || columns <= 0) return;
         const long tiles = rows * columns, v_plane = tiles * ins_ + k_.lanes, m_plane = tiles * outs_ + k_.lanes;
         const Scratch<T> pixels(static_cast<size_t>((2 * rows + 2) * (2 * columns + 2) * ins_));
         const Scratch<T> v(static_cast<size_t>(16 * v_plane)), m(static_cast<size_t>(16 * m_plane));
-        const Band<T> band = load_band(k_, x_, n, ay_.first + 2 * r0, 2 * rows + 2, ax_.first + 2 * q0, 2 * columns + 2, ins_,
-                                       pixels.data());
+        const Band<T> band = load_band(k_, x_, n, ay_.first + 2 * r0, 2 * rows + 2, ax_.first + 2 * q0, 2 * columns + 2,
+                                       ins_, pixels.data());
         wk_.input(band.data, band.row, band.pixel, {rows, columns, ins_, v_plane, ins_}, v.data());
         for (long k = 0; k < 16; k++)
             for (long j = 0; j < panels_; j++) multiply(v.data() + k * v_plane, k, j, tiles, m.data() + k * m_plane);
 
         const TileBlock products{rows, columns, y_.c, m_plane, outs_};
-        const long height = std::min(2 * rows, ay_.outputs - 2 * r0), width = std::min(2 * columns, ax_.outputs - 2 * q0);
+        const long height = std::min(2 * rows, ay_.outputs - 2 * r0),
+                   width = std::min(2 * columns, ax_.outputs - 2 * q0);
         T* y = y_.data + n * y_.sn + (ay_.out_first + 2 * r0) * y_.sh + (ax_.out_first + 2 * q0) * y_.sw;
         if (last_) {
             wk_.output(m.data(), products, bias_, y, y_.sh, y_.sw, height, width);
@@ -102,7 +117,8 @@ class Winograd {
 }  // namespace
 
 template <class T>
-void winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias, const Images<T>& y) {
+void winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias,
+              const Images<T>& y) {
     Winograd<T>(x, ay, ax, w, bias, y).run();
 }
 

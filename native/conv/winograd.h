@@ -17,9 +17,11 @@ inline bool winograd_pays(const Axis& ay, const Axis& ax, long groups, long ins,
 
 /// The same as convolve and weight_gradient, where winograd_pays. The weights of y's gradient have their taps reversed.
 template <class T>
-void winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias, const Images<T>& y);
+void winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias,
+              const Images<T>& y);
 template <class T>
-void winograd_weight_gradient(const Images<const T>& x, const Images<const T>& g, const Axis& ay, const Axis& ax, T* gw);
+void winograd_weight_gradient(const Images<const T>& x, const Images<const T>& g, const Axis& ay, const Axis& ax,
+                              T* gw);
 
 // How an image of outputs is cut into blocks of tiles: few enough that their transforms stay in the L2 cache.
 struct TileGrid {

@@ -103,11 +103,13 @@ void output(const T* m, const TileBlock& block, const T* bias, T* y, long row, l
                 const Vec<T> b = !bias ? Vec<T>{} : n < lanes<T> ? load_part(bias + c, n) : load(bias + c);
                 transform<Output, T>([&](int i, int j) { return load(m + (i * 4 + j) * block.plane + c); },
                                      [&](int i, int j, Vec<T> o) {
-                    if ((i && !below) || (j && !right)) return;
-                    T* to = d + i * row + j * pixel + c;
-                    if (n < lanes<T>) store_part(to, o + b, n);
-                    else store(to, o + b);
-                });
+                                         if ((i && !below) || (j && !right)) return;
+                                         T* to = d + i * row + j * pixel + c;
+                                         if (n < lanes<T>)
+                                             store_part(to, o + b, n);
+                                         else
+                                             store(to, o + b);
+                                     });
             }
         }
 }

@@ -17,7 +17,8 @@ struct WinogradKernels {
     // Tile (r, q) reads the 4x4 pixels from x + 2r*row + 2q*pixel.
     void (*input)(const T* x, long row, long pixel, const TileBlock& block, T* v);
     // Tile (r, q) writes the 2x2 pixels from y + 2r*row + 2q*pixel, as far as they lie in height x width.
-    void (*output)(const T* m, const TileBlock& block, const T* bias, T* y, long row, long pixel, long height, long width);
+    void (*output)(const T* m, const TileBlock& block, const T* bias, T* y, long row, long pixel, long height,
+                   long width);
     // The output's gradient: tile (r, q) reads the 2x2 pixels from g + 2r*row + 2q*pixel.
     void (*gradient)(const T* g, long row, long pixel, const TileBlock& block, T* v);
     // w[tap of 9][n] <-> u[k of 16][n], the taps (planes) wstep (ustep) apart; n a multiple of a vector.
@@ -30,8 +31,10 @@ struct WinogradTables {
     WinogradKernels<double> f64;
     template <class T>
     const WinogradKernels<T>& of() const {
-        if constexpr (sizeof(T) == 4) return f32;
-        else return f64;
+        if constexpr (sizeof(T) == 4)
+            return f32;
+        else
+            return f64;
     }
 };
 CHAINRULE_VARIANTS(WinogradTables, winograd_kernels)

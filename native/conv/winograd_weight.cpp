@@ -1,5 +1,6 @@
-// The weight gradient by Winograd's tiles: G^T [sum over tiles of (B^T d B) * (A g A^T)] G, each of the 16 sums a matrix
-// product whose K runs over tiles. Bound by FMAs, 16/36 of the direct number. Partial sums as in weight_gradient.cpp.
+// The weight gradient by Winograd's tiles: G^T [sum over tiles of (B^T d B) * (A g A^T)] G, each of the 16 sums a
+// matrix product whose K runs over tiles. Bound by FMAs, 16/36 of the direct number. Partial sums as in
+// weight_gradient.cpp.
 #include "conv/band.h"
 #include "conv/winograd.h"
 #include "conv/winograd_kernels.h"
@@ -17,13 +18,22 @@ template <class T>
 class WinogradWeights {
   public:
     WinogradWeights(const Images<const T>& x, const Images<const T>& g, const Axis& ay, const Axis& ax)
-        : k_(gemm_kernels().of<T>()), wk_(winograd_kernels().of<T>()), x_(x), g_(g), ay_(ay), ax_(ax), width_(2 * k_.lanes),
-          ins_((x.c + k_.lanes - 1) / k_.lanes * k_.lanes), panels_((g.c + width_ - 1) / width_), outs_(panels_ * width_),
+        : k_(gemm_kernels().of<T>()),
+          wk_(winograd_kernels().of<T>()),
+          x_(x),
+          g_(g),
+          ay_(ay),
+          ax_(ax),
+          width_(2 * k_.lanes),
+          ins_((x.c + k_.lanes - 1) / k_.lanes * k_.lanes),
+          panels_((g.c + width_ - 1) / width_),
+          outs_(panels_ * width_),
           grid_(g.h, g.w, x.c + g.c) {}
 
     void run(T* gw) const {
         const long units = x_.n * grid_.blocks(), size = 16 * x_.c * outs_;
-        const long parts = std::clamp(partial_bytes / (size * static_cast<long>(sizeof(T))), 1L, std::min(units, parts_wanted));
+        const long parts =
+            std::clamp(partial_bytes / (size * static_cast<long>(sizeof(T))), 1L, std::min(units, parts_wanted));
         const long slices = std::min(panels_, (parts_wanted + parts - 1) / parts);
         const Scratch<T> sums(static_cast<size_t>(parts * size));
         parallel_for(parts * slices, [&](long u) {
@@ -51,8 +61,8 @@ class WinogradWeights {
             const long rows = std::min(grid_.block_rows, grid_.rows - r0);
             const long columns = std::min(grid_.block_columns, grid_.columns - q0), tiles = rows * columns;
             const long v_plane = tiles * ins_ + k_.lanes, q_plane = tiles * outs + k_.lanes;
-            const Band<T> in = load_band(k_, x_, n, ay_.first + 2 * r0, 2 * rows + 2, ax_.first + 2 * q0, 2 * columns + 2,
-                                         ins_, pixels.data());
+            const Band<T> in = load_band(k_, x_, n, ay_.first + 2 * r0, 2 * rows + 2, ax_.first + 2 * q0,
+                                         2 * columns + 2, ins_, pixels.data());
             wk_.input(in.data, in.row, in.pixel, {rows, columns, ins_, v_plane, ins_}, v.data());
             const Band<T> out = load_band(k_, g, n, 2 * r0, 2 * rows, 2 * q0, 2 * columns, outs, pixels.data());
             wk_.gradient(out.data, out.row, out.pixel, {rows, columns, outs, q_plane, outs}, q.data());
@@ -110,12 +120,14 @@ class WinogradWeights {
 }  // namespace
 
 template <class T>
-void winograd_weight_gradient(const Images<const T>& x, const Images<const T>& g, const Axis& ay, const Axis& ax, T* gw) {
+void winograd_weight_gradient(const Images<const T>& x, const Images<const T>& g, const Axis& ay, const Axis& ax,
+                              T* gw) {
     WinogradWeights<T>(x, g, ay, ax).run(gw);
 }
 
-template void winograd_weight_gradient(const Images<const float>&, const Images<const float>&, const Axis&, const Axis&, float*);
-template void winograd_weight_gradient(const Images<const double>&, const Images<const double>&, const Axis&, const Axis&,
-                                       double*);
+template void winograd_weight_gradient(const Images<const float>&, const Images<const float>&, const Axis&, const Axis&,
+                                       float*);
+template void winograd_weight_gradient(const Images<const double>&, const Images<const double>&, const Axis&,
+                                       const Axis&, double*);
 
 }  // namespace chainrule

@@ -29,8 +29,10 @@ struct Matrix {
         m.row = 0;
         for (int i = last - 1; i >= 0; i--) {
             if (x.dim(i) == 1) continue;
-            if (m.rows == 1) m.row = x.stride(i) / item;
-            else if (x.stride(i) / item != m.row * m.rows) return false;
+            if (m.rows == 1)
+                m.row = x.stride(i) / item;
+            else if (x.stride(i) / item != m.row * m.rows)
+                return false;
             m.rows *= x.dim(i);
         }
         if (m.rows == 1) m.row = m.cols;
@@ -74,8 +76,17 @@ Owned matmul_of(const Array& a, const Array& b) {
     shape[rank - 2] = m;
     shape[rank - 1] = n;
     Owned c = make_output(rank, shape, a.dtype());
-    Product<T> p{m, n, k, a.data<T>(), a.stride(ra - 2) / item, a.stride(ra - 1) / item,
-                 b.data<T>(), b.stride(rb - 2) / item, b.stride(rb - 1) / item, c.data<T>(), n};
+    Product<T> p{m,
+                 n,
+                 k,
+                 a.data<T>(),
+                 a.stride(ra - 2) / item,
+                 a.stride(ra - 1) / item,
+                 b.data<T>(),
+                 b.stride(rb - 2) / item,
+                 b.stride(rb - 1) / item,
+                 c.data<T>(),
+                 n};
     Matrix rows;
     const bool fold = one_b && batch > 1 && m * k > 0 && ra == rank && Matrix::fold(a, rows);
     if (fold) {  // one matrix b for every batch: one tall product
@@ -124,8 +135,9 @@ Owned linear_of(const Array& x, const Array& weight, const Array& bias) {
     {
         const ReleaseGil gil(nanoseconds(static_cast<double>(m.rows), out, m.cols));
         gemm(Product<T>{m.rows, out, m.cols, rows.data<T>(), m.row, m.col, weight.data<T>(),
-                        weight.stride(1) / static_cast<long>(sizeof(T)), weight.stride(0) / static_cast<long>(sizeof(T)),
-                        y.data<T>(), out, bias ? flat_bias.data<T>() : nullptr});
+                        weight.stride(1) / static_cast<long>(sizeof(T)),
+                        weight.stride(0) / static_cast<long>(sizeof(T)), y.data<T>(), out,
+                        bias ? flat_bias.data<T>() : nullptr});
     }
     Py_INCREF(x.object());
     Py_INCREF(weight.object());

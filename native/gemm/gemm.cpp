@@ -1,9 +1,10 @@
 // The driver of matrix products: which operand is broadcast and which is read in vectors, what is packed, how the work
-// is cut. Bound by FMAs; measured shares of peak stand in docs/performance.md.
+// is cut. Bound by FMAs. Measured on one core (Zen 5, AVX-512) in shares of its peak: 32..1024 x 784 x 128 94-95 %, with
+// (out, in) weights 86-95 %, 1024 x 1024 x 1024 84-88 %, 2048 cubed 86 %.
 //
 // The micro-kernel broadcasts one operand (any strides) and reads the other in vectors (columns must be contiguous).
-// C = A·B reads B in vectors; C^T = B^T·A^T reads A. Whichever is contiguous the right way is taken; if neither is, the
-// smaller one is packed. PyTorch's (out, in) weights meet a small batch there: packing x costs a quarter of packing W.
+// C = A·B reads B in vectors; C^T = B^T·A^T reads A. Whichever is contiguous the right way is taken; if neither is,
+// the smaller one is packed. PyTorch's (out, in) weights meet a small batch there: packing x costs a quarter of packing W.
 #include "gemm/gemm.h"
 
 #include <algorithm>
@@ -50,12 +51,17 @@ class Gemm {
             const Stripe s{begin, std::min(stripe_, rows_ - begin), pack.data(), copied.data()};
             // Contiguous rows of B are packed 16 at a time across all panels, columns of B panel by panel.
             const bool by_rows = b_col_ == 1;
-            const long b_units = begin > 0 || packed_panels == 0 ? 0 : by_rows ? ceil_div(depth_, 16) : packed_panels * blocks_;
+            const long b_units = begin > 0 || packed_panels == 0 ? 0
+                                 : by_rows                       ? ceil_div(depth_, 16)
+                                                                 : packed_panels * blocks_;
             const long a_units = copy_a_ ? ceil_div(s.rows, 128) * blocks_ : 0;
             auto prepare = [&](long u) {
-                if (u >= b_units) copy_rows(s, (u - b_units) % blocks_, (u - b_units) / blocks_ * 128);
-                else if (by_rows) pack_rows(s, u * 16);
-                else pack_panel(s, u % blocks_, first_packed_ + u / blocks_);
+                if (u >= b_units)
+                    copy_rows(s, (u - b_units) % blocks_, (u - b_units) / blocks_ * 128);
+                else if (by_rows)
+                    pack_rows(s, u * 16);
+                else
+                    pack_panel(s, u % blocks_, first_packed_ + u / blocks_);
             };
             if ((b_units > 0 ? packed_panels * width_ : 0) * depth_ + (copy_a_ ? s.rows : 0) * depth_ >= 1 << 17) {
                 parallel_for(b_units + a_units, prepare);
@@ -118,8 +124,8 @@ class Gemm {
             const long block = block_of(p), rows = std::min(end, depth_at(block + 1)) - p;
             for (long j = first_packed_; j < panels_; j++) {
                 const long cols = std::min<long>(width_, cols_ - j * width_);
-                k_.copy(b_ + p * b_step_ + j * width_, b_step_, packed_panel(stripe, block, j) + (p - depth_at(block)) * width_,
-                        width_, rows, cols, width_);
+                k_.copy(b_ + p * b_step_ + j * width_, b_step_,
+                        packed_panel(stripe, block, j) + (p - depth_at(block)) * width_, width_, rows, cols, width_);
             }
             p += rows;
         }
@@ -139,7 +145,8 @@ class Gemm {
         for (long p = 0; p < kc && cols < width_; p++) std::fill(d + p * width_ + cols, d + (p + 1) * width_, T(0));
     }
 
-    // A copy keeps the shape of A and shortens its rows: [block][row][kc + 16], or [k][rows + 16] if rows are contiguous.
+    // A copy keeps the shape of A and shortens its rows: [block][row][kc + 16], or [k][rows + 16] if rows are
+    // contiguous.
     long copy_ld(long rows) const { return a_row_ == 1 ? rows + 16 : depth_ / blocks_ + 17; }
     long copied_size(long rows) const { return (a_row_ == 1 ? depth_ : blocks_ * rows) * copy_ld(rows); }
     T* copied_block(const Stripe& s, long block) const {

@@ -11,7 +11,7 @@ struct Product {
     const T* b;
     long b_row, b_col;
     T* c;
-    long ldc;  // columns of C are contiguous
+    long ldc;                 // columns of C are contiguous
     const T* bias = nullptr;  // [n]
     bool accumulate = false;
 };

@@ -9,7 +9,10 @@ namespace {
 template <class T, int... I>
 constexpr TileKernels<T> table(std::integer_sequence<int, I...>) {
     // On sets with smaller tiles the last entries repeat the largest; the drivers never ask for them.
-#define TILES(vectors, unit) {&tile<T, (I < tile_rows ? I + 1 : tile_rows), vectors, unit>...}
+#define TILES(vectors, unit)                                            \
+    {                                                                   \
+        &tile<T, (I < tile_rows ? I + 1 : tile_rows), vectors, unit>... \
+    }
     return {.rows = tile_rows,
             .lanes = lanes<T>,
             .tile = {{TILES(1, false), TILES(2, false)}, {TILES(1, true), TILES(2, true)}},

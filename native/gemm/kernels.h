@@ -14,22 +14,22 @@ struct Tile {
     const T* b;
     long ldb;
     long k;
-    long ny = 1, nx = 1;          // segments
-    long ay = 0, ax = 0;          // distances between them in A
-    long by = 0, bx = 0;          // and in B
+    long ny = 1, nx = 1;  // segments
+    long ay = 0, ax = 0;  // distances between them in A
+    long by = 0, bx = 0;  // and in B
     T* c;
     long ldc;
-    int cols;                     // columns stored; fewer than the tile's width at the edge
-    bool accumulate = false;      // add to C
-    bool transposed = false;      // store element (i, j) at c[j*ldc + i]
-    const T* bias = nullptr;      // one value per column
-    bool row_bias = false;        // transposed only: one value per row instead
+    int cols;                 // columns stored; fewer than the tile's width at the edge
+    bool accumulate = false;  // add to C
+    bool transposed = false;  // store element (i, j) at c[j*ldc + i]
+    const T* bias = nullptr;  // one value per column
+    bool row_bias = false;    // transposed only: one value per row instead
 };
 
 template <class T>
 struct TileKernels {
-    int rows;   // of the largest tile
-    int lanes;  // of one vector; a tile is one or two vectors wide
+    int rows;                                // of the largest tile
+    int lanes;                               // of one vector; a tile is one or two vectors wide
     void (*tile[2][2][14])(const Tile<T>&);  // [unit row stride][vectors - 1][rows - 1]
     // out[i][j] = dot(a row i, b row j), at most 4 x 4 rows contiguous along k; [rows - 1]
     void (*dots[4])(const T* a, long lda, const T* b, long ldb, long k, int cols, T out[4][4]);
@@ -47,8 +47,10 @@ struct GemmKernels {
     TileKernels<double> f64;
     template <class T>
     const TileKernels<T>& of() const {
-        if constexpr (sizeof(T) == 4) return f32;
-        else return f64;
+        if constexpr (sizeof(T) == 4)
+            return f32;
+        else
+            return f64;
     }
 };
 CHAINRULE_VARIANTS(GemmKernels, gemm_kernels)

@@ -1,7 +1,8 @@
 // The engine's micro-kernel: C[MR, NV vectors] (+)= A · B, one tile held in registers. Included by variant files only.
 //
-// Bound by FMAs: MR*NV accumulators cover their latency; each step of K loads NV vectors of B and broadcasts MR values of A
-// straight from memory. Measured on Zen 5 (AVX-512, 14x32): 98-99 % of one core's peak while A and B come from L1/L2.
+// Bound by FMAs: MR*NV accumulators cover their latency; each step of K loads NV vectors of B and broadcasts MR values
+// of A straight from memory. Measured on Zen 5 (AVX-512, 14x32): 98-99 % of one core's peak while A and B come from
+// L1/L2.
 #pragma once
 #include <utility>
 
@@ -55,13 +56,16 @@ template <class T>
     constexpr int L = lanes<T>;
     Vec<T> r[L];
 #pragma GCC unroll 16
-    for (int i = 0; i < L; i++) r[i] = i >= rows ? Vec<T>{} : cols < L ? load_part(s + i * lds, cols) : load(s + i * lds);
+    for (int i = 0; i < L; i++)
+        r[i] = i >= rows ? Vec<T>{} : cols < L ? load_part(s + i * lds, cols) : load(s + i * lds);
     butterfly<L / 2>(r);
 #pragma GCC unroll 16
     for (int j = 0; j < L; j++) {
         if (j >= cols) break;
-        if (rows < L) store_part(d + j * ldd, r[j], rows);
-        else store(d + j * ldd, r[j]);
+        if (rows < L)
+            store_part(d + j * ldd, r[j], rows);
+        else
+            store(d + j * ldd, r[j]);
     }
 }
 
@@ -73,8 +77,10 @@ void transpose(const T* s, long lds, T* d, long ldd, long rows, long cols) {
         for (long j = 0; j < cols; j += L) {
             const T* from = s + i * lds + j;
             T* to = d + j * ldd + i;
-            if (rows - i >= L && cols - j >= L) transpose_block(from, lds, to, ldd);
-            else transpose_part(from, lds, to, ldd, rows - i < L ? rows - i : L, cols - j < L ? cols - j : L);
+            if (rows - i >= L && cols - j >= L)
+                transpose_block(from, lds, to, ldd);
+            else
+                transpose_part(from, lds, to, ldd, rows - i < L ? rows - i : L, cols - j < L ? cols - j : L);
         }
 }
 
@@ -114,8 +120,10 @@ template <class T>
             Vec<T> v = load(buf + i * pitch + j);
             if (t.accumulate) v += n < L ? load_part(c + j, n) : load(c + j);
             if (t.bias) v += !along ? splat(t.bias[i]) : n < L ? load_part(t.bias + j, n) : load(t.bias + j);
-            if (n < L) store_part(c + j, v, n);
-            else store(c + j, v);
+            if (n < L)
+                store_part(c + j, v, n);
+            else
+                store(c + j, v);
         }
     }
 }
@@ -251,7 +259,8 @@ double run_sum(const T* s, long n) {
             for (int u = 0; u < 8; u++) acc[u] += load(s + i + u * L);
         for (; i + L <= end; i += L) acc[0] += load(s + i);
         if (i < end) acc[1] += load_part(s + i, end - i);
-        out += static_cast<double>(sum(((acc[0] + acc[1]) + (acc[2] + acc[3])) + ((acc[4] + acc[5]) + (acc[6] + acc[7]))));
+        out +=
+            static_cast<double>(sum(((acc[0] + acc[1]) + (acc[2] + acc[3])) + ((acc[4] + acc[5]) + (acc[6] + acc[7]))));
     }
     return out;
 }

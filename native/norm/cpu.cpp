@@ -68,7 +68,8 @@ struct Layout {
     template <class Rows, class Run>
     void each(Rows on_rows, Run on_run) const {
         if (rows) {
-            parallel_range(n * s, step(), [&](long begin, long end) { on_rows(begin / step(), begin * c, end - begin); });
+            parallel_range(n * s, step(),
+                           [&](long begin, long end) { on_rows(begin / step(), begin * c, end - begin); });
         } else {
             parallel_range(n * c, std::max(1L, grain / std::max(1L, s)), [&](long begin, long end) {
                 for (long p = begin; p < end; p++) on_run(p / c, p % c, p * s);
@@ -135,8 +136,8 @@ Owned normalise(const Array& x, const Owned& from, const Layout& l, const Array&
 }
 
 template <class T>
-Owned train_of(const Array& x, const Array& weight, const Array& bias, const Array& running_mean, const Array& running_var,
-               double momentum, double eps) {
+Owned train_of(const Array& x, const Array& weight, const Array& bias, const Array& running_mean,
+               const Array& running_var, double momentum, double eps) {
     const Layout l(x);
     const Owned from = l.arranged(x);
     const T* px = from.data<T>();
@@ -170,7 +171,8 @@ Owned train_of(const Array& x, const Array& weight, const Array& bias, const Arr
     return normalise<T>(x, from, l, bias, saved);
 }
 
-Owned batch_norm_train(Array x, Array weight, Array bias, Array running_mean, Array running_var, double momentum, double eps) {
+Owned batch_norm_train(Array x, Array weight, Array bias, Array running_mean, Array running_var, double momentum,
+                       double eps) {
     if (!x.is_float() || !same(weight, x) || !same(bias, x) || !same(running_mean, x) || !same(running_var, x))
         return not_implemented();
     if (x.rank() < 2 || !fits(weight, x) || !fits(bias, x) || !fits(running_mean, x) || !fits(running_var, x))
@@ -192,7 +194,8 @@ Owned eval_of(const Array& x, const Array& weight, const Array& bias, const Arra
 }
 
 Owned batch_norm_eval(Array x, Array weight, Array bias, Array mean, Array var, double eps) {
-    if (!x.is_float() || !same(weight, x) || !same(bias, x) || !same(mean, x) || !same(var, x)) return not_implemented();
+    if (!x.is_float() || !same(weight, x) || !same(bias, x) || !same(mean, x) || !same(var, x))
+        return not_implemented();
     if (x.rank() < 2 || !fits(weight, x) || !fits(bias, x) || !fits(mean, x) || !fits(var, x))
         throw std::invalid_argument("[batch_norm_eval] x must be (n, c, ...) and the others (c,)");
     return x.is(DType::float32) ? eval_of<float>(x, weight, bias, mean, var, eps)
@@ -216,8 +219,11 @@ Owned gradients(const Array& g, const Array& x, const Array& mean_, const Array&
         const ReleaseGil gil(l.nanoseconds());
         const Channels<double> parts(l.c, 2 * chunks);
         std::fill_n(parts[0], 2 * chunks * l.c, 0.);
-        l.each([&](long p, long at, long rows) { k.sums_rows(pg + at, px + at, rows, l.c, mean, parts[2 * p], parts[2 * p + 1]); },
-               [&](long n, long c, long at) { k.sums_run(pg + at, px + at, l.s, mean[c], parts[2 * n] + c, parts[2 * n + 1] + c); });
+        l.each([&](long p, long at,
+                   long rows) { k.sums_rows(pg + at, px + at, rows, l.c, mean, parts[2 * p], parts[2 * p + 1]); },
+               [&](long n, long c, long at) {
+                   k.sums_run(pg + at, px + at, l.s, mean[c], parts[2 * n] + c, parts[2 * n + 1] + c);
+               });
         for (long p = 0; p < chunks; p++)
             for (long i = 0; i < 2 * l.c; i++) sums[0][i] += parts[2 * p][i];
     }
@@ -242,8 +248,11 @@ Owned gradients(const Array& g, const Array& x, const Array& mean_, const Array&
         }
         const T *b = v[0], *c0 = v[1];
         if (batch)
-            l.each([&](long, long at, long rows) { k.back_rows(pg + at, px + at, rows, l.c, mean, scale, b, c0, to + at); },
-                   [&](long, long c, long at) { k.back_run(pg + at, px + at, l.s, mean[c], scale[c], b[c], c0[c], to + at); });
+            l.each([&](long, long at,
+                       long rows) { k.back_rows(pg + at, px + at, rows, l.c, mean, scale, b, c0, to + at); },
+                   [&](long, long c, long at) {
+                       k.back_run(pg + at, px + at, l.s, mean[c], scale[c], b[c], c0[c], to + at);
+                   });
         else
             l.each([&](long, long at, long rows) { k.apply_rows(pg + at, rows, l.c, b, scale, c0, to + at); },
                    [&](long, long c, long at) { k.apply_run(pg + at, l.s, T(0), scale[c], T(0), to + at); });
@@ -257,7 +266,8 @@ Owned gradients(const Array& g, const Array& x, const Array& mean_, const Array&
 }
 
 template <bool batch>
-Owned backward(const Array& g, const Array& x, const Array& mean, const Array& rstd, const Array& scale, const Needs& needs) {
+Owned backward(const Array& g, const Array& x, const Array& mean, const Array& rstd, const Array& scale,
+               const Needs& needs) {
     return x.is(DType::float32) ? gradients<float>(g, x, mean, rstd, scale, needs, batch)
                                 : gradients<double>(g, x, mean, rstd, scale, needs, batch);
 }
@@ -276,8 +286,8 @@ void bind_norm(nb::module_& m) {
           "running_var"_a.none(), nb::kw_only(), "momentum"_a, "eps"_a);
     m.def("batch_norm_train_vjp", &batch_norm_train_vjp, "g"_a, "x"_a, "mean"_a, "rstd"_a, "scale"_a, nb::kw_only(),
           "needs"_a, "momentum"_a, "eps"_a);
-    m.def("batch_norm_eval", &batch_norm_eval, "x"_a, "weight"_a.none(), "bias"_a.none(), "mean"_a, "var"_a, nb::kw_only(),
-          "eps"_a);
+    m.def("batch_norm_eval", &batch_norm_eval, "x"_a, "weight"_a.none(), "bias"_a.none(), "mean"_a, "var"_a,
+          nb::kw_only(), "eps"_a);
     m.def("batch_norm_eval_vjp", &batch_norm_eval_vjp, "g"_a, "x"_a, "mean"_a, "rstd"_a, "scale"_a, nb::kw_only(),
           "needs"_a, "eps"_a);
 }

@@ -19,7 +19,8 @@ struct NormKernels {
     void (*apply_rows)(const T* x, long rows, long c, const T* mean, const T* a, const T* b, T* y);
     void (*apply_run)(const T* x, long n, T mean, T a, T b, T* y);
     // gx = a g + b (x - mean) + k
-    void (*back_rows)(const T* g, const T* x, long rows, long c, const T* mean, const T* a, const T* b, const T* k, T* gx);
+    void (*back_rows)(const T* g, const T* x, long rows, long c, const T* mean, const T* a, const T* b, const T* k,
+                      T* gx);
     void (*back_run)(const T* g, const T* x, long n, T mean, T a, T b, T k, T* gx);
 };
 
@@ -28,8 +29,10 @@ struct NormTables {
     NormKernels<double> f64;
     template <class T>
     const NormKernels<T>& of() const {
-        if constexpr (sizeof(T) == 4) return f32;
-        else return f64;
+        if constexpr (sizeof(T) == 4)
+            return f32;
+        else
+            return f64;
     }
 };
 CHAINRULE_VARIANTS(NormTables, norm_kernels)

@@ -1,4 +1,5 @@
-// Batch normalisation, for each instruction set. Bound by memory: statistics read x once, applying reads and writes once.
+// Batch normalisation, for each instruction set. Bound by memory: statistics read x once, applying reads and writes
+// once.
 //
 // Sums run in T over 64 rows (or 1024 elements) that stay in the L1 cache, and in double over these blocks. The squared
 // distances of a block are taken from the block's own mean and the blocks merged by Chan, Golub and LeVeque (1979), so
@@ -18,8 +19,10 @@ Vec<T> load_some(const T* p, long n) {
 }
 template <class T>
 void store_some(T* p, Vec<T> v, long n) {
-    if (n >= lanes<T>) store(p, v);
-    else store_part(p, v, n);
+    if (n >= lanes<T>)
+        store(p, v);
+    else
+        store_part(p, v, n);
 }
 
 // Adds `count` elements of the given mean and m2 to `before` ones.
@@ -49,7 +52,8 @@ void moments_rows(const T* x, long rows, long c, double* mean, double* m2) {
         for (long j = 0; j < c; j += lanes<T>) {
             const long width = c - j < lanes<T> ? c - j : lanes<T>;
             const T* p = x + r0 * c + j;
-            const Vec<T> centre = sum_rows<T>(n, [&](long r) { return load_some(p + r * c, width); }) * splat(T(1) / static_cast<T>(n));
+            const Vec<T> centre =
+                sum_rows<T>(n, [&](long r) { return load_some(p + r * c, width); }) * splat(T(1) / static_cast<T>(n));
             // the sum of the distances: zero but for the rounding of the centre
             const Vec<T> rest = sum_rows<T>(n, [&](long r) { return load_some(p + r * c, width) - centre; });
             const Vec<T> squares = sum_rows<T>(n, [&](long r) {
@@ -111,7 +115,8 @@ void sums_rows(const T* g, const T* x, long rows, long c, const T* mean, double*
             const T *pg = g + r0 * c + j, *px = x + r0 * c + j;
             const Vec<T> centre = load_some(mean + j, width);
             const Vec<T> gs = sum_rows<T>(n, [&](long r) { return load_some(pg + r * c, width); });
-            const Vec<T> gxs = sum_rows<T>(n, [&](long r) { return load_some(pg + r * c, width) * (load_some(px + r * c, width) - centre); });
+            const Vec<T> gxs = sum_rows<T>(
+                n, [&](long r) { return load_some(pg + r * c, width) * (load_some(px + r * c, width) - centre); });
             for (long i = 0; i < width; i++) {
                 sum_g[j + i] += static_cast<double>(gs[i]);
                 sum_gx[j + i] += static_cast<double>(gxs[i]);
@@ -162,7 +167,8 @@ void back_rows(const T* g, const T* x, long rows, long c, const T* mean, const T
             const Vec<T> vk = load_some(k + j, width);
             for (long r = r0; r < r1; r++) {
                 const long at = r * c + j;
-                store_some(gx + at, fma(load_some(g + at, width), va, fma(load_some(x + at, width) - m, vb, vk)), width);
+                store_some(gx + at, fma(load_some(g + at, width), va, fma(load_some(x + at, width) - m, vb, vk)),
+                           width);
             }
         }
     }

@@ -45,7 +45,10 @@ class Part {
     }
     // Planes [p0, p0 + count) of row-major images.
     Part(const Field<E>& f, long p0, long count)
-        : copy_(static_cast<size_t>(f.h * f.w * count)), pixels_{copy_.data(), f.w * count, count}, size_(f.h * f.w), planes_(count) {
+        : copy_(static_cast<size_t>(f.h * f.w * count)),
+          pixels_{copy_.data(), f.w * count, count},
+          size_(f.h * f.w),
+          planes_(count) {
         if constexpr (std::is_const_v<E>) {
             turn(f.data + p0 * size_, size_, copy_.data(), count, count, size_);
         } else {
@@ -80,8 +83,10 @@ void each_block(long n, long c, bool last, const Kernel& kernel, const Field<E>&
         for (long u = begin; u < end; u++) {
             const long first = (last ? u % per_image : u) * width, count = std::min(width, (last ? c : n * c) - first);
             const auto call = [&](const Part<E>&... parts) { kernel(count, parts.pixels()...); };
-            if (last) call(Part<E>(fields, u / per_image, c, first, count)...);
-            else call(Part<E>(fields, first, count)...);
+            if (last)
+                call(Part<E>(fields, u / per_image, c, first, count)...);
+            else
+                call(Part<E>(fields, first, count)...);
         }
     });
 }

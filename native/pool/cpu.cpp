@@ -28,7 +28,8 @@ struct Windows {
 Windows windows(const char* op, long h, long w, Pair kernel, Pair stride, Pair padding, Pair dilation) {
     const auto one = [&](long in, long k, long s, long p, long d) {
         if (k < 1 || s < 1 || d < 1 || p < 0 || 2 * p > k || in + 2 * p < d * (k - 1) + 1)
-            throw std::invalid_argument(std::string("[") + op + "] the window does not fit the padded image, or the "
+            throw std::invalid_argument(std::string("[") + op +
+                                        "] the window does not fit the padded image, or the "
                                         "padding is more than half of the window");
         return Window{k, s, p, d, in, (in + 2 * p - d * (k - 1) - 1) / s + 1};
     };
@@ -55,7 +56,8 @@ void each_row(long planes, const Windows& win, F row) {
     const long h = win.y.in, w = win.x.in, out = win.y.out;
     parallel_range(planes, std::max(1L, 65536 / std::max(1L, h * w)), [&](long begin, long end) {
         for (long p = begin; p < end; p++)
-            for (long r = 0; r < out; r++) row(p * h * w + 2 * r * w, p * h * w + (2 * r + 1) * w, (p * out + r) * win.x.out);
+            for (long r = 0; r < out; r++)
+                row(p * h * w + 2 * r * w, p * h * w + (2 * r + 1) * w, (p * out + r) * win.x.out);
     });
 }
 
@@ -72,13 +74,15 @@ Owned max_of(const Array& x, const Windows& win, DType index_type) {
         T* d = y.data<T>();
         I* at = index.data<I>();
         const auto general = [&](const auto& kernels) {
-            each_block<T>(n, c, last, [&](long channels, auto px, auto py, auto pi) {
-                kernels.forward(px, channels, win.y, win.x, py, pi);
-            }, Field<const T>{s, win.y.in, win.x.in}, Field<T>{d, h, w}, Field<I>{at, h, w});
+            each_block<T>(
+                n, c, last,
+                [&](long channels, auto px, auto py, auto pi) { kernels.forward(px, channels, win.y, win.x, py, pi); },
+                Field<const T>{s, win.y.in, win.x.in}, Field<T>{d, h, w}, Field<I>{at, h, w});
         };
         if constexpr (sizeof(I) == 1) {
             if (!last && win.doubles())
-                each_row(n * c, win, [&](long top, long bottom, long o) { k.max2(s + top, s + bottom, d + o, at + o, w); });
+                each_row(n * c, win,
+                         [&](long top, long bottom, long o) { k.max2(s + top, s + bottom, d + o, at + o, w); });
             else
                 general(k.max8);
         } else {
@@ -111,13 +115,15 @@ Owned max_back(const Array& g, const Array& index, const Windows& win) {
     T* d = gx.data<T>();
     const bool once = win.y.tiles() && win.x.tiles();
     const auto general = [&](const auto& kernels) {
-        each_block<T>(n, c, last, [&](long channels, auto pg, auto pi, auto px) {
-            kernels.backward(pg, pi, channels, win.y, win.x, px);
-        }, Field<const T>{s, h, w}, Field<const I>{at, h, w}, Field<T>{d, win.y.in, win.x.in, !once});
+        each_block<T>(
+            n, c, last,
+            [&](long channels, auto pg, auto pi, auto px) { kernels.backward(pg, pi, channels, win.y, win.x, px); },
+            Field<const T>{s, h, w}, Field<const I>{at, h, w}, Field<T>{d, win.y.in, win.x.in, !once});
     };
     if constexpr (sizeof(I) == 1) {
         if (!last && once && win.doubles())
-            each_row(n * c, win, [&](long top, long bottom, long o) { k.max2_back(s + o, at + o, d + top, d + bottom, w); });
+            each_row(n * c, win,
+                     [&](long top, long bottom, long o) { k.max2_back(s + o, at + o, d + top, d + bottom, w); });
         else
             general(k.max8);
     } else {
@@ -126,8 +132,8 @@ Owned max_back(const Array& g, const Array& index, const Windows& win) {
     return gx;
 }
 
-Owned max_pool2d_vjp(Array g, Array index, Array size, Needs needs, Pair kernel, Pair stride,
-                     Pair padding, Pair dilation) {
+Owned max_pool2d_vjp(Array g, Array index, Array size, Needs needs, Pair kernel, Pair stride, Pair padding,
+                     Pair dilation) {
     if (!needs[0]) return make_tuple(none());
     const int64_t* s = size.data<int64_t>();
     const Windows win = windows("max_pool2d", s[0], s[1], kernel, stride, padding, dilation);
@@ -152,9 +158,9 @@ Owned average_of(const Array& x, const Windows& win, bool padded) {
         if (!last && win.doubles())
             each_row(n * c, win, [&](long top, long bottom, long o) { k.average2(s + top, s + bottom, d + o, w); });
         else
-            each_block<T>(n, c, last, [&](long channels, auto px, auto py) {
-                k.average(px, channels, win.y, win.x, padded, py);
-            }, Field<const T>{s, win.y.in, win.x.in}, Field<T>{d, h, w});
+            each_block<T>(
+                n, c, last, [&](long channels, auto px, auto py) { k.average(px, channels, win.y, win.x, padded, py); },
+                Field<const T>{s, win.y.in, win.x.in}, Field<T>{d, h, w});
     }
     return make_tuple(std::move(y), make_tuple(sizes(x)));
 }
@@ -181,14 +187,14 @@ Owned average_back(const Array& g, const Windows& win, bool padded) {
     if (!last && once && win.doubles())
         each_row(n * c, win, [&](long top, long bottom, long o) { k.average2_back(s + o, d + top, d + bottom, w); });
     else
-        each_block<T>(n, c, last, [&](long channels, auto pg, auto px) {
-            k.average_back(pg, channels, win.y, win.x, padded, px);
-        }, Field<const T>{s, h, w}, Field<T>{d, win.y.in, win.x.in, !once});
+        each_block<T>(
+            n, c, last,
+            [&](long channels, auto pg, auto px) { k.average_back(pg, channels, win.y, win.x, padded, px); },
+            Field<const T>{s, h, w}, Field<T>{d, win.y.in, win.x.in, !once});
     return gx;
 }
 
-Owned avg_pool2d_vjp(Array g, Array size, Needs needs, Pair kernel, Pair stride, Pair padding,
-                     bool count_include_pad) {
+Owned avg_pool2d_vjp(Array g, Array size, Needs needs, Pair kernel, Pair stride, Pair padding, bool count_include_pad) {
     if (!needs[0]) return make_tuple(none());
     const int64_t* s = size.data<int64_t>();
     const Windows win = windows("avg_pool2d", s[0], s[1], kernel, stride, padding, {1, 1});

@@ -47,7 +47,8 @@ struct PoolKernels {
     MaxKernels<T, int32_t> max32;
     // Sums divided by the number of taps, or of the taps inside the image.
     void (*average)(Pixels<const T> x, long channels, const Window& wy, const Window& wx, bool padded, Pixels<T> y);
-    void (*average_back)(Pixels<const T> g, long channels, const Window& wy, const Window& wx, bool padded, Pixels<T> gx);
+    void (*average_back)(Pixels<const T> g, long channels, const Window& wy, const Window& wx, bool padded,
+                         Pixels<T> gx);
     // 2x2 windows of two row-major rows, n outputs.
     void (*max2)(const T* top, const T* bottom, T* y, uint8_t* index, long n);
     void (*max2_back)(const T* g, const uint8_t* index, T* top, T* bottom, long n);
@@ -60,8 +61,10 @@ struct PoolTables {
     PoolKernels<double> f64;
     template <class T>
     const PoolKernels<T>& of() const {
-        if constexpr (sizeof(T) == 4) return f32;
-        else return f64;
+        if constexpr (sizeof(T) == 4)
+            return f32;
+        else
+            return f64;
     }
 };
 CHAINRULE_VARIANTS(PoolTables, pool_kernels)

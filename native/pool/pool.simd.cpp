@@ -10,7 +10,9 @@ namespace chainrule::CHAINRULE_ISA {
 namespace {
 
 template <class T, class I>
-struct IndexVec { typedef I type __attribute__((vector_size(lanes<T> * sizeof(I)))); };
+struct IndexVec {
+    typedef I type __attribute__((vector_size(lanes<T> * sizeof(I))));
+};
 
 // n <= lanes of T.
 template <class T>
@@ -31,14 +33,18 @@ void store_some(T* p, Vec<T> v, long n) {
 template <class T, class I>
 void store_index(I* p, ints<Vec<T>> v, long n) {
     const auto narrow = __builtin_convertvector(v, typename IndexVec<T, I>::type);
-    if (n >= lanes<T>) std::memcpy(p, &narrow, sizeof narrow);
-    else std::memcpy(p, &narrow, n * sizeof(I));
+    if (n >= lanes<T>)
+        std::memcpy(p, &narrow, sizeof narrow);
+    else
+        std::memcpy(p, &narrow, n * sizeof(I));
 }
 template <class T, class I>
 ints<Vec<T>> load_index(const I* p, long n) {
     typename IndexVec<T, I>::type narrow{};
-    if (n >= lanes<T>) std::memcpy(&narrow, p, sizeof narrow);
-    else std::memcpy(&narrow, p, n * sizeof(I));
+    if (n >= lanes<T>)
+        std::memcpy(&narrow, p, sizeof narrow);
+    else
+        std::memcpy(&narrow, p, n * sizeof(I));
     return __builtin_convertvector(narrow, ints<Vec<T>>);
 }
 
@@ -101,8 +107,8 @@ void max_forward(Pixels<const T> x, long channels, const Window& wy, const Windo
 
 // Adds (stores, where every input has one output) part(tap number) to the inputs under an output's taps.
 template <class T, class F>
-[[gnu::always_inline]] inline void spread(Pixels<T> gx, const Taps& t, const Window& wy, const Window& wx, bool once, long c,
-                                          long n, F part) {
+[[gnu::always_inline]] inline void spread(Pixels<T> gx, const Taps& t, const Window& wy, const Window& wx, bool once,
+                                          long c, long n, F part) {
     for (long ky = t.y0; ky < t.y1; ky++) {
         T* to = gx.at(t.top + ky * wy.dilation, t.left) + c;
         for (long kx = t.x0; kx < t.x1; kx++) {
@@ -114,13 +120,15 @@ template <class T, class F>
 }
 
 template <class T, class I>
-void max_backward(Pixels<const T> g, Pixels<const I> index, long channels, const Window& wy, const Window& wx, Pixels<T> gx) {
+void max_backward(Pixels<const T> g, Pixels<const I> index, long channels, const Window& wy, const Window& wx,
+                  Pixels<T> gx) {
     const bool once = wy.tiles() && wx.tiles();
     each_output(wy, wx, [&](long r, long q, const Taps& t) {
         each_vector<T>(channels, [&](long c, long n) {
             const Vec<T> grad = load_some(g.at(r, q) + c, n);
             const auto at = load_index<T>(index.at(r, q) + c, n);
-            spread<T>(gx, t, wy, wx, once, c, n, [&](long k) { return select(at == splat_index<T>(k), grad, Vec<T>{}); });
+            spread<T>(gx, t, wy, wx, once, c, n,
+                      [&](long k) { return select(at == splat_index<T>(k), grad, Vec<T>{}); });
         });
     });
 }

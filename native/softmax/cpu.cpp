@@ -55,8 +55,11 @@ Owned forward_of(const Array& x, long axis, bool logarithm) {
         T* py = y.data<T>();
         const auto row = logarithm ? k.log_softmax : k.softmax;
         const auto column = logarithm ? k.log_softmax_inner : k.softmax_inner;
-        each_piece(s, [&](long r, long count) { row(px + r * s.n, py + r * s.n, count, s.n); },
-                   [&](long o, long j0, long j1) { column(px + o * s.n * s.inner, py + o * s.n * s.inner, s.n, s.inner, j0, j1); });
+        each_piece(
+            s, [&](long r, long count) { row(px + r * s.n, py + r * s.n, count, s.n); },
+            [&](long o, long j0, long j1) {
+                column(px + o * s.n * s.inner, py + o * s.n * s.inner, s.n, s.inner, j0, j1);
+            });
     }
     Py_INCREF(static_cast<Array>(y).object());
     Owned saved(static_cast<Array>(y).object());
@@ -74,11 +77,12 @@ Owned backward_of(const Array& g, const Array& y, long axis, bool logarithm) {
     T* px = gx.data<T>();
     const auto row = logarithm ? k.log_softmax_back : k.softmax_back;
     const auto column = logarithm ? k.log_softmax_back_inner : k.softmax_back_inner;
-    each_piece(s, [&](long r, long count) { row(pg + r * s.n, py + r * s.n, px + r * s.n, count, s.n); },
-               [&](long o, long j0, long j1) {
-                   const long at = o * s.n * s.inner;
-                   column(pg + at, py + at, px + at, s.n, s.inner, j0, j1);
-               });
+    each_piece(
+        s, [&](long r, long count) { row(pg + r * s.n, py + r * s.n, px + r * s.n, count, s.n); },
+        [&](long o, long j0, long j1) {
+            const long at = o * s.n * s.inner;
+            column(pg + at, py + at, px + at, s.n, s.inner, j0, j1);
+        });
     return gx;
 }
 
@@ -134,10 +138,11 @@ Owned cross_entropy_of(const Array& x, const Array& target, bool mean, int64_t i
     return make_tuple(std::move(loss), make_tuple(std::move(gx)));
 }
 
-Owned cross_entropy(Array x, Array target, Array weight, const char* reduction, double label_smoothing, int64_t ignore_index) {
+Owned cross_entropy(Array x, Array target, Array weight, const char* reduction, double label_smoothing,
+                    int64_t ignore_index) {
     const std::string how = reduction;
-    if (!x.is_float() || x.rank() != 2 || target.rank() != 1 || !target.is(DType::int64) || weight || label_smoothing != 0 ||
-        (how != "mean" && how != "sum"))
+    if (!x.is_float() || x.rank() != 2 || target.rank() != 1 || !target.is(DType::int64) || weight ||
+        label_smoothing != 0 || (how != "mean" && how != "sum"))
         return not_implemented();
     if (target.dim(0) != x.dim(0)) throw std::invalid_argument("[cross_entropy] x and target differ in their rows");
     return x.is(DType::float32) ? cross_entropy_of<float>(x, target, how == "mean", ignore_index)

@@ -28,8 +28,10 @@ struct SoftmaxTables {
     SoftmaxKernels<double> f64;
     template <class T>
     const SoftmaxKernels<T>& of() const {
-        if constexpr (sizeof(T) == 4) return f32;
-        else return f64;
+        if constexpr (sizeof(T) == 4)
+            return f32;
+        else
+            return f64;
     }
 };
 CHAINRULE_VARIANTS(SoftmaxTables, softmax_kernels)

@@ -19,8 +19,10 @@ V exchanged(V v, std::integer_sequence<int, I...>) {
 template <class T, class F, int H = lanes<T> / 2>
 Vec<T> across(Vec<T> v, F f) {
     v = f(v, exchanged<H>(v, std::make_integer_sequence<int, lanes<T>>{}));
-    if constexpr (H > 1) return across<T, F, H / 2>(v, f);
-    else return v;
+    if constexpr (H > 1)
+        return across<T, F, H / 2>(v, f);
+    else
+        return v;
 }
 constexpr auto add = [](auto a, auto b) { return a + b; };
 constexpr auto greater = [](auto a, auto b) { return a > b ? a : b; };
@@ -31,8 +33,10 @@ Vec<T> load_some(const T* p, long n) {
 }
 template <class T>
 void store_some(T* p, Vec<T> v, long n) {
-    if (n >= lanes<T>) store(p, v);
-    else store_part(p, v, n);
+    if (n >= lanes<T>)
+        store(p, v);
+    else
+        store_part(p, v, n);
 }
 
 // v in the first n lanes, `rest` in the others.
@@ -43,9 +47,9 @@ Vec<T> first_lanes(Vec<T> v, long n, T rest) {
     return select(load(ramp) < splat(static_cast<T>(n)), v, splat(rest));
 }
 
-// A softmax's elements in vectors: along a row (the last vector partial), or down a column of an inner axis, many columns
-// side by side. each() calls f(offset, lanes in use, chain): sums are kept in four chains, or the latency of an addition
-// would bound the loop.
+// A softmax's elements in vectors: along a row (the last vector partial), or down a column of an inner axis, many
+// columns side by side. each() calls f(offset, lanes in use, chain): sums are kept in four chains, or the latency of an
+// addition would bound the loop.
 template <int k>
 using Chain = std::integral_constant<int, k>;
 
@@ -135,7 +139,8 @@ struct SoftmaxBack {
     template <class T, class Walk>
     [[gnu::always_inline]] static void run(const Walk& walk, const T* g, const T* y, T* gx) {
         const Vec<T> dot = total<T>(walk, [&](long i, long n) { return load_some(g + i, n) * load_some(y + i, n); });
-        walk.each([&](long i, long n, auto) { store_some(gx + i, (load_some(g + i, n) - dot) * load_some(y + i, n), n); });
+        walk.each(
+            [&](long i, long n, auto) { store_some(gx + i, (load_some(g + i, n) - dot) * load_some(y + i, n), n); });
     }
 };
 
@@ -144,7 +149,8 @@ struct LogSoftmaxBack {
     template <class T, class Walk>
     [[gnu::always_inline]] static void run(const Walk& walk, const T* g, const T* y, T* gx) {
         const Vec<T> sum = total<T>(walk, [&](long i, long n) { return load_some(g + i, n); });
-        walk.each([&](long i, long n, auto) { store_some(gx + i, load_some(g + i, n) - exp(load_some(y + i, n)) * sum, n); });
+        walk.each(
+            [&](long i, long n, auto) { store_some(gx + i, load_some(g + i, n) - exp(load_some(y + i, n)) * sum, n); });
     }
 };
 
@@ -192,8 +198,8 @@ double cross_entropy(const T* x, const int64_t* target, int64_t ignore, T scale,
 
 template <class T>
 constexpr SoftmaxKernels<T> table() {
-    return {&rows_of<Softmax, T>,       &inner_of<Softmax, T>,       &rows_of<LogSoftmax, T>,
-            &inner_of<LogSoftmax, T>,   &back_rows<SoftmaxBack, T>,  &back_inner<SoftmaxBack, T>,
+    return {&rows_of<Softmax, T>,          &inner_of<Softmax, T>,          &rows_of<LogSoftmax, T>,
+            &inner_of<LogSoftmax, T>,      &back_rows<SoftmaxBack, T>,     &back_inner<SoftmaxBack, T>,
             &back_rows<LogSoftmaxBack, T>, &back_inner<LogSoftmaxBack, T>, &cross_entropy<T>};
 }
 
