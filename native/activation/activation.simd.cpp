@@ -46,6 +46,78 @@ struct gelu_tanh_vjp {
     }
 };
 
+// Lines. NaN goes through, as in relu.
+template <class V> V between(V x, double low, double high) {
+    const V a = constant<V>(low), b = constant<V>(high);
+    const V floor = x < a ? a : x;
+    return floor > b ? b : floor;
+}
+template <class V> V where_between(V x, double low, double high, V inside) {
+    const V held = x <= constant<V>(low) ? V{} : inside;
+    return x >= constant<V>(high) ? V{} : held;
+}
+struct relu6 { template <class V> static V f(V x) { return between(x, 0, 6); } };
+struct relu6_vjp { template <class V> static V f(V g, V x) { return where_between(x, 0, 6, g); } };
+struct hardsigmoid {
+    template <class V> static V f(V x) { return between(x + constant<V>(3), 0, 6) / constant<V>(6); }
+};
+struct hardsigmoid_vjp {
+    template <class V> static V f(V g, V x) { return where_between(x, -3, 3, g * constant<V>(1. / 6)); }
+};
+struct hardswish { template <class V> static V f(V x) { return x * hardsigmoid::f(x); } };
+struct hardswish_vjp {
+    template <class V> static V f(V g, V x) {
+        const V middle = x < constant<V>(3) ? g * (x * constant<V>(1. / 3) + constant<V>(0.5)) : g;
+        return x <= constant<V>(-3) ? V{} : middle;
+    }
+};
+
+// exp(min(x, 0)), so that what is not chosen does not overflow
+template <class V> V below(V x) { return x > V{} ? V{} : x; }
+struct elu {
+    template <class V> static V f(V x, V alpha) { return x > V{} ? x : alpha * expm1(below(x)); }
+};
+struct elu_vjp {
+    template <class V> static V f(V g, V x, V alpha) { return x > V{} ? g : g * (alpha * exp(below(x))); }
+};
+constexpr double selu_scale = 1.0507009873554804934, selu_alpha = 1.6732632423543772848;
+struct selu {
+    template <class V> static V f(V x) {
+        return x > V{} ? constant<V>(selu_scale) * x : constant<V>(selu_scale * selu_alpha) * expm1(below(x));
+    }
+};
+struct selu_vjp {
+    template <class V> static V f(V g, V x) {
+        return x > V{} ? g * constant<V>(selu_scale) : g * (constant<V>(selu_scale * selu_alpha) * exp(below(x)));
+    }
+};
+
+// log(1 + exp(x)) without overflow; its derivative is the sigmoid.
+template <class V> V logexp(V x) {
+    const V above = x <= V{} ? V{} : x;
+    return above + log1p(exp(-abs(x)));
+}
+struct softplus { template <class V> static V f(V x) { return x > constant<V>(20) ? x : logexp(x); } };
+struct softplus_vjp {
+    template <class V> static V f(V g, V x) { return x > constant<V>(20) ? g : g * sigmoid(x); }
+};
+struct logsigmoid { template <class V> static V f(V x) { return -logexp(-x); } };
+struct logsigmoid_vjp { template <class V> static V f(V g, V x) { return g * sigmoid(-x); } };
+struct mish { template <class V> static V f(V x) { return x * tanh(logexp(x)); } };
+struct mish_vjp {
+    template <class V> static V f(V g, V x) {
+        const V t = tanh(logexp(x));
+        return g * (t + x * (constant<V>(1) - t * t) * sigmoid(x));
+    }
+};
+struct softsign { template <class V> static V f(V x) { return x / (constant<V>(1) + abs(x)); } };
+struct softsign_vjp {
+    template <class V> static V f(V g, V x) {
+        const V s = constant<V>(1) / (constant<V>(1) + abs(x));
+        return g * (s * s);
+    }
+};
+
 }  // namespace
 
 #define BOTH(kernel, op) {&kernel<op, float>, &kernel<op, double>}
@@ -56,6 +128,15 @@ const ActivationKernels activation_kernels = {
     .silu = BOTH(unary, silu), .silu_vjp = BOTH(binary, silu_vjp),
     .gelu = BOTH(unary, gelu), .gelu_vjp = BOTH(binary, gelu_vjp),
     .gelu_tanh = BOTH(unary, gelu_tanh), .gelu_tanh_vjp = BOTH(binary, gelu_tanh_vjp),
+    .elu = BOTH(binary, elu), .elu_vjp = BOTH(binary_with, elu_vjp),
+    .relu6 = BOTH(unary, relu6), .relu6_vjp = BOTH(binary, relu6_vjp),
+    .hardsigmoid = BOTH(unary, hardsigmoid), .hardsigmoid_vjp = BOTH(binary, hardsigmoid_vjp),
+    .hardswish = BOTH(unary, hardswish), .hardswish_vjp = BOTH(binary, hardswish_vjp),
+    .selu = BOTH(unary, selu), .selu_vjp = BOTH(binary, selu_vjp),
+    .softplus = BOTH(unary, softplus), .softplus_vjp = BOTH(binary, softplus_vjp),
+    .logsigmoid = BOTH(unary, logsigmoid), .logsigmoid_vjp = BOTH(binary, logsigmoid_vjp),
+    .mish = BOTH(unary, mish), .mish_vjp = BOTH(binary, mish_vjp),
+    .softsign = BOTH(unary, softsign), .softsign_vjp = BOTH(binary, softsign_vjp),
 };
 
 }  // namespace chainrule::CHAINRULE_ISA

@@ -32,11 +32,11 @@ Owned unary(Kernels& kernels, const Array& x, double cost) {
     return with_saved(map(kernels[x.is(DType::float64)], x.dtype(), {x}, cost), x);
 }
 
-Owned leaky_relu(const Array& x, double negative_slope) {
+/// Of x and a number.
+Owned with_number(Kernels& kernels, const Array& x, double number, double cost) {
     if (!x.is_float()) return not_implemented();
-    const Value slope(negative_slope, x.dtype());
-    const MapKernel kernel = activation_kernels().leaky_relu[x.is(DType::float64)];
-    return with_saved(map(kernel, x.dtype(), {x, MapOperand(&slope)}, cheap), x);
+    const Value value(number, x.dtype());
+    return with_saved(map(kernels[x.is(DType::float64)], x.dtype(), {x, MapOperand(&value)}, cost), x);
 }
 
 Owned vjp(Kernels& kernels, const Array& g, const Array& saved, const Needs& needs, double cost) {
@@ -45,12 +45,21 @@ Owned vjp(Kernels& kernels, const Array& g, const Array& saved, const Needs& nee
     return make_tuple(map(kernels[g.is(DType::float64)], g.dtype(), {g, saved}, cost));
 }
 
-Owned leaky_relu_vjp(const Array& g, const Array& x, const Needs& needs, double negative_slope) {
+Owned with_number_vjp(Kernels& kernels, const Array& g, const Array& x, const Needs& needs, double number, double cost) {
     if (!x.is_float() || g.dtype() != x.dtype()) return not_implemented();
     if (!needs[0]) return make_tuple(none());
-    const Value slope(negative_slope, x.dtype());
-    return make_tuple(map(activation_kernels().leaky_relu_vjp[g.is(DType::float64)], g.dtype(),
-                          {g, x, MapOperand(&slope)}, cheap));
+    const Value value(number, x.dtype());
+    return make_tuple(map(kernels[g.is(DType::float64)], g.dtype(), {g, x, MapOperand(&value)}, cost));
+}
+
+/// An op of x alone, and its gradient from x.
+template <auto kernel, auto kernel_vjp>
+void bind_unary(nb::module_& m, const char* name, const char* name_vjp, double cost) {
+    using namespace nb::literals;
+    m.def(name, [cost](const Array& x) { return unary(activation_kernels().*kernel, x, cost); }, "x"_a);
+    m.def(name_vjp, [cost](const Array& g, const Array& x, const Needs& needs) {
+        return vjp(activation_kernels().*kernel_vjp, g, x, needs, cost);
+    }, "g"_a, "x"_a, nb::kw_only(), "needs"_a);
 }
 
 }  // namespace
@@ -61,12 +70,35 @@ void bind_activation(nb::module_& m) {
     m.def("relu_vjp", [](const Array& g, const Array& y, const Needs& needs) {
         return vjp(activation_kernels().relu_vjp, g, y, needs, cheap);
     }, "g"_a, "y"_a, nb::kw_only(), "needs"_a);
-    m.def("leaky_relu", &leaky_relu, "x"_a, nb::kw_only(), "negative_slope"_a = 0.01);
-    m.def("leaky_relu_vjp", &leaky_relu_vjp, "g"_a, "x"_a, nb::kw_only(), "needs"_a, "negative_slope"_a = 0.01);
-    m.def("silu", [](const Array& x) { return unary(activation_kernels().silu, x, polynomial_cost); }, "x"_a);
-    m.def("silu_vjp", [](const Array& g, const Array& x, const Needs& needs) {
-        return vjp(activation_kernels().silu_vjp, g, x, needs, polynomial_cost);
-    }, "g"_a, "x"_a, nb::kw_only(), "needs"_a);
+    m.def("leaky_relu", [](const Array& x, double negative_slope) {
+        return with_number(activation_kernels().leaky_relu, x, negative_slope, cheap);
+    }, "x"_a, nb::kw_only(), "negative_slope"_a = 0.01);
+    m.def("leaky_relu_vjp", [](const Array& g, const Array& x, const Needs& needs, double negative_slope) {
+        return with_number_vjp(activation_kernels().leaky_relu_vjp, g, x, needs, negative_slope, cheap);
+    }, "g"_a, "x"_a, nb::kw_only(), "needs"_a, "negative_slope"_a = 0.01);
+    m.def("elu", [](const Array& x, double alpha) {
+        return with_number(activation_kernels().elu, x, alpha, polynomial_cost);
+    }, "x"_a, nb::kw_only(), "alpha"_a = 1.0);
+    m.def("elu_vjp", [](const Array& g, const Array& x, const Needs& needs, double alpha) {
+        return with_number_vjp(activation_kernels().elu_vjp, g, x, needs, alpha, polynomial_cost);
+    }, "g"_a, "x"_a, nb::kw_only(), "needs"_a, "alpha"_a = 1.0);
+    // of other parameters than the usual ones softplus is left to its body
+    m.def("softplus", [](const Array& x, double beta, double threshold) {
+        if (beta != 1 || threshold != 20) return not_implemented();
+        return unary(activation_kernels().softplus, x, polynomial_cost);
+    }, "x"_a, nb::kw_only(), "beta"_a = 1.0, "threshold"_a = 20.0);
+    m.def("softplus_vjp", [](const Array& g, const Array& x, const Needs& needs, double, double) {
+        return vjp(activation_kernels().softplus_vjp, g, x, needs, polynomial_cost);
+    }, "g"_a, "x"_a, nb::kw_only(), "needs"_a, "beta"_a = 1.0, "threshold"_a = 20.0);
+    using Table = ActivationKernels;
+    bind_unary<&Table::relu6, &Table::relu6_vjp>(m, "relu6", "relu6_vjp", cheap);
+    bind_unary<&Table::hardsigmoid, &Table::hardsigmoid_vjp>(m, "hardsigmoid", "hardsigmoid_vjp", cheap);
+    bind_unary<&Table::hardswish, &Table::hardswish_vjp>(m, "hardswish", "hardswish_vjp", cheap);
+    bind_unary<&Table::selu, &Table::selu_vjp>(m, "selu", "selu_vjp", polynomial_cost);
+    bind_unary<&Table::logsigmoid, &Table::logsigmoid_vjp>(m, "logsigmoid", "logsigmoid_vjp", polynomial_cost);
+    bind_unary<&Table::mish, &Table::mish_vjp>(m, "mish", "mish_vjp", polynomial_cost);
+    bind_unary<&Table::softsign, &Table::softsign_vjp>(m, "softsign", "softsign_vjp", cheap);
+    bind_unary<&Table::silu, &Table::silu_vjp>(m, "silu", "silu_vjp", polynomial_cost);
     m.def("gelu", [](const Array& x, const char* approximate) {
         const bool exact = std::string_view(approximate) == "none";
         return unary(exact ? activation_kernels().gelu : activation_kernels().gelu_tanh, x, polynomial_cost);

@@ -8,41 +8,64 @@
 """
 
 from . import init
-from .activation import GELU, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from .activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .conv import Conv2d
 from .dropout import Dropout
 from .linear import Linear
 from .module import Module, Parameters
 from .norm import BatchNorm1d, BatchNorm2d
 from .parameter import LazyTensor, Parameter
+from .piecewise import Hardshrink, HardSigmoid, HardSwish, HardTanh, PReLU, ReLU6, Softshrink, Threshold
 from .pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from .registry import REGISTRY, create, describe, register
 from .sequential import Sequential
 from .shape import Flatten, Identity
+from .smooth import CELU, ELU, GLU, SELU, LogSigmoid, Maxout, Mish, SiLU, Softplus, Softsign, SwiGLU, Swish
 
 __all__ = [
-    "REGISTRY",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "CELU",
     "Conv2d",
     "Dropout",
+    "ELU",
     "Flatten",
     "GELU",
+    "GLU",
     "GlobalAvgPool2d",
+    "HardSigmoid",
+    "HardSwish",
+    "HardTanh",
+    "Hardshrink",
     "Identity",
     "LazyTensor",
     "LeakyReLU",
     "Linear",
+    "LogSigmoid",
+    "LogSoftmax",
     "MaxPool2d",
+    "Maxout",
+    "Mish",
     "Module",
+    "PReLU",
     "Parameter",
     "Parameters",
+    "REGISTRY",
     "ReLU",
+    "ReLU6",
+    "SELU",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "SwiGLU",
+    "Swish",
     "Tanh",
+    "Threshold",
     "create",
     "describe",
     "init",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..domain.errors import unknown
+from ..domain.errors import ArgumentError, unknown
 from ..ops.activation import gelu, leaky_relu, relu
 from ..ops.elementwise import sigmoid, tanh
-from ..ops.softmax import softmax
+from ..ops.softmax import log_softmax, softmax
 from ..tensor import Tensor
-from .layer import Layer
+from .layer import Activation, Layer
 from .registry import register
 
 
@@ -86,15 +86,34 @@ class Softmax(Layer):
     At the end of a compiled Sequential it is left out of the training step where the loss is cross-entropy, which works
     on the scores themselves.
 
+    The scores are divided by ``temperature`` before: above 1 the probabilities get more alike, below less.
+
     >>> import chainrule as cr
     >>> Softmax()(cr.tensor([[0.0, 0.0]]))
     tensor([[0.5, 0.5]])
     """
 
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
+    def __init__(self, axis: int = -1, temperature: float = 1.0) -> None:
+        if not temperature > 0:
+            raise ArgumentError(f"Softmax: temperature is {temperature!r}, expected a positive number")
+        self.axis, self.temperature = axis, temperature
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        y: Tensor = softmax(x, axis=self.axis)
+        y: Tensor = softmax(x if self.temperature == 1 else x * (1 / self.temperature), axis=self.axis)
         return y
+
+
+@register
+class LogSoftmax(Activation):
+    """The logarithm of ``Softmax``, without its rounding to 0.
+
+    >>> import chainrule as cr
+    >>> LogSoftmax()(cr.tensor([0.0, 1000.0]))
+    tensor([-1000.,     0.])
+    """
+
+    function = staticmethod(log_softmax)
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis

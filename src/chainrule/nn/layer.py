@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import Parameter as Argument
 from inspect import signature
 from typing import Any
@@ -41,6 +42,17 @@ class Layer(Module):
                 value = value is not None
             found.append((name, value, None if argument.default is Argument.empty else argument.default))
         return found
+
+
+class Activation(Layer):
+    """A layer that is one op, ``function``, whose parameters are the constructor's arguments."""
+
+    function: Callable[..., Any]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        y: Tensor = self.function(x, **{name: getattr(self, name) for name in signature(type(self)).parameters})
+        return y
 
 
 class Weighted(Layer):

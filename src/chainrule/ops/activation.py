@@ -7,7 +7,25 @@ from typing import Any
 
 from ..domain.errors import unknown
 from ..tensor import Tensor
+from ._gate import glu as glu
+from ._gate import maxout as maxout
+from ._gate import prelu as prelu
+from ._gate import swiglu as swiglu
 from ._op import op
+from ._piecewise import hardshrink as hardshrink
+from ._piecewise import hardsigmoid as hardsigmoid
+from ._piecewise import hardswish as hardswish
+from ._piecewise import hardtanh as hardtanh
+from ._piecewise import relu6 as relu6
+from ._piecewise import softshrink as softshrink
+from ._piecewise import threshold as threshold
+from ._smooth import celu as celu
+from ._smooth import elu as elu
+from ._smooth import logsigmoid as logsigmoid
+from ._smooth import mish as mish
+from ._smooth import selu as selu
+from ._smooth import softplus as softplus
+from ._smooth import softsign as softsign
 from ._widened import widened
 from .elementwise import erf, exp, gt, le, maximum, sigmoid, tanh, where
 

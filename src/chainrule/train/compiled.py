@@ -10,7 +10,7 @@ from .. import losses, metrics, optim
 from ..creation import zeros
 from ..domain.errors import ArgumentError, ArgumentTypeError, NotCompiledError
 from ..modes import no_grad
-from ..nn import Sequential, Sigmoid, Softmax
+from ..nn import Module, Sequential, Sigmoid, Softmax
 from ..tensor import Tensor
 
 
@@ -71,10 +71,23 @@ def objective(model: Any, loss: Any) -> tuple[Any, Any, Any]:
     """
     body, head = beheaded(model)
     if isinstance(head, Softmax) and isinstance(loss, losses.CrossEntropy):
-        return body, head, loss
+        if head.temperature == 1:
+            return body, head, loss
+        return Sequential(*body, Divided(head.temperature)), Softmax(head.axis), loss
     if isinstance(head, Sigmoid) and isinstance(loss, (losses.BCE, losses.BCEWithLogits)):
         return body, head, losses.BCEWithLogits(loss.reduction)
     return model, None, loss
+
+
+class Divided(Module):
+    """What a softmax does first to its scores: divide them by its temperature."""
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x / self.temperature
 
 
 def beheaded(model: Any) -> tuple[Any, Any]:

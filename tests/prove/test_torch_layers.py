@@ -1,0 +1,60 @@
+"""The catalogue means what PyTorch means: values and gradients, also at hard points. Runs where PyTorch is installed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import Tensor, backends, grad
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+R = np.random.default_rng(0)
+HARD = np.array([-100.0, -6.0, -3.5, -3.0, -1.0, -0.5, 0.0, 1e-30, 0.5, 1.0, 2.5, 3.0, 6.0, 9.0, 30.0, 100.0])
+X = R.standard_normal((3, 4, 6))
+
+
+def case(name, ours, theirs, *args, rtol=1e-11):
+    return pytest.param(ours, theirs, args, rtol, id=name)
+
+
+def both(name, theirs, *args, rtol=1e-10, **params):
+    """One function with the same parameters in both."""
+    ours = getattr(cr, name)
+    return case(f"{name} {params}", lambda *x: ours(*x, **params), lambda *x: theirs(*x, **params), *args, rtol=rtol)
+
+
+ACTIVATIONS = [
+    *[both(name, getattr(F, name), HARD) for name in (
+        "relu6 elu selu celu mish softplus softsign softshrink hardshrink hardswish hardtanh logsigmoid".split())],
+    both("elu", F.elu, HARD, alpha=0.3),
+    both("hardsigmoid", F.hardsigmoid, HARD, rtol=1e-7),  # here, and for alpha of celu, PyTorch has constants of float32
+    both("celu", F.celu, HARD, alpha=0.3, rtol=1e-6),
+    both("softplus", F.softplus, HARD, beta=2.0, threshold=5.0),
+    both("softshrink", F.softshrink, HARD, lambd=1.0),
+    both("hardshrink", F.hardshrink, HARD, lambd=1.0),
+    both("hardtanh", F.hardtanh, HARD, min_val=-3.0, max_val=0.5),
+    both("threshold", F.threshold, HARD, threshold=0.5, value=-2.0),
+    both("glu", F.glu, X),
+    both("glu", F.glu, X, dim=1),
+    both("prelu", F.prelu, X, R.standard_normal(4)),
+    both("prelu", F.prelu, X, R.standard_normal(1)),
+    both("prelu", F.prelu, HARD, R.standard_normal(1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["numpy", "cpu"])
+@pytest.mark.parametrize(("ours", "theirs", "args", "rtol"), ACTIVATIONS)
+def test_values_and_gradients(ours, theirs, args, rtol, backend):
+    with backends.use(backend):
+        mine = [Tensor(a, requires_grad=True) for a in args]
+        peers = [torch.tensor(a, requires_grad=True) for a in args]
+        y, e = ours(*mine), theirs(*peers)
+        assert y.shape == tuple(e.shape) and str(y.dtype) == str(e.dtype).removeprefix("torch.")
+        np.testing.assert_allclose(y.numpy(), e.detach().numpy(), rtol=rtol, atol=1e-12)
+        weights = np.cos(np.arange(y.size)).reshape(y.shape)
+        wanted = torch.autograd.grad((e * torch.tensor(weights)).sum(), peers)
+        for g, w in zip(grad((y * Tensor(weights)).sum(), mine), wanted, strict=True):
+            np.testing.assert_allclose(g.numpy(), w.numpy(), rtol=rtol, atol=1e-10)

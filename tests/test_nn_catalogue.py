@@ -1,0 +1,158 @@
+"""The catalogue of layers: each computes what NumPy says, is saved, loaded, copied and described as it was."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from tests.ops import rows_activation as a
+
+import chainrule as cr
+from chainrule import Tensor, nn
+from chainrule.domain.errors import ArgumentError, ShapeError
+
+RNG = np.random.default_rng(0)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def log_softmax(x, axis=-1):
+    return x - np.log(np.exp(x).sum(axis, keepdims=True))
+
+
+def halves(x):
+    return np.split(x, 2, -1)
+
+
+ACTIVATIONS = [  # layer, and what NumPy says of an array (4, 6)
+    (nn.ReLU6(), lambda x: np.clip(x, 0, 6)),
+    (nn.HardTanh(), lambda x: np.clip(x, -1, 1)),
+    (nn.HardTanh(-0.5, 2.0), lambda x: np.clip(x, -0.5, 2)),
+    (nn.HardSigmoid(), lambda x: np.clip(x / 6 + 0.5, 0, 1)),
+    (nn.HardSwish(), lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
+    (nn.Threshold(0.5, -2.0), lambda x: np.where(x > 0.5, x, -2)),
+    (nn.Softshrink(0.7), lambda x: a.softshrink(x, 0.7)),
+    (nn.Hardshrink(0.7), lambda x: a.hardshrink(x, 0.7)),
+    (nn.ELU(0.5), lambda x: a.elu(x, 0.5)),
+    (nn.CELU(0.5), lambda x: a.celu(x, 0.5)),
+    (nn.SELU(), lambda x: a.SCALE * a.elu(x, a.ALPHA)),
+    (nn.SiLU(), lambda x: x * sigmoid(x)),
+    (nn.Mish(), lambda x: x * np.tanh(np.log(1 + np.exp(x)))),
+    (nn.Softplus(2.0), lambda x: np.log(1 + np.exp(2 * x)) / 2),
+    (nn.Softsign(), lambda x: x / (1 + abs(x))),
+    (nn.LogSigmoid(), lambda x: np.log(sigmoid(x))),
+    (nn.LogSoftmax(), log_softmax),
+    (nn.LogSoftmax(0), lambda x: log_softmax(x, 0)),
+    (nn.Softmax(temperature=2.0), lambda x: np.exp(log_softmax(x / 2))),
+    (nn.GLU(), lambda x: halves(x)[0] * sigmoid(halves(x)[1])),
+    (nn.SwiGLU(), lambda x: halves(x)[0] * sigmoid(halves(x)[0]) * halves(x)[1]),
+    (nn.Maxout(3), lambda x: x.reshape(4, 2, 3).max(2)),
+    (nn.PReLU(), lambda x: np.where(x > 0, x, 0.25 * x)),
+    (nn.PReLU(6, init=0.5), lambda x: np.where(x > 0, x, 0.5 * x)),
+]
+EXAMPLES = [(layer, (4, 6)) for layer, _ in ACTIVATIONS]  # of each layer, and the shape of an input
+
+
+@pytest.mark.parametrize(("layer", "formula"), ACTIVATIONS, ids=lambda v: repr(v) if isinstance(v, nn.Module) else "")
+def test_activations(layer, formula):
+    x = RNG.standard_normal((4, 6)) * 3
+    np.testing.assert_allclose(layer(Tensor(x)).numpy(), formula(x), rtol=1e-12, atol=1e-14)
+    assert layer(Tensor(x.astype("float32"))).dtype == "float32"
+
+
+def test_prelu_learns_its_slopes():
+    layer, x = nn.PReLU(2), Tensor([[-1.0, 2.0], [-3.0, -4.0]])
+    layer(x).sum().backward()
+    assert layer.weight.grad.tolist() == [-4.0, -4.0]
+    with pytest.raises(ShapeError, match=r"weight has shape \(2,\) but x has \(2, 3\)"):
+        layer(cr.zeros(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.HardTanh(2, 1), "min_val 2 is above max_val 1"),
+        (lambda: nn.Softshrink(-1), "lambd is -1"),
+        (lambda: nn.CELU(0), "alpha is 0"),
+        (lambda: nn.Softplus(0), "beta is 0"),
+        (lambda: nn.Maxout(0), "pieces is 0"),
+        (lambda: nn.Softmax(temperature=0), "temperature is 0"),
+        (lambda: nn.PReLU(0), "num_parameters is 0"),
+        (lambda: nn.GLU()(cr.zeros(2, 3)), r"axis 1 of x, \(2, 3\), cannot be halved"),
+        (lambda: nn.Maxout(2)(cr.zeros(2, 3)), r"axis 1 of x, \(2, 3\), cannot be divided into pieces of 2"),
+    ],
+)
+def test_activations_say_what_is_wrong(make, message):
+    with pytest.raises((ArgumentError, ShapeError), match=message):
+        make()
+
+
+# ---- all of them
+
+
+def same(one, other, x):
+    """Whether two layers compute the same, as in use and in training with the same random numbers."""
+    for training in (False, True):
+        found = []
+        for layer in (one, other):
+            cr.manual_seed(0)
+            y = copy.deepcopy(layer).train(training)(x)
+            found.append([v.numpy() for v in (y if isinstance(y, tuple) else (y,))])
+        for v, w in zip(*found, strict=True):
+            np.testing.assert_array_equal(v, w)
+
+
+@pytest.mark.parametrize(("layer", "shape"), EXAMPLES, ids=lambda v: repr(v) if isinstance(v, nn.Module) else "")
+def test_saved_loaded_described_copied(layer, shape, tmp_path):
+    x = (
+        Tensor(RNG.integers(0, 3, shape))
+        if isinstance(shape, list)
+        else Tensor(RNG.standard_normal(shape), dtype="float32")
+    )
+    model = nn.Sequential(layer).eval()
+    model(x)
+    for p in model.parameters():
+        p.load(RNG.standard_normal(p.shape))
+    model.save(tmp_path / "model.safetensors")
+    same(model, cr.load(tmp_path / "model.safetensors"), x)
+    same(model, copy.deepcopy(model), x)
+    same(model, pickle.loads(pickle.dumps(model)), x)
+    assert nn.describe(nn.create(nn.describe(layer))) == nn.describe(layer)
+    assert type(layer).__doc__ and str(type(layer).__name__) in repr(layer)
+
+
+def test_every_layer_is_an_example_here():
+    old = {
+        "ReLU",
+        "LeakyReLU",
+        "GELU",
+        "Sigmoid",
+        "Tanh",
+        "Linear",
+        "Conv2d",
+        "MaxPool2d",
+        "AvgPool2d",
+        "GlobalAvgPool2d",
+    }
+    old |= {"BatchNorm1d", "BatchNorm2d", "Dropout", "Flatten", "Identity", "Sequential"}
+    here = {type(layer).__name__ for layer, _ in EXAMPLES}
+    files = {f"chainrule.nn.{name}" for name in ("activation", "piecewise", "smooth")}
+    assert {name for name, cls in nn.REGISTRY.items() if cls.__module__ in files} <= here | old
+
+
+def test_training_keeps_the_temperature_of_a_softmax():
+    x, y = RNG.standard_normal((8, 3)).astype("float32"), np.arange(8) % 3
+    weights = []
+    for model in (nn.Sequential(nn.Linear(3, 3), nn.Softmax(temperature=4.0)), nn.Sequential(nn.Linear(3, 3))):
+        model[0].weight.load(np.eye(3))
+        if len(model) == 1:
+            model.compile(lambda s, t: cr.cross_entropy(s / 4.0, t), cr.optim.SGD(model.parameters(), lr=1.0))
+        else:
+            model.compile("cross_entropy", cr.optim.SGD(model.parameters(), lr=1.0))
+        model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        weights.append(model[0].weight.numpy())
+        if len(model) == 2:
+            np.testing.assert_allclose(model.predict(x).numpy(), model(Tensor(x)).numpy(), rtol=1e-6)
+    np.testing.assert_allclose(*weights, rtol=1e-5)
