@@ -94,3 +94,7 @@ def test_what_is_declined_is_left_alone():
     assert step == 0
     np.testing.assert_array_equal(p, 1)
     assert _native.sgd_(lr, count=0) == lr
+    assert _native.rmsprop_(lr, p, g, count=1) is NotImplemented
+    assert _native.adagrad_(step, lr, p, g, count=1) is NotImplemented
+    assert _native.lion_(lr, p, g, count=1) is NotImplemented
+    assert step == 0

@@ -13,7 +13,7 @@ namespace {
 
 constexpr long piece = 32768;       // elements
 constexpr double element_ns = 0.3;
-constexpr int max_members = 4;      // parameter, gradient, and two states
+constexpr int max_members = 5;      // parameter, gradient, and three states
 
 /// A parameter with its gradient and states, as flat memory of one order. Where their orders differ, row-major copies
 /// stand in, which finish() writes back.
@@ -112,6 +112,15 @@ void* at(const Group& group, int member, long begin) {
 
 double read(const Array& x) { return x.is(DType::float32) ? *x.data<float>() : *x.data<double>(); }
 bool is_number(const Array& x) { return x.is_float() && x.rank() == 0; }
+bool counts(const Array& x) { return is_number(x) && x.writable(); }
+
+/// One more step; returns how many.
+double count_up(const Array& x) {
+    const double t = read(x) + 1;
+    if (x.is(DType::float32)) *x.data<float>() = static_cast<float>(t);
+    else *x.data<double>() = t;
+    return t;
+}
 
 /// A copy of a tensor without axes: what the steps return.
 Owned copy(const Array& x) {
@@ -134,20 +143,58 @@ Owned sgd(const Array& lr, const nb::args& tensors, long count, double momentum,
 }
 
 Owned adam(const Array& step_count, const Array& lr, const nb::args& tensors, long count, double beta1, double beta2,
-           double eps, double weight_decay, bool decoupled) {
+           double eps, double weight_decay, bool decoupled, bool amsgrad) {
     std::vector<Group> groups;
-    if (!is_number(step_count) || !step_count.writable() || !is_number(lr) || !grouped(tensors, count, 4, groups))
+    if (!counts(step_count) || !is_number(lr) || !grouped(tensors, count, amsgrad ? 5 : 4, groups))
         return not_implemented();
-    const double t = read(step_count) + 1;
-    if (step_count.is(DType::float32)) *step_count.data<float>() = static_cast<float>(t);
-    else *step_count.data<double>() = t;
+    const double t = count_up(step_count);
     const AdamStep options{read(lr), beta1, beta2, eps, weight_decay, read(lr) / (1 - std::pow(beta1, t)),
                            1 / std::sqrt(1 - std::pow(beta2, t)), decoupled};
     step(groups, [&](const Group& group, long begin, long n) {
         optim_kernels().adam[float_index(group.dtype)](at(group, 0, begin), at(group, 1, begin), at(group, 2, begin),
-                                                       at(group, 3, begin), n, options);
+                                                       at(group, 3, begin), amsgrad ? at(group, 4, begin) : nullptr, n,
+                                                       options);
     });
     return copy(step_count);
+}
+
+Owned rmsprop(const Array& lr, const nb::args& tensors, long count, double alpha, double eps, double momentum,
+              double weight_decay, bool centered) {
+    std::vector<Group> groups;
+    const int moved = centered ? 4 : 3;  // the place of what momentum keeps
+    if (!is_number(lr) || !grouped(tensors, count, momentum != 0 ? moved + 1 : moved, groups)) return not_implemented();
+    const RmspropStep options{read(lr), alpha, eps, momentum, weight_decay};
+    step(groups, [&](const Group& group, long begin, long n) {
+        optim_kernels().rmsprop[float_index(group.dtype)](at(group, 0, begin), at(group, 1, begin), at(group, 2, begin),
+                                                          centered ? at(group, 3, begin) : nullptr,
+                                                          momentum != 0 ? at(group, moved, begin) : nullptr, n, options);
+    });
+    return copy(lr);
+}
+
+Owned adagrad(const Array& step_count, const Array& lr, const nb::args& tensors, long count, double lr_decay, double eps,
+              double weight_decay) {
+    std::vector<Group> groups;
+    if (!counts(step_count) || !is_number(lr) || !grouped(tensors, count, 3, groups)) return not_implemented();
+    const double t = count_up(step_count);
+    const AdagradStep options{read(lr) / (1 + (t - 1) * lr_decay), eps, weight_decay};
+    step(groups, [&](const Group& group, long begin, long n) {
+        optim_kernels().adagrad[float_index(group.dtype)](at(group, 0, begin), at(group, 1, begin), at(group, 2, begin), n,
+                                                          options);
+    });
+    return copy(step_count);
+}
+
+Owned lion(const Array& lr, const nb::args& tensors, long count, double beta1, double beta2, double weight_decay,
+           bool decoupled) {
+    std::vector<Group> groups;
+    if (!is_number(lr) || !grouped(tensors, count, 3, groups)) return not_implemented();
+    const LionStep options{read(lr), beta1, beta2, weight_decay, decoupled};
+    step(groups, [&](const Group& group, long begin, long n) {
+        optim_kernels().lion[float_index(group.dtype)](at(group, 0, begin), at(group, 1, begin), at(group, 2, begin), n,
+                                                       options);
+    });
+    return copy(lr);
 }
 
 }  // namespace
@@ -157,7 +204,13 @@ void bind_optim(nb::module_& m) {
     m.def("sgd_", &sgd, "lr"_a, "tensors"_a, "count"_a, "momentum"_a = 0.0, "dampening"_a = 0.0, "weight_decay"_a = 0.0,
           "nesterov"_a = false, "first"_a = false);
     m.def("adam_", &adam, "step"_a, "lr"_a, "tensors"_a, "count"_a, "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8,
-          "weight_decay"_a = 0.0, "decoupled"_a = false);
+          "weight_decay"_a = 0.0, "decoupled"_a = false, "amsgrad"_a = false);
+    m.def("rmsprop_", &rmsprop, "lr"_a, "tensors"_a, "count"_a, "alpha"_a = 0.99, "eps"_a = 1e-8, "momentum"_a = 0.0,
+          "weight_decay"_a = 0.0, "centered"_a = false);
+    m.def("adagrad_", &adagrad, "step"_a, "lr"_a, "tensors"_a, "count"_a, "lr_decay"_a = 0.0, "eps"_a = 1e-10,
+          "weight_decay"_a = 0.0);
+    m.def("lion_", &lion, "lr"_a, "tensors"_a, "count"_a, "beta1"_a = 0.9, "beta2"_a = 0.99, "weight_decay"_a = 0.0,
+          "decoupled"_a = false);
 }
 
 }  // namespace chainrule

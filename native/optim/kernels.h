@@ -16,10 +16,28 @@ struct AdamStep {
     bool decoupled;
 };
 
-// Index 0: float32, 1: float64. v of sgd is null without momentum.
+struct RmspropStep {
+    double lr, alpha, eps, momentum, weight_decay;
+};
+
+// lr: that of this step, after its decay.
+struct AdagradStep {
+    double lr, eps, weight_decay;
+};
+
+struct LionStep {
+    double lr, beta1, beta2, weight_decay;
+    bool decoupled;
+};
+
+// Index 0: float32, 1: float64. States that an option lacks are null: v of sgd and moved of rmsprop without momentum, mean of
+// rmsprop unless centered, largest of adam without amsgrad.
 struct OptimKernels {
     void (*sgd[2])(void* p, const void* g, void* v, long n, const SgdStep&);
-    void (*adam[2])(void* p, const void* g, void* m, void* v, long n, const AdamStep&);
+    void (*adam[2])(void* p, const void* g, void* m, void* v, void* largest, long n, const AdamStep&);
+    void (*rmsprop[2])(void* p, const void* g, void* v, void* mean, void* moved, long n, const RmspropStep&);
+    void (*adagrad[2])(void* p, const void* g, void* sum, long n, const AdagradStep&);
+    void (*lion[2])(void* p, const void* g, void* m, long n, const LionStep&);
 };
 CHAINRULE_VARIANTS(OptimKernels, optim_kernels)
 

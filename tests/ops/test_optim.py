@@ -80,6 +80,40 @@ def test_adam(backend, dtype, weight_decay, decoupled):
             np.testing.assert_allclose(p.numpy(), w, rtol=5e-6 if dtype == "float32" else 1e-12, atol=1e-7)
 
 
+STEPS = [
+    ("adam_", 3, {"amsgrad": True, "beta2": 0.5, "weight_decay": 0.1}),
+    ("rmsprop_", 1, {"alpha": 0.9, "weight_decay": 0.1}),
+    ("rmsprop_", 2, {"alpha": 0.9, "momentum": 0.5}),
+    ("rmsprop_", 2, {"alpha": 0.5, "centered": True, "eps": 1e-3}),
+    ("rmsprop_", 3, {"alpha": 0.5, "centered": True, "momentum": 0.9, "eps": 1e-3}),
+    ("adagrad_", 1, {"lr_decay": 0.5, "weight_decay": 0.1}),
+    ("lion_", 1, {"weight_decay": 0.1}),
+    ("lion_", 1, {"weight_decay": 0.1, "decoupled": True, "beta1": 0.5}),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "states", "params"), STEPS)
+def test_kernels_do_what_the_bodies_say(name, states, params, dtype):
+    """The bodies are compared with the formulas in tests/test_optim.py."""
+    found = {}
+    for backend in ("numpy", "cpu"):
+        with cr.backends.use(backend):
+            numbers = [Tensor(0.0, dtype="float64")] * (name in ("adam_", "adagrad_")) + [Tensor(0.1)]
+            ps = [*map(Tensor, drawn(0, dtype))]
+            memory = [Tensor(np.zeros(s), dtype=dtype) for _ in range(states) for s in SHAPES]
+            ps[0], memory[0] = ps[0].transpose(0, 1), memory[0].transpose(0, 1)
+            for t in range(1, 5):
+                gs = [*map(Tensor, drawn(t, dtype))]
+                gs[0] = gs[0].transpose(0, 1)
+                for i in range(0, len(memory), 3):
+                    memory[i] = memory[i] if memory[i].shape == (4, 3) else memory[i].transpose(0, 1)
+                getattr(o, name)(*numbers, *ps, *gs, *memory, count=3, **params)
+            found[backend] = [x.numpy() for x in [*numbers, *ps, *memory]]
+    for a, b in zip(found["numpy"], found["cpu"], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-6)
+
+
 @on_both
 def test_16_bits_are_computed_in_float32(backend):
     with cr.backends.use(backend):

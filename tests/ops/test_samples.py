@@ -14,7 +14,7 @@ from chainrule.ops._op import OPS
 from chainrule.tensor import from_array
 
 NATIVE = set(importlib.import_module("chainrule.backends.cpu").NATIVE)
-WRITES = {"assign", "sgd_", "adam_"}  # they return an argument
+WRITES = {"assign", "sgd_", "adam_", "rmsprop_", "adagrad_", "lion_"}  # they return an argument
 
 
 def op(sample):

@@ -18,6 +18,20 @@ CASES = [
     ("Adam", {"lr": 0.01}),
     ("Adam", {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1}),
     ("AdamW", {"lr": 0.01, "weight_decay": 0.1}),
+    ("Adam", {"lr": 0.01, "amsgrad": True}),
+    ("AdamW", {"lr": 0.01, "amsgrad": True, "betas": (0.8, 0.9)}),
+    ("RMSprop", {"lr": 0.001}),
+    ("RMSprop", {"lr": 0.001, "alpha": 0.9, "momentum": 0.5, "weight_decay": 0.1, "centered": True}),
+    ("Adagrad", {"lr": 0.01}),
+    ("Adagrad", {"lr": 0.01, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.1}),
+    ("Adadelta", {}),
+    ("Adadelta", {"lr": 0.5, "rho": 0.8, "weight_decay": 0.1}),
+    ("Adamax", {}),
+    ("Adamax", {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1}),
+    ("NAdam", {}),
+    ("NAdam", {"lr": 0.01, "weight_decay": 0.1, "momentum_decay": 0.1}),
+    ("RAdam", {}),
+    ("RAdam", {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1}),
 ]
 
 
@@ -59,6 +73,46 @@ def test_training_a_network_takes_the_same_steps(name, options, dtype):
     for (key, value), other in zip(model.state_dict().items(), peer.state_dict().values(), strict=True):
         tolerance = 1e-8 if dtype == "float64" else 2e-3
         np.testing.assert_allclose(value.numpy(), other.numpy(), rtol=tolerance, atol=tolerance, err_msg=key)
+
+
+@pytest.mark.parametrize("options", [{}, {"nesterov": False, "momentum": 0.5}, {"adjust_lr_fn": "match_rms_adamw"}])
+def test_muon(options):
+    """PyTorch iterates in bfloat16, with three digits."""
+    rng = np.random.default_rng(0)
+    value = rng.standard_normal((6, 4)).astype(np.float32)
+    ours, theirs = cr.tensor(value, requires_grad=True), torch.tensor(value, requires_grad=True)
+    steps = optim.Muon([ours], lr=0.1, **options), torch.optim.Muon([theirs], lr=0.1, **options)
+    for _ in range(10):
+        g = rng.standard_normal((6, 4)).astype(np.float32)
+        ours.grad, theirs.grad = cr.tensor(g), torch.from_numpy(g)
+        for optimizer in steps:
+            optimizer.step()
+    np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), atol=0.05 * 0.1 * 10)
+
+
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_lbfgs(search):
+    start = np.random.default_rng(1).standard_normal(6)
+    options = {"lr": 1.0 if search else 0.001, "max_iter": 7, "history_size": 3, "line_search_fn": search}
+    found = []
+    for library, x in ((cr, cr.tensor(start, requires_grad=True)), (torch, torch.tensor(start, requires_grad=True))):
+        optimizer = library.optim.LBFGS([x], **options)
+        losses_seen = []
+
+        def closure(optimizer=optimizer, x=x, losses_seen=losses_seen):
+            optimizer.zero_grad()
+            loss = ((1 - x[:-1]) ** 2 + 100 * (x[1:] - x[:-1] ** 2) ** 2).sum()
+            loss.backward()
+            losses_seen.append(loss.item())
+            return loss
+
+        for _ in range(6):
+            optimizer.step(closure)
+        found.append((losses_seen, x.detach().numpy()))
+    (ours, x), (theirs, y) = found
+    assert len(ours) == len(theirs)  # every evaluation of the loss, in every line search
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(x, y, rtol=1e-6)
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])

@@ -13,7 +13,7 @@ from ..modes import no_grad
 from ..tensor import Tensor
 from ._op import op
 from ._widened import wide
-from .elementwise import sqrt
+from .elementwise import maximum, sign, sqrt
 from .memory import assign, cast
 
 
@@ -27,8 +27,8 @@ def write(x: Any, v: Any) -> None:
     assign(x, v if v.dtype == x.dtype else cast(v, dtype=x.dtype))
 
 
-def stepped(lr: Any, *tensors: Any, count: int, momentum: float, **rest: Any) -> list[Any]:
-    """What ``sgd_`` writes to."""
+def stepped(lr: Any, *tensors: Any, count: int, **rest: Any) -> list[Any]:
+    """What a step without a count of steps writes to."""
     return [*tensors[:count], *tensors[2 * count :]]
 
 
@@ -67,7 +67,7 @@ def sgd_(
 
 
 def adapted(step: Any, lr: Any, *tensors: Any, count: int, **rest: Any) -> list[Any]:
-    """What ``adam_`` writes to."""
+    """What a step with a count of steps writes to."""
     return [step, *tensors[:count], *tensors[2 * count :]]
 
 
@@ -82,11 +82,13 @@ def adam_(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     decoupled: bool = False,
+    amsgrad: bool = False,
 ) -> Any:
     """One step of Adam (Kingma and Ba, 2014), or of AdamW (Loshchilov and Hutter, 2017) if ``decoupled``.
 
-    ``tensors``: ``count`` parameters, gradients, and means of the gradients and of their squares. Counts ``step`` up first.
-    Returns ``step``.
+    ``tensors``: ``count`` parameters, gradients, and means of the gradients and of their squares; with ``amsgrad`` (Reddi
+    et al., 2018) also the largest of those squares so far, which counts in their place. Counts ``step`` up first. Returns
+    ``step``.
 
     >>> p, m, v = Tensor([1.0, 2.0]), Tensor([0.0, 0.0]), Tensor([0.0, 0.0])
     >>> _ = adam_(Tensor(0.0), Tensor(0.1), p, Tensor([1.0, -1.0]), m, v, count=1)
@@ -97,7 +99,7 @@ def adam_(
         assign(step, step + 1)
         t = cast(step, dtype="float64")  # 1 - 0.999 of float32 has four digits
         fraction1, fraction2 = 1 - beta1**t, 1 - beta2**t
-        for p, g, m, v in groups(tensors, count):
+        for p, g, m, v, *top in groups(tensors, count):
             x, d = wide(p), wide(g)
             rate = cast(lr, dtype=d.dtype)
             if weight_decay and decoupled:
@@ -108,9 +110,117 @@ def adam_(
             square = beta2 * wide(v) + (1 - beta2) * (d * d)
             write(m, mean)
             write(v, square)
+            if amsgrad:
+                square = maximum(square, wide(top[0]))
+                write(top[0], square)
             size = sqrt(square) / cast(sqrt(fraction2), dtype=d.dtype) + eps
             write(p, x - cast(lr / fraction1, dtype=d.dtype) * (mean / size))
     return step
+
+
+@op(mutates=stepped, nondifferentiable=True)
+def rmsprop_(
+    lr: Tensor,
+    *tensors: Tensor,
+    count: int,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    centered: bool = False,
+) -> Any:
+    """One step of RMSprop (Hinton, 2012; centered: Graves, 2013). Returns ``lr``.
+
+    ``tensors``: ``count`` parameters, gradients, means of their squares, if ``centered`` means of the gradients, and with
+    ``momentum`` velocities. The variance of the gradients counts as at least 0, whatever its rounding.
+
+    >>> p, v = Tensor([1.0, 2.0]), Tensor([0.0, 0.0])
+    >>> _ = rmsprop_(Tensor(0.01), p, Tensor([1.0, -1.0]), v, count=1)
+    >>> p
+    tensor([0.9, 2.1])
+    """
+    with no_grad():
+        for p, g, v, *more in groups(tensors, count):
+            d = wide(g)
+            if weight_decay:
+                d = d + weight_decay * wide(p)
+            size = alpha * wide(v) + (1 - alpha) * (d * d)
+            write(v, size)
+            if centered:
+                average = wide(more[0]) + (1 - alpha) * (d - wide(more[0]))
+                write(more[0], average)
+                size = maximum(size - average * average, 0.0)
+            d = d / (sqrt(size) + eps)
+            if momentum:
+                d = momentum * wide(more[-1]) + d
+                write(more[-1], d)
+            write(p, wide(p) - cast(lr, dtype=d.dtype) * d)
+    return lr
+
+
+@op(mutates=adapted, nondifferentiable=True)
+def adagrad_(
+    step: Tensor,
+    lr: Tensor,
+    *tensors: Tensor,
+    count: int,
+    lr_decay: float = 0.0,
+    eps: float = 1e-10,
+    weight_decay: float = 0.0,
+) -> Any:
+    """One step of Adagrad (Duchi et al., 2011). Counts ``step`` up first, and returns it.
+
+    ``tensors``: ``count`` parameters, gradients, and sums of their squares.
+
+    >>> p, v = Tensor([1.0, 2.0]), Tensor([0.0, 0.0])
+    >>> _ = adagrad_(Tensor(0.0), Tensor(0.1), p, Tensor([5.0, -1.0]), v, count=1)
+    >>> p
+    tensor([0.9, 2.1])
+    """
+    with no_grad():
+        assign(step, step + 1)
+        slowed = lr / (1 + (cast(step, dtype="float64") - 1) * lr_decay)
+        for p, g, v in groups(tensors, count):
+            d = wide(g)
+            if weight_decay:
+                d = d + weight_decay * wide(p)
+            size = wide(v) + d * d
+            write(v, size)
+            write(p, wide(p) - cast(slowed, dtype=d.dtype) * d / (sqrt(size) + eps))
+    return step
+
+
+@op(mutates=stepped, nondifferentiable=True)
+def lion_(
+    lr: Tensor,
+    *tensors: Tensor,
+    count: int,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> Any:
+    """One step of Lion (Chen et al., 2023): of ``lr`` for each element, whatever its gradient. Returns ``lr``.
+
+    ``tensors``: ``count`` parameters, gradients, and their means. The step goes against the sign of
+    ``beta1 m + (1 - beta1) g``; then ``m = beta2 m + (1 - beta2) g``.
+
+    >>> p, m = Tensor([1.0, 2.0]), Tensor([0.0, 0.0])
+    >>> _ = lion_(Tensor(0.1), p, Tensor([5.0, -1.0]), m, count=1)
+    >>> p
+    tensor([0.9, 2.1])
+    """
+    with no_grad():
+        for p, g, m in groups(tensors, count):
+            x, d, mean = wide(p), wide(g), wide(m)
+            rate = cast(lr, dtype=d.dtype)
+            if weight_decay and decoupled:
+                x = x * (1 - rate * weight_decay)
+            elif weight_decay:
+                d = d + weight_decay * x
+            write(m, beta2 * mean + (1 - beta2) * d)
+            write(p, x - rate * sign(beta1 * mean + (1 - beta1) * d))
+    return lr
 
 
 def matching(name: str, tensors: Any, count: int, states: tuple[int, ...]) -> None:
@@ -134,5 +244,20 @@ def _(lr: Any, *tensors: Any, count: int, momentum: float, **rest: Any) -> None:
 
 
 @adam_.checks
+def _(step: Any, lr: Any, *tensors: Any, count: int, amsgrad: bool, **rest: Any) -> None:
+    matching("adam_", tensors, count, (5,) if amsgrad else (4,))
+
+
+@rmsprop_.checks
+def _(lr: Any, *tensors: Any, count: int, momentum: float, centered: bool, **rest: Any) -> None:
+    matching("rmsprop_", tensors, count, (3 + bool(centered) + bool(momentum),))
+
+
+@adagrad_.checks
 def _(step: Any, lr: Any, *tensors: Any, count: int, **rest: Any) -> None:
-    matching("adam_", tensors, count, (4,))
+    matching("adagrad_", tensors, count, (3,))
+
+
+@lion_.checks
+def _(lr: Any, *tensors: Any, count: int, **rest: Any) -> None:
+    matching("lion_", tensors, count, (3,))

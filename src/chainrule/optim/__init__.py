@@ -14,12 +14,22 @@ from functools import partial
 from typing import Any
 
 from ..domain.errors import unknown
+from .adagrad import Adadelta, Adagrad
 from .adam import Adam, AdamW
-from .clip import clip_grad_norm_
-from .optimizer import Group, Optimizer
+from .adaptive import LAMB, Adamax, Lion, NAdam, RAdam
+from .averaging import EMA, SWA, update_bn
+from .clip import clip_grad_norm_, clip_grad_value_
+from .formula import Formula
+from .lbfgs import LBFGS
+from .muon import Muon
+from .optimizer import Group, Optimizer, Penalty
+from .rmsprop import RMSprop
 from .sgd import SGD
 
-NAMES: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+NAMES: dict[str, type[Optimizer]] = {
+    cls.__name__.lower(): cls
+    for cls in (SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Adamax, NAdam, RAdam, LAMB, Lion, LBFGS, Muon)
+}
 
 
 def get(name: str, params: Any = None, **options: Any) -> Any:
@@ -32,19 +42,43 @@ def get(name: str, params: Any = None, **options: Any) -> Any:
     0.1
     >>> make = get("adam", lr=0.01)
     >>> make(nn.Linear(2, 1).parameters())
-    Adam(Group(2 parameters, lr=0.01, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0))
+    Adam(Group(2 parameters, lr=0.01, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, amsgrad=False))
     >>> get("adan")
     Traceback (most recent call last):
-    chainrule.domain.errors.ArgumentError: unknown optimizer 'adan': did you mean 'adam'? Known: sgd, adam, adamw
+    chainrule.domain.errors.ArgumentError: unknown optimizer 'adan': did you mean 'adam'? ...
     """
     if name not in NAMES:
         raise unknown("optimizer", name, NAMES)
     cls: Any = NAMES[name]
-    known = [k for k in cls.__init__.__annotations__ if k not in ("params", "return")]
+    known = [k for k in cls.__init__.__annotations__ if k not in ("params", "penalty", "return")]
+    known += [*Penalty.__annotations__] if "penalty" in cls.__init__.__annotations__ else []
     for option in options:
         if option not in known:
             raise unknown(f"option of {cls.__name__}", option, known)
     return partial(cls, **options) if params is None else cls(params, **options)
 
 
-__all__ = ["SGD", "Adam", "AdamW", "Group", "Optimizer", "clip_grad_norm_", "get"]
+__all__ = [
+    "EMA",
+    "LAMB",
+    "LBFGS",
+    "SGD",
+    "SWA",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Formula",
+    "Group",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "get",
+    "update_bn",
+]

@@ -34,3 +34,20 @@ def clip_grad_norm_(params: Any, max_norm: float, norm_type: float = 2.0) -> Ten
         for gradient in gradients:
             gradient.mul_(factor)
     return total
+
+
+def clip_grad_value_(params: Any, clip_value: float) -> None:
+    """Cut every element of all gradients to [-clip_value, clip_value]. Errors: ArgumentError if it is not positive.
+
+    >>> import chainrule as cr
+    >>> x = cr.tensor([3.0, 0.25], requires_grad=True)
+    >>> (x * x).sum().backward(); clip_grad_value_([x], 1.0)
+    >>> x.grad
+    tensor([1. , 0.5])
+    """
+    if not clip_value > 0:
+        raise ArgumentError(f"clip_grad_value_: clip_value is {clip_value!r}, expected a positive number")
+    with no_grad():
+        for p in [params] if isinstance(params, Tensor) else [*params]:
+            if p.grad is not None:
+                p.grad.copy_(p.grad.clip(min=-clip_value, max=clip_value))

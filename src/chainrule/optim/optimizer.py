@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
+from ..creation import zeros, zeros_like
 from ..domain.errors import ArgumentError, ArgumentTypeError, NotBuiltError, StateError, unknown
 from ..modes import no_grad
+from ..ops.elementwise import sign
 from ..tensor import Tensor
+
+
+class Penalty(TypedDict, total=False):
+    """What every optimizer with a ``weight_decay`` takes beside it (see Optimizer)."""
+
+    decoupled: bool
+    l1: float
+    exempt: bool
 
 
 class Entry:
@@ -48,7 +58,8 @@ class Group:
             raise unknown("option of the group", key, ["lr", *self.options])
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{k}={v!r}" for k, v in {"lr": self["lr"], **self.options}.items())
+        off = [k for k in ("decoupled", "l1") if not self.options.get(k)]
+        options = ", ".join(f"{k}={v!r}" for k, v in {"lr": self["lr"], **self.options}.items() if k not in off)
         return f"Group({len(self.entries)} parameters, {options})"
 
 
@@ -59,10 +70,24 @@ class Optimizer:
     ``[{"params": ..., "lr": 0.1}, ...]``, each with options of its own. Parameters that wait for their size are taken;
     a step before that is a NotBuiltError. A parameter without a gradient is left as it is. State is kept by name.
     A subclass says in ``update`` what a step does to parameters of one group.
+
+    Penalties are options of all that have a ``weight_decay``. It adds ``weight_decay · p`` to the gradient, or with
+    ``decoupled`` shrinks the parameter by ``lr · weight_decay`` of itself before the step. ``l1`` adds ``l1 · sign(p)`` to
+    the gradient; both together are the elastic net. ``exempt`` leaves parameters of fewer than two axes (biases, the scales
+    and shifts of norms) without any: they become a group of their own.
     """
 
-    def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
-        self.defaults = dict(defaults)
+    decoupled = False  # the default
+    penalties: tuple[str, ...] = ("decoupled", "l1", "exempt")  # beside weight_decay
+    numbers: tuple[str, ...] = ("step",)  # states without axes
+
+    def __init__(self, params: Any, defaults: Mapping[str, Any], penalty: Penalty | None = None) -> None:
+        every = {"decoupled": self.decoupled, "l1": 0.0, "exempt": False}
+        penalties = {key: every[key] for key in self.penalties if "weight_decay" in defaults}
+        for key in penalty or {}:
+            if key not in penalties:
+                raise unknown(f"option of {self._name}", key, [*defaults, *penalties])
+        self.defaults = {**defaults, **penalties, **(penalty or {})}
         self.param_groups: list[Group] = []
         if isinstance(params, Tensor):
             raise ArgumentTypeError(f"{self._name} takes several parameters: [x], or model.parameters()")
@@ -86,6 +111,9 @@ class Optimizer:
                 raise unknown(f"option of {self._name}", key, self.defaults)
         if "params" not in group:
             raise ArgumentError(f"{self._name}: a group has no params: {dict(group)!r}")
+        options = {**self.defaults, **options}
+        exempt = options.pop("exempt", False)
+        self.check(options)
         taken = {entry.name for g in self.param_groups for entry in g.entries}
         known = {id(entry.param) for g in self.param_groups for entry in g.entries}
         entries: list[Entry] = []
@@ -102,14 +130,41 @@ class Optimizer:
             taken.add(entries[-1].name)
         if not entries:
             raise ArgumentError(f"{self._name} got no parameters")
-        options = {**self.defaults, **options}
-        self.check(options)
-        self.param_groups.append(Group(entries, options))
+        spared = [e for e in entries if exempt and e.param.ndim < 2]
+        others = [e for e in entries if e not in spared]
+        for members, changes in ((others, {}), (spared, {"weight_decay": 0.0, "l1": 0.0})):
+            if members:
+                self.param_groups.append(Group(members, {**options, **changes}))
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Raise if the options of a group make no sense."""
-        if options["weight_decay"] < 0:
-            raise ArgumentError(f"{self._name}: weight_decay is {options['weight_decay']!r}, expected 0 or more")
+        for key in ("weight_decay", "l1", "eps"):
+            if not options.get(key, 0.0) >= 0:
+                raise ArgumentError(f"{self._name}: {key} is {options[key]!r}, expected 0 or more")
+        betas = options.get("betas", (0.0, 0.0))
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ArgumentError(f"{self._name}: betas are {betas!r}, expected two numbers from 0 to below 1")
+
+    def tensors(self, group: Group, entries: list[Entry], *states: str) -> list[Any]:
+        """What the ops of a step take: parameters, gradients, and states by their names."""
+        gradients = [gradient(group, e) for e in entries]
+        return [e.param for e in entries] + gradients + [e.state[name] for name in states for e in entries]
+
+    def begin(self, group: Group, entries: list[Entry], *states: str, step: bool = False) -> None:
+        """Give those that have none their states: zeros, and with ``step`` a count of steps."""
+        fresh = [e for e in entries if not e.state]
+        count = {"step": zeros(dtype="float64", device=group.rate.device)} if fresh and step else {}
+        for entry in fresh:
+            entry.state = {**count, **{name: zeros_like(entry.param) for name in states}}
+
+    def decay(self, group: Group, entries: list[Entry]) -> float:
+        """The weight decay that is still to be added to the gradients; a decoupled one is done."""
+        weight_decay: float = group.options.get("weight_decay", 0.0)
+        if weight_decay and group.options["decoupled"]:
+            for entry in entries:
+                entry.param.mul_((1 - group.rate * weight_decay).to(entry.param.dtype))
+            return 0.0
+        return weight_decay
 
     def update(self, group: Group, entries: list[Entry]) -> None:
         """Do a step for ``entries``, which have gradients."""
@@ -172,7 +227,7 @@ class Optimizer:
             for entry in group.entries:
                 entry.state = {}
                 for key, value in values.get(entry.name, {}).items():
-                    like = group.rate if key == "step" else entry.param
+                    like = group.rate if key in self.numbers else entry.param
                     tensor = Tensor(value, dtype=like.dtype, device=like.device)
                     entry.state[key] = steps.setdefault(tensor.item(), tensor) if key == "step" else tensor
 
@@ -190,7 +245,7 @@ class Optimizer:
             for entry in group.entries:
                 sizes = getattr(entry.param, "sizes", entry.param.array.shape if is_built(entry.param) else ())
                 for key, value in values.get(entry.name, {}).items():
-                    if key != "step" and not fits(value.shape, sizes):
+                    if key not in self.numbers and not fits(value.shape, sizes):
                         problems.append(f"{key} of {entry.name}: {tuple(value.shape)} in the state, {sizes} here")
         return problems
 
@@ -208,6 +263,29 @@ def with_gradient(entries: list[Entry]) -> Iterator[Entry]:
                 f"the parameter {entry.name!r} has no shape yet: the optimizer was stepped before the model saw its first "
                 "input; call the model on a batch and backward() first, or model.build(input_shape)"
             )
+
+
+def gradient(group: Group, entry: Entry) -> Any:
+    """The gradient of a parameter, with that of its L1 penalty."""
+    l1 = group.options.get("l1")
+    return entry.param.grad + l1 * sign(entry.param) if l1 else entry.param.grad
+
+
+def together(group: Group, entries: list[Entry]) -> Iterator[tuple[Tensor, list[Entry]]]:
+    """``entries`` by their count of steps, which is one tensor for all that were stepped as often.
+
+    Where some are left out this time, those that are not get a count of their own.
+    """
+    counts: dict[int, list[Entry]] = {}
+    for entry in entries:
+        counts.setdefault(id(entry.state["step"]), []).append(entry)
+    for members in counts.values():
+        step = members[0].state["step"]
+        if len(entries) < len(group.entries) and len(members) < sum(e.state.get("step") is step for e in group.entries):
+            step = step.clone()
+            for entry in members:
+                entry.state["step"] = step
+        yield step, members
 
 
 def is_built(param: Tensor) -> bool:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
-from ..creation import zeros_like
 from ..domain.errors import ArgumentError
 from ..ops.optim import sgd_
-from .optimizer import Entry, Group, Optimizer
+from .optimizer import Entry, Group, Optimizer, Penalty
 
 
 class SGD(Optimizer):
     """``p -= lr · v``: gradient descent, with momentum if given (Sutskever et al., 2013; values as in PyTorch).
 
     ``g = gradient + weight_decay · p``; ``v = momentum · v + (1 - dampening) · g``, the first time ``g``; with
-    ``nesterov`` the step is ``g + momentum · v``. State: ``momentum_buffer`` (v).
+    ``nesterov`` the step is ``g + momentum · v``. Penalties as in Optimizer. State: ``momentum_buffer`` (v).
 
     >>> import chainrule as cr
     >>> x = cr.tensor([1.0], requires_grad=True)
@@ -33,9 +32,10 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        **penalty: Unpack[Penalty],
     ) -> None:
         options = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
-        super().__init__(params, {"lr": lr, **options})
+        super().__init__(params, {"lr": lr, **options}, penalty)
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Raise if the options of a group make no sense."""
@@ -51,8 +51,7 @@ class SGD(Optimizer):
             self._launch(group, entries, first=False)
             return
         fresh = [e for e in entries if not e.state]
-        for entry in fresh:
-            entry.state["momentum_buffer"] = zeros_like(entry.param)
+        self.begin(group, fresh, "momentum_buffer")
         if fresh and group.options["dampening"]:  # which does not apply the first time
             self._launch(group, fresh, first=True)
             entries = [e for e in entries if e not in fresh]
@@ -60,7 +59,7 @@ class SGD(Optimizer):
             self._launch(group, entries, first=False)
 
     def _launch(self, group: Group, entries: list[Entry], first: bool) -> None:
-        tensors = [e.param for e in entries] + [e.param.grad for e in entries]
-        if group.options["momentum"]:
-            tensors += [e.state["momentum_buffer"] for e in entries]
-        sgd_(group.rate, *tensors, count=len(entries), first=first, **group.options)
+        options = {k: group.options[k] for k in ("momentum", "dampening", "nesterov")}
+        states = ["momentum_buffer"] if options["momentum"] else []
+        decay, tensors = self.decay(group, entries), self.tensors(group, entries, *states)
+        sgd_(group.rate, *tensors, count=len(entries), first=first, weight_decay=decay, **options)
