@@ -52,7 +52,15 @@ ACTIVATIONS = [  # layer, and what NumPy says of an array (4, 6)
     (nn.PReLU(), lambda x: np.where(x > 0, x, 0.25 * x)),
     (nn.PReLU(6, init=0.5), lambda x: np.where(x > 0, x, 0.5 * x)),
 ]
-EXAMPLES = [(layer, (4, 6)) for layer, _ in ACTIVATIONS]  # of each layer, and the shape of an input
+NORMS = [
+    (nn.LayerNorm(6), (4, 6)), (nn.LayerNorm((3, 6), bias=False), (4, 3, 6)), (nn.LayerNorm(), (4, 6)),
+    (nn.LayerNorm(6, eps=0.1, elementwise_affine=False), (4, 6)), (nn.RMSNorm(6), (4, 6)), (nn.RMSNorm(eps=0.1), (4, 6)),
+    (nn.RMSNorm([3, 6], elementwise_affine=False), (4, 3, 6)), (nn.GroupNorm(2, 4), (2, 4, 3)), (nn.GroupNorm(2), (2, 4, 5)),
+    (nn.GroupNorm(1, affine=False), (2, 4, 3, 2)), (nn.BatchNorm3d(4), (2, 4, 2, 3, 2)), (nn.BatchNorm3d(), (2, 4, 2, 3, 2)),
+    (nn.InstanceNorm1d(4), (2, 4, 5)), (nn.InstanceNorm1d(affine=True, track_running_stats=True), (2, 4, 5)),
+    (nn.InstanceNorm2d(4, affine=True), (2, 4, 5, 3)),
+]  # fmt: skip
+EXAMPLES = [*[(layer, (4, 6)) for layer, _ in ACTIVATIONS], *NORMS]  # of each layer, and the shape of an input
 
 
 @pytest.mark.parametrize(("layer", "formula"), ACTIVATIONS, ids=lambda v: repr(v) if isinstance(v, nn.Module) else "")
@@ -85,6 +93,55 @@ def test_prelu_learns_its_slopes():
     ],
 )
 def test_activations_say_what_is_wrong(make, message):
+    with pytest.raises((ArgumentError, ShapeError), match=message):
+        make()
+
+
+# ---- norms
+
+
+@pytest.mark.parametrize(("layer", "shape"), NORMS, ids=lambda v: repr(v) if isinstance(v, nn.Module) else "")
+def test_norms_have_mean_0_and_variance_1(layer, shape):
+    x = RNG.standard_normal(shape) * 3 + (0 if isinstance(layer, nn.RMSNorm) else 5)
+    y = copy.deepcopy(layer)(Tensor(x, dtype="float32")).numpy()
+    groups = {nn.GroupNorm: getattr(layer, "num_groups", 0)}.get(type(layer))
+    if isinstance(layer, nn.BatchNorm3d):
+        parts = y.swapaxes(0, 1).reshape(4, -1)
+    elif isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
+        parts = y.reshape(4, -1) if len(layer.normalized_shape or "1") == 2 else y.reshape(-1, 6)
+    else:
+        parts = y.reshape(shape[0] * (groups or shape[1]), -1)
+    if not isinstance(layer, nn.RMSNorm):
+        np.testing.assert_allclose(parts.mean(1), 0, atol=1e-5)
+    np.testing.assert_allclose((parts**2).mean(1), 1, atol=0.11 if layer.eps == 0.1 else 2e-3)
+
+
+def test_instance_norm_tracks_as_pytorch_does():
+    layer, x = nn.InstanceNorm1d(3, track_running_stats=True, momentum=0.25), RNG.standard_normal((2, 3, 5)) + 4
+    layer(Tensor(x, dtype="float32"))
+    np.testing.assert_allclose(layer.running_mean.numpy(), 0.25 * x.mean((0, 2)), rtol=1e-5)
+    np.testing.assert_allclose(layer.running_var.numpy(), 0.75 + 0.25 * x.var(2, ddof=1).mean(0), rtol=1e-5)
+    expected = (x - layer.running_mean.numpy()[:, None]) / np.sqrt(layer.running_var.numpy()[:, None] + 1e-5)
+    np.testing.assert_allclose(layer.eval()(Tensor(x, dtype="float32")).numpy(), expected, rtol=1e-4)
+    assert layer.num_batches_tracked.item() == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.LayerNorm(0), "LayerNorm: normalized_shape is 0"),
+        (lambda: nn.LayerNorm(()), r"LayerNorm: normalized_shape is \(\)"),
+        (lambda: nn.RMSNorm(3, eps=-1), "RMSNorm: eps is -1"),
+        (lambda: nn.GroupNorm(3, 4), "4 channels cannot be divided into 3 groups"),
+        (lambda: nn.GroupNorm(3)(cr.zeros(2, 4)), "3 groups do not divide the 4 channels"),
+        (lambda: nn.GroupNorm(2, 4)(cr.zeros(2, 6)), r"x has 6 channels \(axis 1 of \(2, 6\)\) but GroupNorm has 4"),
+        (lambda: nn.LayerNorm(4)(cr.zeros(2, 6)), r"\(2, 6\), which does not end in normalized_shape \(4,\)"),
+        (lambda: nn.InstanceNorm1d(4)(cr.zeros(2, 4, 1)), "one element in each channel"),
+        (lambda: nn.InstanceNorm2d(4)(cr.zeros(2, 4, 1)), r"InstanceNorm2d takes \(n, channels, height, width\)"),
+        (lambda: nn.BatchNorm3d(4)(cr.zeros(2, 4, 1, 1)), r"BatchNorm3d takes \(n, channels, depth, height, width\)"),
+    ],
+)
+def test_norms_say_what_is_wrong(make, message):
     with pytest.raises((ArgumentError, ShapeError), match=message):
         make()
 
@@ -138,7 +195,7 @@ def test_every_layer_is_an_example_here():
     }
     old |= {"BatchNorm1d", "BatchNorm2d", "Dropout", "Flatten", "Identity", "Sequential"}
     here = {type(layer).__name__ for layer, _ in EXAMPLES}
-    files = {f"chainrule.nn.{name}" for name in ("activation", "piecewise", "smooth")}
+    files = {f"chainrule.nn.{name}" for name in ("activation", "piecewise", "smooth", "norm", "sample_norm")}
     assert {name for name, cls in nn.REGISTRY.items() if cls.__module__ in files} <= here | old
 
 

@@ -9,6 +9,7 @@
 #include "core/params.h"
 #include "core/threads.h"
 #include "norm/kernels.h"
+#include "norm/sample.h"
 
 using namespace nb::literals;
 
@@ -290,6 +291,7 @@ void bind_norm(nb::module_& m) {
           nb::kw_only(), "eps"_a);
     m.def("batch_norm_eval_vjp", &batch_norm_eval_vjp, "g"_a, "x"_a, "mean"_a, "rstd"_a, "scale"_a, nb::kw_only(),
           "needs"_a, "eps"_a);
+    bind_sample_norms(m);
 }
 
 }  // namespace chainrule

@@ -1,4 +1,4 @@
-// What each instruction set supplies to batch normalisation.
+// What each instruction set supplies to batch and layer normalisation.
 #pragma once
 
 #include "core/isa.h"
@@ -22,6 +22,15 @@ struct NormKernels {
     void (*back_rows)(const T* g, const T* x, long rows, long c, const T* mean, const T* a, const T* b, const T* k,
                       T* gx);
     void (*back_run)(const T* g, const T* x, long n, T mean, T a, T b, T k, T* gx);
+    // A sample by itself, with values w (and b) along it, or null.
+    // y = (x - mean) a w + b
+    void (*sample_apply)(const T* x, long n, T mean, T a, const T* w, const T* b, T* y);
+    // sum of g w, sum of g w (x - mean)
+    void (*sample_sums)(const T* g, const T* x, long n, T mean, const T* w, double* sum_g, double* sum_gx);
+    // gx = a g w + b (x - mean) + k
+    void (*sample_back)(const T* g, const T* x, long n, T mean, const T* w, T a, T b, T k, T* gx);
+    // gw += g (x - mean) a, gb += g
+    void (*sample_params)(const T* g, const T* x, long n, T mean, T a, T* gw, T* gb);
 };
 
 struct NormTables {

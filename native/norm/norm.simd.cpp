@@ -1,4 +1,4 @@
-// Batch normalisation, for each instruction set. Bound by memory: statistics read x once, applying reads and writes
+// Batch and layer normalisation, for each instruction set. Bound by memory: statistics read x once, applying reads and writes
 // once.
 //
 // Sums run in T over 64 rows (or 1024 elements) that stay in the L1 cache, and in double over these blocks. The squared
@@ -183,10 +183,60 @@ void back_run(const T* g, const T* x, long n, T mean, T a, T b, T k, T* gx) {
     }
 }
 
+// Values along the run: one where there are none.
+template <class T>
+Vec<T> weight_at(const T* w, long i, long n) {
+    return w ? load_some(w + i, n) : splat(T(1));
+}
+
+template <class T>
+void sample_apply(const T* x, long n, T mean, T a, const T* w, const T* b, T* y) {
+    const Vec<T> m = splat(mean), va = splat(a);
+    for (long i = 0; i < n; i += lanes<T>) {
+        const Vec<T> unit = (load_some(x + i, n - i) - m) * va * weight_at(w, i, n - i);
+        store_some(y + i, b ? unit + load_some(b + i, n - i) : unit, n - i);
+    }
+}
+
+template <class T>
+void sample_sums(const T* g, const T* x, long n, T mean, const T* w, double* sum_g, double* sum_gx) {
+    const Vec<T> centre = splat(mean);
+    *sum_g = *sum_gx = 0;
+    for (long i0 = 0; i0 < n; i0 += block_run) {
+        const long count = n - i0 < block_run ? n - i0 : block_run;
+        const auto gradient = [&](long i, long k) { return load_some(g + i0 + i, k) * weight_at(w, i0 + i, k); };
+        *sum_g += sum_run<T>(count, gradient);
+        *sum_gx += sum_run<T>(count, [&](long i, long k) {
+            return gradient(i, k) * (load_some(x + i0 + i, k) - centre);  // g is zero in lanes not in use
+        });
+    }
+}
+
+template <class T>
+void sample_back(const T* g, const T* x, long n, T mean, const T* w, T a, T b, T k, T* gx) {
+    const Vec<T> m = splat(mean), va = splat(a), vb = splat(b), vk = splat(k);
+    for (long i = 0; i < n; i += lanes<T>) {
+        const long some = n - i;
+        const Vec<T> gradient = load_some(g + i, some) * weight_at(w, i, some);
+        store_some(gx + i, fma(gradient, va, fma(load_some(x + i, some) - m, vb, vk)), some);
+    }
+}
+
+template <class T>
+void sample_params(const T* g, const T* x, long n, T mean, T a, T* gw, T* gb) {
+    const Vec<T> m = splat(mean), va = splat(a);
+    for (long i = 0; i < n; i += lanes<T>) {
+        const long some = n - i;
+        const Vec<T> gradient = load_some(g + i, some);
+        if (gw) store_some(gw + i, fma(gradient, (load_some(x + i, some) - m) * va, load_some(gw + i, some)), some);
+        if (gb) store_some(gb + i, load_some(gb + i, some) + gradient, some);
+    }
+}
+
 template <class T>
 constexpr NormKernels<T> table() {
-    return {&moments_rows<T>, &moments_run<T>, &sums_rows<T>, &sums_run<T>,
-            &apply_rows<T>,   &apply_run<T>,   &back_rows<T>, &back_run<T>};
+    return {&moments_rows<T>, &moments_run<T>, &sums_rows<T>,    &sums_run<T>,    &apply_rows<T>,  &apply_run<T>,
+            &back_rows<T>,    &back_run<T>,    &sample_apply<T>, &sample_sums<T>, &sample_back<T>, &sample_params<T>};
 }
 
 }  // namespace

@@ -65,3 +65,50 @@ def test_16_bits_with_float32_statistics(backend):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(Tensor(np.ones((4, 3), "float32")), channels(1.0))
+
+
+@on_both
+def test_a_large_mean_does_not_cancel_in_layer_norm(backend):
+    with cr.backends.use(backend):
+        x = np.random.default_rng(0).standard_normal((4, 500)) + 1e3
+        y = cr.layer_norm(Tensor(x, dtype="float32"), normalized_shape=500)
+        np.testing.assert_allclose(y.numpy(), (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True), atol=2e-3)
+
+
+@on_both
+def test_16_bits_with_float32_weights(backend):
+    with cr.backends.use(backend):
+        x = Tensor(np.random.default_rng(0).standard_normal((8, 3)), dtype="float16", requires_grad=True)
+        weight = channels(1.0).requires_grad_()
+        for y in (
+            cr.layer_norm(x, weight, channels(0.0), normalized_shape=3),
+            cr.rms_norm(x, weight, normalized_shape=3),
+        ):
+            x.grad = weight.grad = None
+            y.to("float32").square().sum().backward()
+            assert (y.dtype, x.grad.dtype, weight.grad.dtype) == ("float16", "float16", "float32")
+
+
+def test_the_eps_of_rms_norm():
+    zeros = Tensor(np.zeros((1, 2), "float32"), requires_grad=True)
+    cr.rms_norm(zeros, normalized_shape=2).sum().backward()
+    assert zeros.grad.tolist()[0] == pytest.approx([2.0**11.5] * 2)  # 1 / sqrt(eps)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: cr.layer_norm(x, normalized_shape=4), r"\(4, 3\), which does not end in normalized_shape \(4,\)"),
+        (
+            lambda x: cr.layer_norm(x, x, normalized_shape=3),
+            r"weight has shape \(4, 3\) but normalized_shape is \(3,\)",
+        ),
+        (lambda x: cr.rms_norm(x, normalized_shape=()), "normalized_shape is empty"),
+        (lambda x: cr.group_norm(x, num_groups=2), "2 groups do not divide the 3 channels"),
+        (lambda x: cr.group_norm(x, x[0, :2], num_groups=1), r"3 channels .* but weight has shape \(2,\)"),
+        (lambda x: cr.layer_norm(x.to("int64"), normalized_shape=3), "x is int64; it should be floating"),
+    ],
+)
+def test_errors_of_sample_norms(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call(Tensor(np.ones((4, 3), "float32")))

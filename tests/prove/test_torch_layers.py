@@ -43,10 +43,22 @@ ACTIVATIONS = [
     both("prelu", F.prelu, X, R.standard_normal(1)),
     both("prelu", F.prelu, HARD, R.standard_normal(1)),
 ]  # fmt: skip
+V, W, M = R.standard_normal(6), R.standard_normal(6), R.standard_normal((4, 6))
+C = R.standard_normal(4)
+NORMS = [
+    case("layer_norm", lambda x, w, b: cr.layer_norm(x, w, b, normalized_shape=6),
+         lambda x, w, b: F.layer_norm(x, (6,), w, b), X, V, W, rtol=1e-9),
+    case("layer_norm of two axes", lambda x, w: cr.layer_norm(x, w, normalized_shape=(4, 6), eps=0.1),
+         lambda x, w: F.layer_norm(x, (4, 6), w, None, 0.1), X, M, rtol=1e-9),
+    case("rms_norm", lambda x, w: cr.rms_norm(x, w, normalized_shape=6), lambda x, w: F.rms_norm(x, (6,), w), X, V, rtol=1e-9),
+    case("group_norm", lambda x, w, b: cr.group_norm(x, w, b, num_groups=2), lambda x, w, b: F.group_norm(x, 2, w, b),
+         X, C, C[::-1].copy(), rtol=1e-9),
+    case("instance_norm", lambda x: cr.group_norm(x, num_groups=4), F.instance_norm, X, rtol=1e-9),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("backend", ["numpy", "cpu"])
-@pytest.mark.parametrize(("ours", "theirs", "args", "rtol"), ACTIVATIONS)
+@pytest.mark.parametrize(("ours", "theirs", "args", "rtol"), [*ACTIVATIONS, *NORMS])
 def test_values_and_gradients(ours, theirs, args, rtol, backend):
     with backends.use(backend):
         mine = [Tensor(a, requires_grad=True) for a in args]

@@ -13,11 +13,12 @@ from .conv import Conv2d
 from .dropout import Dropout
 from .linear import Linear
 from .module import Module, Parameters
-from .norm import BatchNorm1d, BatchNorm2d
+from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d
 from .parameter import LazyTensor, Parameter
 from .piecewise import Hardshrink, HardSigmoid, HardSwish, HardTanh, PReLU, ReLU6, Softshrink, Threshold
 from .pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from .registry import REGISTRY, create, describe, register
+from .sample_norm import GroupNorm, LayerNorm, RMSNorm
 from .sequential import Sequential
 from .shape import Flatten, Identity
 from .smooth import CELU, ELU, GLU, SELU, LogSigmoid, Maxout, Mish, SiLU, Softplus, Softsign, SwiGLU, Swish
@@ -26,6 +27,7 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
     "CELU",
     "Conv2d",
     "Dropout",
@@ -34,11 +36,15 @@ __all__ = [
     "GELU",
     "GLU",
     "GlobalAvgPool2d",
+    "GroupNorm",
     "HardSigmoid",
     "HardSwish",
     "HardTanh",
     "Hardshrink",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "LayerNorm",
     "LazyTensor",
     "LeakyReLU",
     "Linear",
@@ -52,6 +58,7 @@ __all__ = [
     "Parameter",
     "Parameters",
     "REGISTRY",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "SELU",

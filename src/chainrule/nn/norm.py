@@ -1,10 +1,12 @@
-"""Batch normalization."""
+"""Batch and instance normalization."""
 
 from __future__ import annotations
 
 from ..creation import zeros
 from ..domain.errors import ArgumentError, ShapeError
-from ..ops.norm import batch_norm_eval, batch_norm_train
+from ..modes import no_grad
+from ..ops.norm import batch_norm_eval, batch_norm_train, group_norm
+from ..ops.reduce import var_mean
 from ..tensor import Tensor
 from .layer import Layer, count
 from .parameter import LazyTensor, Parameter
@@ -12,8 +14,9 @@ from .registry import register
 
 
 class BatchNorm(Layer):
-    """What BatchNorm1d and BatchNorm2d have in common."""
+    """What the batch norms, and with other defaults the instance norms, have in common."""
 
+    op = "batch_norm"
     follows_as = None
     ndims: tuple[int, ...] = ()
     takes = ""
@@ -73,6 +76,9 @@ class BatchNorm(Layer):
         """See the class."""
         if x.ndim not in self.ndims or self.num_features != x.shape[1]:
             self._build(x)
+        return self._normalized(x)
+
+    def _normalized(self, x: Tensor) -> Tensor:
         mean: Tensor | None = self.running_mean
         var: Tensor | None = self.running_var
         y: Tensor
@@ -89,11 +95,11 @@ class BatchNorm(Layer):
     def _build(self, x: Tensor) -> None:
         """Take the number of channels from x, or raise."""
         if x.ndim not in self.ndims:
-            raise ShapeError(f"[batch_norm] x has shape {x.shape}; {type(self).__name__} takes {self.takes}")
+            raise ShapeError(f"[{self.op}] x has shape {x.shape}; {type(self).__name__} takes {self.takes}")
         channels = x.shape[1]
         if self.num_features is not None:
             raise ShapeError(
-                f"[batch_norm] x has {channels} channels (axis 1 of {x.shape}) but {type(self).__name__} has "
+                f"[{self.op}] x has {channels} channels (axis 1 of {x.shape}) but {type(self).__name__} has "
                 f"{self.num_features} features"
             )
         self._known = channels
@@ -126,6 +132,88 @@ class BatchNorm2d(BatchNorm):
 
     >>> import chainrule as cr
     >>> BatchNorm2d(8)(cr.zeros(2, 8, 7, 7)).shape
+    (2, 8, 7, 7)
+    """
+
+    ndims = (4,)
+    takes = "(n, channels, height, width)"
+
+
+@register
+class BatchNorm3d(BatchNorm):
+    """BatchNorm1d for volumes (n, channels, depth, height, width): over the batch and all three axes of the volume.
+
+    >>> import chainrule as cr
+    >>> BatchNorm3d(8)(cr.zeros(2, 8, 3, 7, 7)).shape
+    (2, 8, 3, 7, 7)
+    """
+
+    ndims = (5,)
+    takes = "(n, channels, depth, height, width)"
+
+
+class InstanceNorm(BatchNorm):
+    """What InstanceNorm1d and InstanceNorm2d have in common."""
+
+    op = "instance_norm"
+
+    def __init__(
+        self,
+        num_features: int | None = None,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        *,
+        dtype: str = "float32",
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype=dtype)
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        mean, var = self.running_mean, self.running_var
+        y: Tensor
+        if mean is not None and var is not None and not self.training:
+            y = batch_norm_eval(x, self.weight, self.bias, mean, var, eps=self.eps)
+            return y
+        axes = tuple(range(2, x.ndim))
+        size = x.size // max(1, x.shape[0] * x.shape[1])
+        if size == 1:
+            raise ShapeError(
+                f"[{self.op}] x has one element in each channel (shape {x.shape}), and so no variance: a longer x is needed"
+            )
+        if mean is not None and var is not None:
+            with no_grad():
+                new_var, new_mean = var_mean(x.detach(), axis=axes)
+                for running, new in ((mean, new_mean), (var, new_var)):
+                    running.mul_(1 - self.momentum).add_(new.mean(axis=0).to(running.dtype) * self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        y = group_norm(x, self.weight, self.bias, num_groups=x.shape[1], eps=self.eps)
+        return y
+
+
+@register
+class InstanceNorm1d(InstanceNorm):
+    """Every channel of every sample by itself to mean 0 and variance 1 (Ulyanov et al., 2016): (n, channels, length).
+
+    ``weight`` and ``bias`` only if ``affine``. With ``track_running_stats`` eval mode uses the mean over the samples seen,
+    as BatchNorm1d does. ``num_features`` may be left out. Errors: ShapeError for a length of 1.
+
+    >>> import chainrule as cr
+    >>> InstanceNorm1d(eps=1e-9)(cr.tensor([[[1.0, 3.0], [0.0, 10.0]]])).tolist()
+    [[[-1.0, 1.0], [-1.0, 1.0]]]
+    """
+
+    ndims = (3,)
+    takes = "(n, channels, length)"
+
+
+@register
+class InstanceNorm2d(InstanceNorm):
+    """InstanceNorm1d for images (n, channels, height, width): over both axes of the image.
+
+    >>> import chainrule as cr
+    >>> InstanceNorm2d(8, affine=True)(cr.rand(2, 8, 7, 7)).shape
     (2, 8, 7, 7)
     """
 

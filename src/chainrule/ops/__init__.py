@@ -88,7 +88,7 @@ from .gemm import dot, einsum, linear, matmul, outer
 from .index import argsort, gather, nonzero, scatter_add, sort, take_along_axis, topk, unique
 from .loss import bce, bce_with_logits, mse
 from .memory import cast, clone, contiguous, to_device
-from .norm import batch_norm_eval, batch_norm_train
+from .norm import batch_norm_eval, batch_norm_train, group_norm, layer_norm, rms_norm
 from .pool import avg_pool2d, max_pool2d
 from .random import dropout
 from .reduce import (
@@ -184,6 +184,7 @@ __all__ = [
     "ge",
     "gelu",
     "glu",
+    "group_norm",
     "gt",
     "hardshrink",
     "hardsigmoid",
@@ -192,6 +193,7 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "layer_norm",
     "le",
     "leaky_relu",
     "linear",
@@ -234,6 +236,7 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
+    "rms_norm",
     "roll",
     "round",
     "rsqrt",

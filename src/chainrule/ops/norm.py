@@ -8,6 +8,9 @@ from ..domain.errors import ShapeError
 from ..modes import no_grad
 from ..tensor import Tensor
 from ._axes import count
+from ._layer_norm import group_norm as group_norm
+from ._layer_norm import layer_norm as layer_norm
+from ._layer_norm import rms_norm as rms_norm
 from ._op import op
 from ._widened import wide
 from .elementwise import rsqrt
