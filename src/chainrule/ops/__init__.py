@@ -29,6 +29,7 @@ from .activation import (
     swiglu,
     threshold,
 )
+from .attention import rotary, scaled_dot_product_attention
 from .conv import conv2d
 from .elementwise import (
     abs,
@@ -238,8 +239,10 @@ __all__ = [
     "reshape",
     "rms_norm",
     "roll",
+    "rotary",
     "round",
     "rsqrt",
+    "scaled_dot_product_attention",
     "scatter_add",
     "selu",
     "sigmoid",

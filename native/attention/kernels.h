@@ -1,0 +1,34 @@
+// What each instruction set supplies to attention: the work on rows of scores between the matrix products.
+#pragma once
+
+#include "core/isa.h"
+
+namespace chainrule {
+
+template <class T>
+struct AttentionKernels {
+    // One row of scores of a block of keys, s[0, n) -> exp(s * scale + added - top); zeros in [n, width). `top` and `total`
+    // are the row's greatest score and sum of exponentials so far, and are brought up to date. Returns by how much what was
+    // summed before has to shrink. added (may be null): -inf where the query may not look.
+    T (*forward)(T* s, long n, long width, const T* added, T scale, T& top, T& total);
+    // s[0, n) -> p = exp(s * scale + added - logsumexp), times kept; dp -> p (dp * kept - dot) scale. Zeros in [n, width) of
+    // both. kept (may be null): 0 where dropped, else 1 / (1 - dropout).
+    void (*backward)(T* s, T* dp, long n, long width, const T* added, const T* kept, T scale, T logsumexp, T dot);
+    void (*multiply)(T* x, const T* by, long n);                // x *= by
+    void (*scale)(T* to, const T* from, long n, T factor);      // to = from * factor; n need not fill vectors
+    T (*dot)(const T* a, const T* b, long n);
+    T (*log)(T x);
+};
+
+struct AttentionTables {
+    AttentionKernels<float> f32;
+    AttentionKernels<double> f64;
+    template <class T>
+    const AttentionKernels<T>& of() const {
+        if constexpr (sizeof(T) == 4) return f32;
+        else return f64;
+    }
+};
+CHAINRULE_VARIANTS(AttentionTables, attention_kernels)
+
+}  // namespace chainrule
