@@ -60,7 +60,15 @@ NORMS = [
     (nn.InstanceNorm1d(4), (2, 4, 5)), (nn.InstanceNorm1d(affine=True, track_running_stats=True), (2, 4, 5)),
     (nn.InstanceNorm2d(4, affine=True), (2, 4, 5, 3)),
 ]  # fmt: skip
-EXAMPLES = [*[(layer, (4, 6)) for layer, _ in ACTIVATIONS], *NORMS]  # of each layer, and the shape of an input
+DROPOUTS = [
+    (nn.Dropout1d(0.25), (4, 3, 5)), (nn.Dropout2d(), (4, 3, 5, 2)), (nn.AlphaDropout(0.2), (4, 6)),
+    (nn.DropPath(0.1), (4, 6)),
+]  # fmt: skip
+EXAMPLES = [
+    *[(layer, (4, 6)) for layer, _ in ACTIVATIONS],
+    *NORMS,
+    *DROPOUTS,
+]  # of each layer, and the shape of an input
 
 
 @pytest.mark.parametrize(("layer", "formula"), ACTIVATIONS, ids=lambda v: repr(v) if isinstance(v, nn.Module) else "")
@@ -146,6 +154,40 @@ def test_norms_say_what_is_wrong(make, message):
         make()
 
 
+# ---- dropout
+
+
+@pytest.mark.parametrize(("layer", "shape"), DROPOUTS, ids=lambda v: repr(v) if isinstance(v, nn.Module) else "")
+def test_dropouts(layer, shape):
+    x = Tensor(RNG.standard_normal((400, *shape[1:])), dtype="float32", requires_grad=True)
+    cr.manual_seed(0)
+    layer = copy.deepcopy(layer)
+    y, p = layer(x), layer.p
+    y.sum().backward()
+    kept = x.grad.numpy() != 0
+    parts = kept.reshape(400, -1) if isinstance(layer, nn.DropPath) else kept.reshape(400, shape[1], -1)
+    if not isinstance(layer, nn.AlphaDropout):
+        assert (parts.all(-1) == parts.any(-1)).all(), "whole parts are dropped"
+        assert ((y.numpy() != 0) == kept).all()
+        np.testing.assert_allclose(y.numpy()[kept], x.numpy()[kept] / (1 - p), rtol=1e-6)
+    assert kept.mean() == pytest.approx(1 - p, abs=0.05)
+    assert len({*x.grad.numpy()[kept].round(5).tolist()}) == 1
+    if isinstance(layer, nn.AlphaDropout):
+        assert abs(y.mean().item()) < 0.1 and abs(y.std().item() - 1) < 0.1
+    assert layer.eval()(x) is x
+    layer.train().p = 1.0
+    assert (layer(x).numpy() == 0).all()
+
+
+@pytest.mark.parametrize("cls", [nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.DropPath])
+def test_dropouts_say_what_is_wrong(cls):
+    with pytest.raises(ArgumentError, match=f"{cls.__name__}: p is 1.5, expected a probability"):
+        cls(1.5)
+    if "d" in cls.__name__[-1]:
+        with pytest.raises(ShapeError, match=rf"x has shape \(2, 3\); {cls.__name__} takes \(n, channels,"):
+            cls()(cr.zeros(2, 3))
+
+
 # ---- all of them
 
 
@@ -195,7 +237,7 @@ def test_every_layer_is_an_example_here():
     }
     old |= {"BatchNorm1d", "BatchNorm2d", "Dropout", "Flatten", "Identity", "Sequential"}
     here = {type(layer).__name__ for layer, _ in EXAMPLES}
-    files = {f"chainrule.nn.{name}" for name in ("activation", "piecewise", "smooth", "norm", "sample_norm")}
+    files = {f"chainrule.nn.{name}" for name in ("activation", "piecewise", "smooth", "norm", "sample_norm", "dropout")}
     assert {name for name, cls in nn.REGISTRY.items() if cls.__module__ in files} <= here | old
 
 

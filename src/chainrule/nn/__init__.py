@@ -10,7 +10,7 @@
 from . import init
 from .activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .conv import Conv2d
-from .dropout import Dropout
+from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, DropPath
 from .linear import Linear
 from .module import Module, Parameters
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d
@@ -24,13 +24,17 @@ from .shape import Flatten, Identity
 from .smooth import CELU, ELU, GLU, SELU, LogSigmoid, Maxout, Mish, SiLU, Softplus, Softsign, SwiGLU, Swish
 
 __all__ = [
+    "AlphaDropout",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
     "CELU",
     "Conv2d",
+    "DropPath",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
     "ELU",
     "Flatten",
     "GELU",
