@@ -159,6 +159,7 @@ class Own(nn.Module):
         (nn.Sequential(nn.Conv2d(2, 2, 2, padding="same")), NotSupportedError, "has padding='same'"),
         (nn.Sequential(nn.MaxPool2d(2, dilation=2)), NotSupportedError, "dilation"),
         (nn.Sequential(nn.AvgPool2d(2, count_include_pad=False)), NotSupportedError, "count_include_pad=False"),
+        (nn.Sequential(nn.Linear(2, 2, activation="relu")), NotSupportedError, "activation='relu'"),
         (nn.Sequential(nn.Flatten(2)), NotSupportedError, "start_axis=2"),
         (nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False)), NotSupportedError, "track_running_stats=False"),
         (nn.Sequential(*[nn.Linear(2, 2)] * 2), NotSupportedError, "'1' stands in the model twice"),

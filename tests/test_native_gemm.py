@@ -110,6 +110,38 @@ def test_linear_and_gradients(shape, out, dtype):
     close(gb, flat_g.sum(0), dtype, len(flat_g))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize(
+    "m, n, k",  # of dot products both ways round, one tile, several blocks of K, stripes, nothing to sum
+    [(1, 33, 20), (50, 3, 20), (32, 128, 78), (6, 70, 2500), (300, 520, 600), (3000, 290, 700), (5, 7, 0), (0, 3, 2)],
+)
+def test_an_activation_is_the_same_bits_as_its_op(m, n, k, kind, dtype):
+    if m * n * k > 1e8 and (dtype, kind) != ("float32", "tanh"):
+        m //= 10
+    x, w, b, g = (normal(s, dtype, i) / max(1, k) ** 0.25 for i, s in enumerate([(m, k), (n, k), (n,), (m, n)]))
+    x[:1, :1] = np.nan  # passes through
+    for rows, bias in ((x, b), (np.asfortranarray(x), None)):
+        y, (x_saved, w_saved, y_saved) = _native.linear_activation(rows, w, bias, activation=kind)
+        plain = _native.linear(rows, w, bias)[0]
+        expected = _native.relu(plain)[0] if kind == "relu" else getattr(_native, kind)(plain)
+        np.testing.assert_array_equal(y, expected, strict=True)
+        assert x_saved is rows and w_saved is w and y_saved is y
+        slope = {"relu": np.where(y <= 0, 0, g), "sigmoid": g * (y * (1 - y)), "tanh": g * (1 - y * y)}[kind]
+        ours = _native.linear_activation_vjp(g, rows, w, y, needs=(True, True, True), activation=kind)
+        parts = _native.linear_vjp(slope.astype(dtype), rows, w, needs=(True, True, True))
+        for one, other in zip(ours, parts, strict=True):
+            np.testing.assert_array_equal(one, other, strict=True)
+
+
+def test_linear_activation_computes_what_is_needed():
+    x, w, g = normal((4, 3), "float32"), normal((5, 3), "float32", 1), np.broadcast_to(np.float32(1), (4, 5))
+    y = _native.linear_activation(x, w, None, activation="tanh")[0]
+    found = _native.linear_activation_vjp(g, x, w, y, needs=(True, False, False), activation="tanh")
+    assert found[0].shape == (4, 3) and found[1] is None and found[2] is None
+    assert _native.linear_activation(x, w, None, activation="gelu") is NotImplemented
+
+
 def test_linear_vjp_computes_what_is_needed():
     x, w = normal((4, 3), "float32"), normal((5, 3), "float32", 1)
     assert _native.linear_vjp(normal((4, 5), "float32", 2), x, w, needs=(False, False, False)) == (None, None, None)
@@ -138,6 +170,8 @@ def test_thread_count_changes_no_bit():
         for a, b in cases:
             x, y = normal(a, "float32"), normal(b[::-1] if len(b) == 2 else b, "float32", 1)
             row.append(_native.matmul(x, y.T if len(b) == 2 else y).tobytes())
+            if len(b) == 2:
+                row.append(_native.linear_activation(x, y, None, activation="sigmoid")[0].tobytes())
         results.append(row)
     _native.set_num_threads(2)
     assert results[0] == results[1] == results[2]

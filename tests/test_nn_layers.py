@@ -41,6 +41,31 @@ def test_linear_takes_its_input_size_from_the_first_input(make):
         layer(cr.zeros(2, 8))
 
 
+@pytest.mark.parametrize("kind, after", [("relu", nn.ReLU), ("sigmoid", nn.Sigmoid), ("tanh", nn.Tanh)])
+def test_linear_with_an_activation_is_linear_and_the_activation(kind, after, tmp_path):
+    together = nn.Sequential(nn.Linear(4, 3, activation=kind), nn.Linear(2))
+    apart = nn.Sequential(nn.Linear(4, 3), after(), nn.Linear(2))
+    assert repr(together[0]) == f"Linear(in_features=4, out_features=3, activation={kind})"
+    x = cr.from_numpy(array(5, 4))
+    for model in (together, apart):
+        cr.manual_seed(0)
+        model(x).square().sum().backward()
+    for p, q in zip(together.parameters(), apart.parameters(), strict=True):
+        assert p.tolist() == q.tolist() and p.grad.tolist() == q.grad.tolist(), "same draws, same gradients, bit by bit"
+    together.save(tmp_path / "model.safetensors")
+    again = cr.load(tmp_path / "model.safetensors")
+    assert again[0].activation == kind and again(x).tolist() == apart(x).tolist()
+
+
+def test_an_activation_of_linear_is_one_of_three_and_decides_how_it_begins():
+    with pytest.raises(ArgumentError, match="unknown activation of Linear 'rleu': did you mean 'relu'"):
+        nn.Linear(4, 3, activation="rleu")
+    alone = nn.Linear(400, 300, activation="relu")
+    assert np.abs(alone.weight.numpy()).max() > math.sqrt(6 / 700) * 1.2, "He, not Glorot"
+    before_relu = nn.Sequential(nn.Linear(400, 300, activation="tanh"), nn.ReLU())
+    assert np.abs(before_relu[0].weight.numpy()).max() < math.sqrt(6 / 700)
+
+
 @pytest.mark.parametrize("bad", [0, -1, 2.5, True, "3"])
 def test_sizes_are_positive_integers(bad):
     with pytest.raises(ArgumentError, match="Linear: out_features is .* expected a positive integer"):

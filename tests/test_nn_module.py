@@ -298,6 +298,7 @@ def test_a_layer_describes_itself_as_it_is_now():
         "in_features": 7,
         "out_features": 3,
         "bias": False,
+        "activation": None,
         "init": "normal",
         "dtype": "float32",
     }

@@ -1,11 +1,14 @@
-// Bindings of the gemm room: matmul, linear and linear's gradients.
+// Bindings of the gemm room: matmul, linear with or without an activation, and linear's gradients.
 #include <algorithm>
 #include <stdexcept>
+#include <string_view>
 
 #include "core/array.h"
+#include "core/map.h"
 #include "core/memory.h"
 #include "core/params.h"
 #include "core/threads.h"
+#include "gemm/epilogue.h"
 #include "gemm/gemm.h"
 #include "gemm/kernels.h"
 
@@ -123,8 +126,20 @@ Owned matmul(Array a, Array b) {
     return a.is(DType::float32) ? matmul_of<float>(a, b) : matmul_of<double>(a, b);
 }
 
+Owned reference(const Array& x) {
+    Py_INCREF(x.object());
+    return Owned(x.object());
+}
+
+constexpr int no_activation = -1;
+
+// Where the epilogue's tables have an activation.
+int activation_of(std::string_view name) {
+    return name == "relu" ? 0 : name == "sigmoid" ? 1 : name == "tanh" ? 2 : no_activation;
+}
+
 template <class T>
-Owned linear_of(const Array& x, const Array& weight, const Array& bias) {
+Owned linear_of(const Array& x, const Array& weight, const Array& bias, int activation) {
     Matrix m;
     const Owned rows = folded(x, m);
     const Owned flat_bias = bias ? contiguous(bias) : Owned();
@@ -137,19 +152,28 @@ Owned linear_of(const Array& x, const Array& weight, const Array& bias) {
         gemm(Product<T>{m.rows, out, m.cols, rows.data<T>(), m.row, m.col, weight.data<T>(),
                         weight.stride(1) / static_cast<long>(sizeof(T)),
                         weight.stride(0) / static_cast<long>(sizeof(T)), y.data<T>(), out,
-                        bias ? flat_bias.data<T>() : nullptr});
+                        bias ? flat_bias.data<T>() : nullptr, false,
+                        activation == no_activation ? nullptr : epilogue_kernels().of<T>()[activation]});
     }
-    Py_INCREF(x.object());
-    Py_INCREF(weight.object());
-    return make_tuple(std::move(y), make_tuple(Owned(x.object()), Owned(weight.object())));
+    if (activation == no_activation) return make_tuple(std::move(y), make_tuple(reference(x), reference(weight)));
+    Owned result = reference(y);
+    return make_tuple(std::move(y), make_tuple(reference(x), reference(weight), std::move(result)));
 }
 
-Owned linear(Array x, Array weight, Array bias) {
+Owned product_of_rows(const Array& x, const Array& weight, const Array& bias, int activation) {
     if (!x.is_float() || weight.dtype() != x.dtype() || (bias && bias.dtype() != x.dtype())) return not_implemented();
     if (x.rank() < 1 || weight.rank() != 2 || x.dim(x.rank() - 1) != weight.dim(1) ||
         (bias && (bias.rank() != 1 || bias.dim(0) != weight.dim(0))))
         throw std::invalid_argument("[linear] x, weight and bias must be (..., in), (out, in) and (out,)");
-    return x.is(DType::float32) ? linear_of<float>(x, weight, bias) : linear_of<double>(x, weight, bias);
+    return x.is(DType::float32) ? linear_of<float>(x, weight, bias, activation)
+                                : linear_of<double>(x, weight, bias, activation);
+}
+
+Owned linear(Array x, Array weight, Array bias) { return product_of_rows(x, weight, bias, no_activation); }
+
+Owned linear_activation(Array x, Array weight, Array bias, const char* activation) {
+    const int f = activation_of(activation);
+    return f == no_activation ? not_implemented() : product_of_rows(x, weight, bias, f);
 }
 
 template <class T>
@@ -191,12 +215,22 @@ Owned linear_vjp(Array g, Array x, Array weight, Needs needs) {
                                 : linear_vjp_of<double>(g, x, weight, needs);
 }
 
+Owned linear_activation_vjp(Array g, Array x, Array weight, Array y, Needs needs, const char* activation) {
+    if (g.dtype() != x.dtype()) throw std::invalid_argument("[linear_activation_vjp] g must have the dtype of x");
+    const MapKernel gradient = epilogue_kernels().gradient[activation_of(activation)][float_index(y.dtype())];
+    const Owned inner = map(gradient, y.dtype(), {g, y}, cheap);
+    return linear_vjp(inner, x, weight, needs);
+}
+
 }  // namespace
 
 void bind_gemm(nb::module_& m) {
     m.def("matmul", &matmul, "a"_a, "b"_a);
     m.def("linear", &linear, "x"_a, "weight"_a, "bias"_a.none());
     m.def("linear_vjp", &linear_vjp, "g"_a, "x"_a, "weight"_a, nb::kw_only(), "needs"_a);
+    m.def("linear_activation", &linear_activation, "x"_a, "weight"_a, "bias"_a.none(), nb::kw_only(), "activation"_a);
+    m.def("linear_activation_vjp", &linear_activation_vjp, "g"_a, "x"_a, "weight"_a, "y"_a, nb::kw_only(), "needs"_a,
+          "activation"_a);
 }
 
 }  // namespace chainrule

@@ -39,7 +39,7 @@ class Gemm {
             b_ = p.b, b_step_ = p.b_row, b_col_ = p.b_col;
         }
         depth_ = p.k;
-        c_ = p.c, ldc_ = p.ldc, bias_ = p.bias, accumulate_ = p.accumulate;
+        c_ = p.c, ldc_ = p.ldc, bias_ = p.bias, accumulate_ = p.accumulate, activate_ = p.activate;
         plan();
     }
 
@@ -201,6 +201,8 @@ class Gemm {
                 t.c = transposed_ ? c_ + j * width_ * ldc_ + at : c_ + at * ldc_ + j * width_;
                 if (bias_ && b == 0) t.bias = bias_ + (transposed_ ? at : j * width_);
                 kernels[part - 1](t);
+                if (activate_ && b + 1 == blocks_)
+                    activate_(t.c, ldc_, transposed_ ? cols : part, transposed_ ? part : cols);
                 i += part;
             }
         }
@@ -209,6 +211,7 @@ class Gemm {
     const TileKernels<T>& k_;
     const long width_;
     bool transposed_, accumulate_, copy_a_;
+    Activate<T> activate_;
     long rows_, cols_, depth_;
     const T *a_, *b_, *bias_;
     long a_row_, a_step_, b_step_, b_col_;
@@ -241,6 +244,8 @@ void dot_products(const Product<T>& p) {
                     c = out[f][q] + (p.accumulate ? c : T(0)) + (p.bias ? p.bias[col] : T(0));
                 }
         }
+        if (p.activate && wide) p.activate(p.c + begin, p.ldc, few, end - begin);
+        if (p.activate && !wide) p.activate(p.c + begin * p.ldc, p.ldc, end - begin, few);
     });
 }
 

@@ -1,7 +1,11 @@
-// Matrix products of any strides: C[m, n] (+)= A[m, k] · B[k, n] (+ bias).
+// Matrix products of any strides: C[m, n] (+)= A[m, k] · B[k, n] (+ bias), perhaps an activation of that.
 #pragma once
 
 namespace chainrule {
+
+// Replaces the elements of a rows x cols part of C by a function of them.
+template <class T>
+using Activate = void (*)(T* c, long ldc, long rows, long cols);
 
 template <class T>
 struct Product {
@@ -14,6 +18,7 @@ struct Product {
     long ldc;                 // columns of C are contiguous
     const T* bias = nullptr;  // [n]
     bool accumulate = false;
+    Activate<T> activate = nullptr;
 };
 
 /// Runs on the thread pool when it pays. Every element of C is summed in one order that depends on the shapes and

@@ -49,6 +49,11 @@ def linear(x, w, b=None):
     return x @ w.T + (0 if b is None else b)
 
 
+def linear_activation(x, w, b=None, activation="relu"):
+    kinds = {"relu": lambda y: np.maximum(y, 0), "sigmoid": sigmoid, "tanh": np.tanh}
+    return kinds[activation](linear(x, w, b))
+
+
 def pad(x, pad, mode="constant", value=0.0):
     ends = [(0, 0)] * (x.ndim - len(pad) // 2) + [pad[i : i + 2] for i in range(0, len(pad), 2)][::-1]
     if min(pad) < 0:

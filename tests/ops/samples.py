@@ -142,6 +142,9 @@ GEMM = [
           [(1, 3), (3, 1)], [(2, 0), (0, 3)], [(0, 2), (2, 3)], [WHOLE, WHOLE.T], span=BOTH),
     *rows("linear", o.linear, [(4, 3), (5, 3), (5,)], [(4, 3), (5, 3), None], [(2, 4, 3), (5, 3), (5,)],
           [(3,), (5, 3), (5,)], [(0, 3), (5, 3), (5,)], span=BOTH),
+    *[r for kind in ("relu", "sigmoid", "tanh") for r in rows(
+        "linear_activation", o.linear_activation, [(4, 3), (5, 3), (5,)], [(2, 4, 3), (5, 3), None], [(3,), (5, 3), (5,)],
+        [(0, 3), (5, 3), (5,)], span=BOTH, activation=kind)],
     row("outer", (3,), (4,), expected=np.outer),
     row("dot", (5,), (5,), expected=np.dot),
     *[row("einsum", *args, equation=e, expected=einsum, span=BOTH) for e, args in {
@@ -344,6 +347,7 @@ LARGE = [  # where kernels divide the work among threads; compared with the refe
     row("matmul", (150, 170), (170, 190), span=BOTH),
     row("matmul", (5, 70, 80), (5, 80, 90), span=BOTH),
     row("linear", (128, 200), (100, 200), (100,), span=BOTH),
+    row("linear_activation", (128, 600), (100, 600), (100,), span=(-0.2, 0.2), activation="tanh"),
     row("conv2d", (8, 6, 20, 20), (16, 6, 3, 3), (16,), padding=(1, 1), span=BOTH),
     row("conv2d", (8, 8, 20, 20), (16, 4, 3, 3), None, groups=2, stride=(2, 2), span=BOTH),
     row("max_pool2d", (8, 16, 40, 40), kernel_size=(2, 2), span=BOTH),

@@ -1,5 +1,7 @@
 """The matrix-product room beyond the table: vectors, batches, equations, errors."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,8 @@ def test_einsum_takes_a_list_and_spaces():
         (lambda: cr.linear(filled(4, 3), filled(5, 2)), ValueError, r"\[linear\] x has 3 features .* weight expects 2"),
         (lambda: cr.linear(filled(4, 3), filled(3)), ValueError, r"\[linear\] weight has shape \(3,\)"),
         (lambda: cr.linear(filled(4, 3), filled(5, 3), filled(4)), ValueError, r"\[linear\] bias has shape \(4,\)"),
+        (lambda: cr.linear(filled(4, 3), filled(5, 2), activation="relu"), ValueError, r"\[linear\] x has 3 features"),
+        (lambda: cr.linear(filled(4, 3), filled(5, 3), activation="gelu"), ValueError, "unknown activation of linear"),
         (lambda: cr.dot(filled(3), filled(4)), ValueError, r"\[dot\] takes two vectors of one length"),
         (lambda: cr.outer(filled(3, 1), filled(4)), ValueError, r"\[outer\] takes two vectors"),
         (lambda: cr.einsum("ij,jk", filled(2, 3)), ValueError, r"\[einsum\] 'ij,jk' names 2 operands, but 1"),
@@ -60,3 +64,14 @@ def test_einsum_takes_a_list_and_spaces():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_plain_linear_does_not_hold_its_result_for_the_gradient():
+    x, w = filled(4, 3), cr.ones(5, 3, dtype="float64", requires_grad=True)
+    y, z = cr.linear(x, w), cr.linear(x, w, activation="tanh")
+    plain, activated = weakref.ref(y.array), weakref.ref(z.array)
+    loss = y.sum() + z.sum()
+    del y, z
+    assert plain() is None and activated() is not None
+    loss.backward()
+    assert activated() is None

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError, unknown
 from ..launch import converted
 from ..tensor import Tensor
 from ._front import front
 from ._op import OpCall, op, primitive
 from ._widened import widened
+from .activation import relu
+from .elementwise import sigmoid, tanh
 from .index import getitem
 from .reduce import sum
 from .shape import expand, permute, reshape
@@ -80,10 +82,24 @@ def _(a: Any, b: Any) -> None:
         )
 
 
+def activated(call: OpCall) -> Callable[..., Any]:
+    """With an activation, linear is another op, which keeps its result for the gradient."""
+
+    def linear(x: Any, weight: Any, bias: Any = None, *, activation: str | None = None) -> Any:
+        if activation is None:
+            return call(x, weight, bias)
+        return linear_activation(x, weight, bias, activation=activation)
+
+    return linear
+
+
+@front(activated)
 @op(promote="common")
 @widened
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     """``x @ weight.T + bias``: ``x`` is (..., in), ``weight`` (out, in), ``bias`` (out,) or None.
+
+    ``activation="relu"``, ``"sigmoid"`` or ``"tanh"`` is applied to that, in the same pass.
 
     >>> linear(Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0]]), Tensor([0.5]))
     tensor([[11.5]])
@@ -102,7 +118,8 @@ linear.vjp(weight=lambda g, x: matmul(flipped(rows(g)), rows(x)), bias=lambda g:
 
 
 @linear.checks
-def _(x: Any, weight: Any, bias: Any) -> None:
+def fits(x: Any, weight: Any, bias: Any) -> None:
+    """Raise unless the shapes make a linear map."""
     if weight.ndim != 2:
         raise ShapeError(f"[linear] weight has shape {weight.shape}; it should be (out, in)")
     if not x.ndim or x.shape[-1] != weight.shape[1]:
@@ -113,6 +130,45 @@ def _(x: Any, weight: Any, bias: Any) -> None:
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"[linear] bias has shape {bias.shape} but weight {weight.shape} needs {weight.shape[:1]}")
+
+
+ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}  # whose derivative follows from their result
+
+
+@op(promote="common")
+@widened
+def linear_activation(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: str) -> Any:
+    """An activation of ``linear(x, weight, bias)``; of that op, what a call with ``activation`` is.
+
+    Errors: ShapeError; ArgumentError for an activation other than relu, sigmoid and tanh.
+
+    >>> linear_activation(Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0], [-3.0, 1.0]]), activation="relu")
+    tensor([[11.,  0.]])
+    """
+    return ACTIVATIONS[activation](linear(x, weight, bias))
+
+
+def inner(g: Any, y: Any, activation: str) -> Any:
+    """The gradient of what the activation was applied to."""
+    return ACTIVATIONS[activation].op.rules[0].function(g, y)  # type: ignore[union-attr]
+
+
+@linear_activation.vjp("x")
+def _(g: Any, weight: Any, y: Any, activation: str) -> Any:
+    return reshape(matmul(rows(inner(g, y, activation)), weight), shape=(*g.shape[:-1], weight.shape[1]))
+
+
+linear_activation.vjp(
+    weight=lambda g, x, y, activation: matmul(flipped(rows(inner(g, y, activation))), rows(x)),
+    bias=lambda g, y, activation: sum(rows(inner(g, y, activation)), axis=0),
+)
+
+
+@linear_activation.checks
+def _(x: Any, weight: Any, bias: Any, *, activation: Any) -> None:
+    if activation not in ACTIVATIONS:
+        raise unknown("activation of linear", activation, ACTIVATIONS)
+    fits(x, weight, bias)
 
 
 @op(promote="common")
