@@ -112,6 +112,7 @@ from .reduce import (
     var,
     var_mean,
 )
+from .rnn import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from .shape import (
     chunk,
     concat,
@@ -186,6 +187,8 @@ __all__ = [
     "gelu",
     "glu",
     "group_norm",
+    "gru",
+    "gru_cell",
     "gt",
     "hardshrink",
     "hardsigmoid",
@@ -209,6 +212,8 @@ __all__ = [
     "logical_xor",
     "logsigmoid",
     "logsumexp",
+    "lstm",
+    "lstm_cell",
     "lt",
     "matmul",
     "max",
@@ -238,6 +243,8 @@ __all__ = [
     "repeat",
     "reshape",
     "rms_norm",
+    "rnn",
+    "rnn_cell",
     "roll",
     "rotary",
     "round",
