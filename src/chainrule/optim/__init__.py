@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from ..domain.errors import unknown
+from . import schedules
 from .adagrad import Adadelta, Adagrad
 from .adam import Adam, AdamW
 from .adaptive import LAMB, Adamax, Lion, NAdam, RAdam
@@ -23,6 +24,7 @@ from .formula import Formula
 from .lbfgs import LBFGS
 from .muon import Muon
 from .optimizer import Group, Optimizer, Penalty
+from .plateau import ReduceOnPlateau
 from .rmsprop import RMSprop
 from .sgd import SGD
 
@@ -77,8 +79,10 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "ReduceOnPlateau",
     "clip_grad_norm_",
     "clip_grad_value_",
     "get",
+    "schedules",
     "update_bn",
 ]

@@ -19,10 +19,23 @@ from .compiled import compile
 from .history import CSVLogger, History
 from .loop import evaluate, fit, predict
 from .progress import Progress
+from .rates import LRScheduler, ReduceLROnPlateau, Trial, lr_find
 from .summary import summary
 
-METHODS = (compile, fit, evaluate, predict, summary)
+METHODS = (compile, fit, evaluate, predict, summary, lr_find)
 for _method in METHODS:
     setattr(Module, _method.__name__, _method)
 
-__all__ = ["CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "ModelCheckpoint", "Progress"]
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LRScheduler",
+    "ModelCheckpoint",
+    "Progress",
+    "ReduceLROnPlateau",
+    "Trial",
+    "lr_find",
+]
