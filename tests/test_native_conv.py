@@ -83,6 +83,11 @@ def params(stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
 CASES = {
     "3x3 same": ((2, 16, 7, 9), (32, 3, 3), params(padding=(1, 1))),
     "one channel": ((3, 1, 12, 12), (8, 3, 3), params(padding=(1, 1))),
+    "one channel, many outputs": ((3, 1, 12, 20), (48, 3, 3), params(padding=(1, 1))),
+    "one channel, no padding": ((2, 1, 9, 21), (40, 5, 4), params()),
+    "one channel, dilated": ((2, 1, 13, 12), (33, 3, 3), params(stride=(2, 1), padding=(2, 3), dilation=(2, 3))),
+    "one channel, stride": ((2, 1, 13, 12), (32, 3, 3), params(stride=(1, 2), padding=(1, 1))),
+    "one channel, several bands": ((2, 1, 90, 110), (36, 5, 5), params(padding=(2, 2))),
     "few outputs": ((2, 5, 9, 30), (7, 3, 3), params(padding=(1, 1))),
     "few outputs, dilated": ((1, 20, 9, 11), (8, 3, 2), params(padding=(3, 0), dilation=(3, 2))),
     "one output": ((2, 12, 8, 40), (1, 5, 5), params(padding=(2, 2))),
@@ -129,6 +134,20 @@ def test_any_strides(dtype):
     _, *grads = reference(x, weight, None, g, **settings)
     for a, e in zip(_native.conv2d_vjp(g, *saved, needs=(True, True, True), **settings), grads, strict=True):
         close(a, e, dtype)
+
+
+def test_one_channel_of_any_strides():
+    settings = params()
+    for x in (normal((2, 1, 12, 9), "float32").swapaxes(2, 3), normal((2, 1, 9, 30), "float32")[..., ::-2]):
+        weight = normal((32, 1, 3, 3), "float32", 1)
+        y, saved = _native.conv2d(x, weight, None, **settings)
+        g = normal(y.shape, "float32", 2)
+        expected = reference(x, weight, None, g, **settings)
+        close(y, expected[0], "float32")
+        for order in (g, channels_last(g), np.repeat(channels_last(g), 2, axis=3)[..., ::2]):
+            grads = _native.conv2d_vjp(order, *saved, needs=(True, True, True), **settings)
+            for a, e in zip(grads, expected[1:], strict=True):
+                close(a, e, "float32")
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
