@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,13 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
 def test_a_huge_shape_takes_no_memory() -> None:
     with pytest.raises(FileFormatError, match="cut short"):
         parse_idx(bytes([0, 0, 0x0E, 4]) + b"\xff" * 16)
+
+
+def test_shapes_that_no_array_has() -> None:
+    for sizes in ([0, 2**32 - 1, 2**32 - 1], [1] * 65):
+        head = bytes([0, 0, 8, len(sizes)]) + b"".join(n.to_bytes(4, "big") for n in sizes)
+        with pytest.raises(FileFormatError, match="which no array can have"):
+            parse_idx(head + bytes(math.prod(sizes)))
 
 
 def test_types_that_idx_has_not(tmp_path: Path) -> None:

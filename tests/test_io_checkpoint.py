@@ -187,6 +187,14 @@ def test_files_that_are_wrong(path: Path) -> None:
     save_weights(path, {"weight": np.ones((2, 3))}, {"format": "chainrule.model.v1", "architecture": architecture})
     with pytest.raises(FileFormatError, match=r"(?s)\[load\] .*missing: bias.*weight: \(2, 3\) in the state, \(2, 2\)"):
         load(path)
+    linear = {"type": "Linear", "config": {"out_features": 2}, "children": {}}
+    for architecture in (
+        None, 3, "Linear", [], {"again": {}}, {**linear}, {**linear, "config": None}, {"type": "Sequential", "children": "0"},
+        {"type": "Sequential", "children": {"0": linear, "1": []}}, {"type": "Linear", "config": {"width": "a"}},
+    ):  # fmt: skip
+        save_weights(path, {}, {"format": "chainrule.model.v1", "architecture": architecture})
+        with pytest.raises(ArgumentError, match=r"^\[load\] .*layer '"):
+            load(path)
     for suffix, message in ((".json", "use load_json"), (".h5", "a model file ends in .safetensors")):
         with pytest.raises(ArgumentError, match=message):
             load(path.with_suffix(suffix))

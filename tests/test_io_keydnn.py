@@ -233,6 +233,15 @@ def damaged(change: Any) -> dict[str, Any]:
         ),
         (lambda p: p["arch"]["children"]["1"].update(type="RLeU"), ArgumentError, "unknown layer type 'RLeU': did you"),
         (lambda p: p["arch"]["children"].update({"1": 3}), FileFormatError, "layer '1' is 3"),
+        (lambda p: p["arch"].update(children="01"), FileFormatError, "layer '' is"),
+        (lambda p: p["arch"]["children"]["1"].update(type={}), ArgumentError, "unknown layer type {}"),
+        (lambda p: p["state"]["4.bias"].update(dtype=["<f4"]), FileFormatError, r"dtype \['<f4'\]"),
+        (lambda p: p["state"]["4.bias"].update(b64="", shape=[0, 2**62, 8]), FileFormatError, "no array can have"),
+        (
+            lambda p: p.update(state={}, arch={"type": "BatchNorm1d", "config": {"num_features": 2**60}}),
+            FileFormatError,
+            "so many features",
+        ),
         (lambda p: p["arch"]["children"]["2"]["config"].update(kernel_size=[0, 1]), ArgumentError, "kernel_size is"),
         (lambda p: p["arch"]["children"]["2"]["config"].pop("kernel_size"), ArgumentError, "kernel_size"),
     ],
@@ -252,6 +261,13 @@ def test_truncated_and_missing_files(tmp_path: Path) -> None:
             load_json(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FileFormatError, match="is cut short or damaged"):
+        load_json(path)
+    path.write_bytes(b"[" * 100_000)
+    with pytest.raises(FileFormatError, match="is cut short or damaged"):
+        load_json(path)
+    nested = '{"type": "Sequential", "children": {"0": ' * 3000 + "{}" + "}}" * 3000
+    path.write_text('{"format": "keydnn.json.ckpt.v1", "state": {}, "arch": ' + nested + "}")
+    with pytest.raises(FileFormatError, match="too deep|cut short or damaged"):
         load_json(path)
     path.write_bytes(b"[1, 2]")
     with pytest.raises(FileFormatError, match="has the format None"):

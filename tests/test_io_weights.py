@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,23 @@ def test_the_damaged_array_is_named(path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(FileFormatError, match=r"'fc2\.weight' do not match their checksum"):
         load_weights(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["null", "{}", '{"crc32": null, "metadata": {}}', '{"crc32": {}, "metadata": 3}', "[" * 9999]
+)
+def test_a_signed_header_of_another_kind(path: Path, text: str) -> None:
+    save_file({"a": np.ones(2)}, path, {"chainrule": f"{zlib.crc32(text.encode()):08x} {text}"})
+    with pytest.raises(FileFormatError, match="a header that save_weights never writes"):
+        load_weights(path)
+
+
+def test_offsets_that_are_no_numbers(path: Path) -> None:
+    for offsets in ([0, "8"], [0, {}], "ab"):
+        header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": offsets}}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+        with pytest.raises(FileFormatError, match="its header is not what a safetensors file has"):
+            load_weights(path)
 
 
 def test_other_formats(path: Path) -> None:

@@ -170,3 +170,11 @@ def test_unique():
     values, inverse, counts = x.unique(return_inverse=True, return_counts=True)
     assert values[inverse].tolist() == x.tolist() and counts.tolist() == [2, 1, 1]
     assert x.nonzero().shape == (4, 2) and Tensor(1.0).nonzero().shape == (1, 0)
+
+
+def test_an_empty_mask_is_a_mask_and_an_empty_list_is_places():
+    x = Tensor(np.zeros((0, 0)))
+    assert x[np.zeros((0, 0), bool)].shape == (0,)
+    assert Tensor(np.zeros((0, 3)))[np.zeros(0, bool)].shape == (0, 3)
+    assert Tensor(np.zeros((2, 3)))[[]].shape == (0, 3)
+    assert Tensor(np.zeros((2, 3)))[[[]]].shape == (1, 0, 3)

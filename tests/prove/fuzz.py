@@ -111,10 +111,10 @@ def laid_out(a, layout, random):
 
 
 @st.composite
-def arrays(draw, shape, dtype, span=(-2.0, 2.0), special=False):
+def arrays(draw, shape, dtype, span=(-2.0, 2.0), special=False, layouts=LAYOUTS):
     """An array of this shape and dtype in any layout."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    return laid_out(values(random, shape, dtype, span, special), draw(st.sampled_from(LAYOUTS)), random)
+    return laid_out(values(random, shape, dtype, span, special), draw(st.sampled_from(layouts)), random)
 
 
 # two backends
@@ -168,6 +168,4 @@ def agree(name, args, params=None, gradients=True, exact=False, scale=1.0, write
             np.testing.assert_array_equal(y, e)
         else:
             rtol, atol = TOLERANCE[e.dtype.name]
-            np.testing.assert_allclose(
-                y.astype(np.float64), e.astype(np.float64), rtol=rtol * scale, atol=atol * scale
-            )
+            np.testing.assert_allclose(y.astype(np.float64), e.astype(np.float64), rtol=rtol * scale, atol=atol * scale)

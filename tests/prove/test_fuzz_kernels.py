@@ -39,11 +39,13 @@ def test_two_operands(data):
     special = data.draw(st.integers(0, 2)) == 0 and name not in ("floor_div", "remainder")
     span = (0.2, 4.0) if name in ("div", "pow", "floor_div", "remainder", "atan2") else (-2.0, 2.0)
     args = [data.draw(arrays(s, d, span, special)) for s, d in zip(sides, dtypes, strict=True)]
+    if name == "pow" and special:  # NumPy takes the root for 0.5, and has no root of -inf, though pow(-inf, 0.5) is inf
+        args = [np.where(a == -np.inf, 2, a).astype(a.dtype) for a in args]
     if data.draw(st.integers(0, 4)) == 0:
         args[data.draw(st.integers(0, 1))] = data.draw(NUMBERS)
     if data.draw(st.booleans()):
         args.reverse()
-    agree(name, args, gradients=not special, scale=4)
+    agree(name, args, gradients=not special, scale=4 + np.prod(shape) ** 0.5)  # gradients of what broadcasts are sums
 
 
 @given(st.data())
@@ -55,7 +57,7 @@ def test_where(data):
         number = data.draw(st.integers(0, 3)) == 0
         given_shape, dtype = data.draw(broadcastable(shape)), data.draw(st.sampled_from(DTYPES))
         args.append(data.draw(NUMBERS) if number else data.draw(arrays(given_shape, dtype)))
-    agree("where", args)
+    agree("where", args, scale=4 + np.prod(shape) ** 0.5)
 
 
 @given(st.data())
@@ -76,7 +78,8 @@ def test_reductions(data):
     name, dtype = data.draw(st.sampled_from(REDUCTIONS)), data.draw(st.sampled_from(DTYPES))
     shape = data.draw(shapes(least=1 if name in ("max", "min", "cumsum", "cumprod") else 0))
     span = (0.9, 1.1) if name in ("prod", "cumprod") else (-2.0, 2.0)
-    x = data.draw(arrays(shape, dtype, span))
+    layouts = LAYOUTS[:-1] if name in ("var", "std") else LAYOUTS  # of equal numbers both are all rounding
+    x = data.draw(arrays(shape, dtype, span, layouts=layouts))
     axes = st.integers(-len(shape), len(shape) - 1) if shape else st.just(0)
     params = {"axis": data.draw(axes)}
     if name not in ("max", "min", "argmax", "argmin", "cumsum", "cumprod") and data.draw(st.booleans()):
@@ -97,7 +100,10 @@ def test_products_of_matrices(data):
     if data.draw(st.booleans()):
         batch = data.draw(st.lists(st.integers(0, 3), max_size=2).map(tuple))
         a, b = (*data.draw(broadcastable(batch)), m, k), (*data.draw(broadcastable(batch)), k, n)
-        a, b = (a[-1:] if data.draw(st.integers(0, 5)) == 0 else a), (b[-2:-1] if data.draw(st.integers(0, 5)) == 0 else b)
+        a, b = (
+            (a[-1:] if data.draw(st.integers(0, 5)) == 0 else a),
+            (b[-2:-1] if data.draw(st.integers(0, 5)) == 0 else b),
+        )
         agree("matmul", [data.draw(arrays(a, dtype)), data.draw(arrays(b, dtype))], scale=1 + k**0.5)
     else:
         x, w, b = (*data.draw(st.lists(st.integers(0, 5), max_size=2)), k), (n, k), (n,)

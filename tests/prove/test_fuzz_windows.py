@@ -46,7 +46,11 @@ def test_pooling(data):
     window = data.draw(WINDOWS)
     padding = tuple(data.draw(st.integers(0, k // 2)) for k in window)
     dilation = data.draw(SPREADS) if name == "max_pool2d" else (1, 1)
-    shape = (data.draw(st.sampled_from([0, 1, 2, 3])), data.draw(CHANNELS), *data.draw(extents(window, padding, dilation)))
+    shape = (
+        data.draw(st.sampled_from([0, 1, 2, 3])),
+        data.draw(CHANNELS),
+        *data.draw(extents(window, padding, dilation)),
+    )
     x = data.draw(arrays(shape, dtype))
     if data.draw(st.booleans()):
         x = (x * 2).round()  # many equals: the first gets the gradient

@@ -74,4 +74,8 @@ def parse_idx(data: bytes, name: object = "the data") -> Any:
     if len(data) != expected:
         wrong = "is cut short" if len(data) < expected else "is too long"
         raise FileFormatError(f"[read_idx] {name} {wrong}: {len(data)} bytes, {expected} expected for shape {shape}")
-    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    try:
+        array = np.frombuffer(data, dtype, offset=start).reshape(shape)
+    except ValueError as error:  # too many axes for NumPy, or sizes beyond any memory beside one of 0
+        raise FileFormatError(f"[read_idx] {name} has shape {shape}, which no array can have: {error}") from error
+    return array.astype(dtype.newbyteorder("="))

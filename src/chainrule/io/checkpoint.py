@@ -72,6 +72,8 @@ def built(architecture: Mapping[str, Any], where: str) -> Module:
             f"{where}: {error}. A layer of your own is known once its class is decorated with @nn.register and the "
             "module that has it is imported"
         ) from error
+    except RecursionError as error:
+        raise FileFormatError(f"{where} has layers inside layers too deep to build") from error
 
 
 def filled(model: Module, arrays: Mapping[str, Any], where: str, device: str | Device | None) -> Module:

@@ -101,8 +101,16 @@ def load_json(path: str | os.PathLike[str], *, device: str | Device | None = Non
     """
     where = f"[load_json] {path}"
     arch, state = read_payload(path)
-    model = built(_read(arch, "", where), where)
+    try:
+        description = _read(arch, "", where)
+    except RecursionError as error:
+        raise FileFormatError(f"{where} has layers inside layers too deep to read") from error
+    model = built(description, where)
     arrays = {ours: state[theirs] for ours, theirs in _names(model) if theirs in state}
+    try:
+        counters = {name: b.numpy() for name, b in model.named_buffers() if name not in arrays}
+    except (ValueError, MemoryError) as error:
+        raise FileFormatError(f"{where} has batch normalization over so many features: {error}") from error
     lost = [name for name, _ in model.named_buffers() if name.rpartition(".")[2] in RUNNING and name not in arrays]
     if lost:
         layers = ", ".join(sorted({name.rpartition(".")[0] for name in lost}))
@@ -111,7 +119,6 @@ def load_json(path: str | os.PathLike[str], *, device: str | Device | None = Non
             "in training mode, it normalizes by mean 0 and variance 1",
             stacklevel=2,
         )
-    counters = {name: b.numpy() for name, b in model.named_buffers() if name not in arrays}
     return filled(model, {**counters, **arrays}, where, device)
 
 
@@ -156,16 +163,17 @@ def _numbers(config: dict[str, Any]) -> dict[str, Any]:
 
 def _read(arch: Any, path: str, where: str) -> dict[str, Any]:
     """The description, as ``nn.create`` takes it, of a part of an architecture tree."""
-    if not isinstance(arch, dict) or not isinstance(arch.get("config", {}), dict):
+    found = arch if isinstance(arch, dict) else {"config": None}
+    name, config, children = found.get("type"), found.get("config", {}), found.get("children") or {}
+    if not isinstance(config, dict) or not isinstance(children, dict):
         raise FileFormatError(f"{where} is damaged: layer {path!r} is {arch!r}")
-    name, config, children = arch.get("type"), arch.get("config", {}), arch.get("children") or {}
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         raise ArgumentError(f"{where}: layer {path!r}: {unknown('layer type', name, KINDS)}")
     kind = KINDS[name]
     said = {ours: config[theirs] for theirs, ours in kind.keys.items() if theirs in config}
     description: dict[str, Any] = {"type": kind.ours, "config": said}
     if kind.ours == "Sequential":
-        numbered = all(n.isdecimal() for n in children)
+        numbered = all(n.isdecimal() and len(n) < 10 for n in children)
         order = sorted(children, key=int) if numbered else children
         description["children"] = {n: _read(children[n], f"{path}.{n}" if path else n, where) for n in order}
     return description
@@ -179,7 +187,7 @@ def read_payload(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
         )
     try:
         payload = json.loads(Path(path).read_bytes())
-    except ValueError as error:  # UnicodeDecodeError too
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError too
         raise FileFormatError(f"[load_json] {path} is cut short or damaged: {error}") from error
     found = payload.get("format") if isinstance(payload, dict) else None
     if found != FORMAT:
@@ -215,11 +223,18 @@ def _decoded(entry: Any, where: str) -> Any:
         data = base64.b64decode(text, validate=True)
     except (TypeError, KeyError, binascii.Error, ValueError) as error:
         raise FileFormatError(f"{where} is damaged: {error!r}") from error
-    if dtype not in DTYPES or order != "C" or not all(type(n) is int and n >= 0 for n in shape):
+    if not isinstance(dtype, str) or dtype not in DTYPES or order != "C" or not all(map(_is_size, shape)):
         raise FileFormatError(
             f"{where} has dtype {dtype!r}, order {order!r}, shape {shape}; expected '<f4', 'C', sizes"
         )
     expected = math.prod(shape) * np.dtype(dtype).itemsize
     if len(data) != expected:
         raise FileFormatError(f"{where} has {len(data)} bytes, but shape {shape} takes {expected}")
-    return np.frombuffer(data, dtype).reshape(shape).astype(np.float32)
+    try:
+        return np.frombuffer(data, dtype).reshape(shape).astype(np.float32)
+    except ValueError as error:  # too many axes for NumPy, or sizes beyond any memory beside one of 0
+        raise FileFormatError(f"{where} has shape {shape}, which no array can have: {error}") from error
+
+
+def _is_size(n: Any) -> bool:
+    return type(n) is int and n >= 0

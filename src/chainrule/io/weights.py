@@ -85,8 +85,13 @@ def read(path: str | os.PathLike[str], *, with_arrays: bool = True) -> tuple[dic
     own, _, text = texts[KEY].partition(" ")
     if own != f"{zlib.crc32(text.encode()):08x}":
         raise FileFormatError(f"[load_weights] {path} is damaged: its header does not match its checksum")
-    header = json.loads(text)
-    sums, metadata = header["crc32"], header["metadata"]
+    try:
+        header = json.loads(text)
+        sums, metadata = dict(header["crc32"]), dict(header["metadata"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise FileFormatError(
+            f"[load_weights] {path} has a header that save_weights never writes: {error!r}"
+        ) from error
     for name in sorted(sums.keys() | arrays.keys()) if with_arrays else ():
         if name not in arrays or crc32(name, arrays[name]) != sums.get(name):
             raise FileFormatError(
@@ -115,9 +120,9 @@ def _damage(path: Path, error: Exception) -> str:
         try:
             entries = json.loads(start + file.read(length - 1))
             ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
-        except (ValueError, KeyError, TypeError, IndexError):
+            expected = 8 + length + max(ends, default=0)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             return "is damaged: its header is not what a safetensors file has"
-    expected = 8 + length + max(ends, default=0)
     if size < expected:
         return f"is cut short: it has {size} bytes of {expected}"
     if size > expected:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..domain.errors import ArgumentError, unknown
+from ..domain.errors import ArgumentError, ChainruleError, unknown
 
 if TYPE_CHECKING:
     from .module import Module
@@ -79,29 +79,37 @@ def _describe(module: Module, path: str, seen: dict[Module, str]) -> dict[str, A
 
 
 def create(description: Mapping[str, Any]) -> Module:
-    """The module that ``describe`` described."""
+    """The module that ``describe`` described. Errors: ArgumentError for what describes none."""
     return _create(description, "", {})
 
 
-def _create(text: Mapping[str, Any], path: str, made: dict[str, Module]) -> Module:
+def _create(text: Any, path: str, made: dict[str, Module]) -> Module:
+    if not isinstance(text, Mapping):
+        raise ArgumentError(f"the description of layer {path!r} is {text!r}")
     if "again" in text:
-        if text["again"] not in made:
-            raise ArgumentError(f"layer {path!r} is said to be {text['again']!r} again, which there is not before it")
-        return made[text["again"]]
+        again = text["again"]
+        if not isinstance(again, str) or again not in made:
+            raise ArgumentError(f"layer {path!r} is said to be {again!r} again, which there is not before it")
+        return made[again]
     if not isinstance(text.get("type"), str):
         raise ArgumentError(f"the description of layer {path!r} has no type: {dict(text)!r}")
-    cls = find(text["type"])
-    config = text.get("config", {})
+    cls: Any = find(text["type"])
+    config, within = text.get("config", {}), text.get("children", {})
+    if not isinstance(config, Mapping) or not isinstance(within, Mapping):
+        raise ArgumentError(f"layer {path!r} of type {text['type']} has config {config!r} and children {within!r}")
+    if "children" in text and not hasattr(cls, "from_children"):
+        raise ArgumentError(f"layer {path!r} of type {text['type']} has children, which this type cannot have")
     try:
         if "children" in text:
             children = {
-                name: _create(child, f"{path}.{name}" if path else name, made)
-                for name, child in text["children"].items()
+                name: _create(child, f"{path}.{name}" if path else name, made) for name, child in within.items()
             }
-            module: Module = cls.from_children(children, config)  # type: ignore[attr-defined]
+            module: Module = cls.from_children(children, config)
         else:
             module = cls.from_config(config)
-    except TypeError as error:
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        if isinstance(error, ChainruleError) and not isinstance(error, TypeError):
+            raise
         raise ArgumentError(
             f"layer {path!r} of type {text['type']} cannot be made from {dict(config)!r}: {error}"
         ) from error

@@ -63,7 +63,8 @@ def tensored(x: Tensor, i: Any) -> Any:
             raise ArgumentError("[getitem] the step of a slice cannot be 0")
         return slice(*[None if part is None else integer(part) for part in (i.start, i.stop, i.step)])
     if isinstance(i, (list, tuple)) or (hasattr(i, "__array_interface__") and getattr(i, "shape", ()) != ()):
-        i = like(x, i, None) if len(i) else like(x, i)
+        found = like(x, i, None)
+        i = found.cast(dtype="int64") if isinstance(i, (list, tuple)) and not found.size else found  # [] has no dtype
     elif hasattr(i, "__array_interface__"):
         i = i.item()
     if not isinstance(i, Tensor):
