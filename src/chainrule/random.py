@@ -72,6 +72,20 @@ class Generator:
         """True with probability ``p``."""
         return self._draw(ops.bernoulli, p=p, shape=tuple(shape))
 
+    def reserve(self, words: int) -> Tensor:
+        """A state of its own for ``words`` numbers of 32 bits, which this generator then leaves out.
+
+        For ops that draw the same numbers again in their gradient, such as ``scaled_dot_product_attention``.
+
+        >>> g = Generator(7)
+        >>> g.reserve(5), g.get_state()
+        (tensor([7, 0]), (7, 2))
+        """
+        with self.lock:
+            state: Tensor = self.state.clone()
+            self.state.add_(Tensor([0, (words + 3) // 4], device=self.state.device))
+        return state
+
     def _draw(self, op: Any, **params: Any) -> Tensor:
         with self.lock:
             drawn: Tensor = op(self.state, **params)

@@ -9,6 +9,7 @@
 
 from . import init
 from .activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from .attention import KVCache, MultiHeadAttention
 from .conv import Conv2d
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, DropPath
 from .linear import Linear
@@ -17,11 +18,13 @@ from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, Instanc
 from .parameter import LazyTensor, Parameter
 from .piecewise import Hardshrink, HardSigmoid, HardSwish, HardTanh, PReLU, ReLU6, Softshrink, Threshold
 from .pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from .position import LearnedPositions, RotaryEmbedding, SinusoidalPositions
 from .registry import REGISTRY, create, describe, register
 from .sample_norm import GroupNorm, LayerNorm, RMSNorm
 from .sequential import Sequential
 from .shape import Flatten, Identity
 from .smooth import CELU, ELU, GLU, SELU, LogSigmoid, Maxout, Mish, SiLU, Softplus, Softsign, SwiGLU, Swish
+from .transformer import TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
     "AlphaDropout",
@@ -48,9 +51,11 @@ __all__ = [
     "Identity",
     "InstanceNorm1d",
     "InstanceNorm2d",
+    "KVCache",
     "LayerNorm",
     "LazyTensor",
     "LeakyReLU",
+    "LearnedPositions",
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
@@ -58,6 +63,7 @@ __all__ = [
     "Maxout",
     "Mish",
     "Module",
+    "MultiHeadAttention",
     "PReLU",
     "Parameter",
     "Parameters",
@@ -65,10 +71,12 @@ __all__ = [
     "RMSNorm",
     "ReLU",
     "ReLU6",
+    "RotaryEmbedding",
     "SELU",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositions",
     "Softmax",
     "Softplus",
     "Softshrink",
@@ -77,6 +85,10 @@ __all__ = [
     "Swish",
     "Tanh",
     "Threshold",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "create",
     "describe",
     "init",
