@@ -46,7 +46,9 @@ for epoch in range(30):
     if callbacks.stop_training:
         break
 callbacks.on_train_end()
-print(f"by hand: {len(history)} epochs, best validation loss {stopping.best:.4f} after epoch {stopping.best_epoch + 1}")
+print(
+    f"by hand: {len(history.epoch)} epochs, best validation loss {stopping.best:.4f} after epoch {stopping.best_epoch + 1}"
+)
 
 # the same with fit
 fitted = network()

@@ -155,7 +155,7 @@ y = (x.sum(axis=1) > 0).astype(np.int64)
 model = nn.Sequential(nn.Linear(64), nn.ReLU(), nn.Linear(2)).compile("cross_entropy", "adam", ["accuracy"])
 history = model.fit(x, y, epochs=100000, batch_size=32, callbacks=[Tells()], verbose=0)
 print(json.dumps({
-    "interrupted": history.interrupted, "epochs": len(history), "losses": history["loss"],
+    "interrupted": history.interrupted, "epochs": len(history.epoch), "losses": history["loss"],
     "accuracy": model.evaluate(x, y)["accuracy"], "training": model.training,
 }))
 model.save(sys.argv[1])

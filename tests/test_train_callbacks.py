@@ -180,7 +180,7 @@ def test_early_stopping_in_fit_restores_the_best_parameters_and_buffers():
 
     trained, stopping = model(lr=0.5), EarlyStopping(patience=3)
     history = trained.fit(X, Y, epochs=60, validation_split=0.25, callbacks=[stopping, Keeps()], verbose=0)
-    assert len(history) < 60 and stopping.best == min(history["val_loss"])
+    assert len(history.epoch) < 60 and stopping.best == min(history["val_loss"])
     best = states[int(np.argmin(history["val_loss"]))]
     assert {"1.running_mean", "1.running_var"} <= best.keys()
     for name, value in trained.state_dict().items():

@@ -197,3 +197,22 @@ def test_bad_data_for_evaluate_and_predict():
         trained.predict(X, batch_size=0)
     with pytest.raises(errors.DataError, match=r"\[predict\] the data gave no batch"):
         trained.predict(iter(()))
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    other, model = nn.Linear(2, 1), nn.Linear(2, 1)
+    with pytest.raises(errors.ArgumentError, match="none of this model's parameters"):
+        model.compile("mse", optim.SGD(other.parameters(), lr=0.1))
+
+
+@pytest.mark.parametrize("value, what", [(1.0, "a float"), (cr.zeros(2), r"a tensor of shape \(2,\)")])
+def test_a_loss_function_returns_one_number(value, what):
+    model = nn.Linear(2, 1).compile(lambda prediction, target: value)
+    with pytest.raises(TypeError, match=f"the loss function returned {what}"):
+        model.fit([[1.0, 2.0]], [[1.0]], verbose=0)
+
+
+def test_a_history_is_a_dict_of_lists():
+    model = nn.Linear(2, 1).compile("mse")
+    history = model.fit([[1.0, 2.0]], [[1.0]], epochs=2, verbose=0)
+    assert list(history) == ["loss"] and dict(history)["loss"] == history["loss"] and len(history.epoch) == 2

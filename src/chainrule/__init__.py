@@ -46,8 +46,10 @@ from .ops import *  # noqa: F403
 from .random import Generator, manual_seed
 from .tensor import Tensor
 
-from . import data, io, losses, metrics, nn, optim, train  # isort: skip  (io and train attach methods to nn.Module)
+from . import backends, data, io, losses, metrics, nn, optim, train  # isort: skip  (io and train attach methods to nn.Module)
 from .io import load
+
+backends.get()  # where the native module is missing, its one warning comes at the import
 
 __version__ = "0.1.0"
 

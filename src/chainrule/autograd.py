@@ -112,7 +112,7 @@ def walk(
     arrived: dict[Any, dict[int, Any]] = {}
     heap: list[tuple[int, Node]] = []
     hooked: list[Any] = []  # leaves with hooks
-    arriving: Any = roots
+    arriving: Any = roots if path is None else [root for root in roots if root[0][0] in path]
     before, modes.grad = modes.grad, create_graph
     try:
         while True:
@@ -164,6 +164,12 @@ def apply_hooks(hooks: dict[int, list[Hook]], gradients: dict[int, Any]) -> None
             if index in gradients:
                 replaced = function(gradients[index])
                 if replaced is not None:
+                    if not isinstance(replaced, Tensor) or replaced.shape != gradients[index].shape:
+                        what = getattr(replaced, "shape", type(replaced).__name__)
+                        raise ShapeError(
+                            f"a hook returned {what} for a gradient of shape {gradients[index].shape}; return a tensor of "
+                            "that shape, or None to leave it"
+                        )
                     gradients[index] = replaced
 
 

@@ -192,13 +192,17 @@ def randn(
     return drawn.requires_grad_(requires_grad)
 
 
-def randint(low: int, high: int, shape: Any, *, device: Any = None, generator: Generator | None = None) -> Tensor:
-    """Random integers from ``low`` to ``high - 1``, int64.
+def randint(*bounds_and_shape: Any, device: Any = None, generator: Generator | None = None) -> Tensor:
+    """Random integers, int64: ``randint(high, shape)`` from 0, or ``randint(low, high, shape)``, to ``high - 1``.
 
-    >>> bool((randint(0, 5, (100,)) < 5).all())
-    True
+    >>> bool((randint(5, (100,)) < 5).all()), randint(2, 4, 3).shape
+    (True, (3,))
     """
-    return _generator(generator, device).integers(low, high, shaped(tuple(shape)))
+    if len(bounds_and_shape) not in (2, 3):
+        raise ArgumentTypeError("randint takes (high, shape) or (low, high, shape)")
+    *bounds, shape = bounds_and_shape
+    low, high = bounds if len(bounds) == 2 else (0, *bounds)
+    return _generator(generator, device).integers(low, high, shaped((shape,)))
 
 
 def randperm(n: int, *, device: Any = None, generator: Generator | None = None) -> Tensor:
@@ -232,6 +236,8 @@ def from_dlpack(source: Any) -> Tensor:
     >>> from_dlpack(np.array([1.0, 2.0], np.float32))
     tensor([1., 2.])
     """
+    if not hasattr(source, "__dlpack__"):
+        raise ArgumentTypeError(f"from_dlpack takes an array that speaks DLPack, not a {type(source).__name__}")
     return from_array(np.from_dlpack(source))
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from .autograd import walk
-from .domain.errors import GraphError
+from .domain.errors import ArgumentTypeError, GraphError
 from .modes import enable_grad, modes, no_grad
 from .random import default_generator
-from .saved import restore, save
+from .saved import restore, save, save_output
 from .tape import Flow, Input, Node
 from .tensor import Tensor, view, wrap
 
@@ -25,7 +25,12 @@ class Context:
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors for the gradient. If one is changed in place before it, the gradient is refused."""
-        self._kept = save([*tensors])
+        self._kept = [*tensors]
+
+    def _settle(self, outputs: tuple[Any, ...]) -> None:
+        """Keep arrays for tensors; those of ``outputs`` so that they do not lead back to their own node."""
+        places = {id(y): k for k, y in enumerate(outputs)}
+        self._kept = [save_output(t, places[id(t)]) if id(t) in places else save(t) for t in self._kept]
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
@@ -76,9 +81,16 @@ class Function:
         with no_grad():
             result = cls.forward(ctx, *args)
         if not wanted:
+            ctx._kept = []
             return result
         outputs = result if isinstance(result, tuple) else (result,)
+        for y in outputs:
+            if not isinstance(y, Tensor):
+                raise ArgumentTypeError(
+                    f"[{cls.__name__}] forward returned a {type(y).__name__}; it should return tensors"
+                )
         outputs = tuple(view(y, y.array) if any(y is a for a in args) else y for y in outputs)
+        ctx._settle(outputs)
         inputs: list[Input] = [(i, a.edge, a.shape, None, ()) for i, a in variables if a.edge is not None]
         node = Node(cls.__name__, cls._vjp, inputs, ctx)
         node.outputs = [(y.shape, y.dtype) if y.is_floating else None for y in outputs]

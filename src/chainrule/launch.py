@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from .domain.dtype import BOOL, FLOAT, SCALAR, dtype, promote
-from .domain.errors import ArgumentTypeError, DeviceError, DTypeError, NotSupportedError
+from .domain.errors import ArgumentTypeError, ChainruleError, DeviceError, DTypeError, NotSupportedError
 from .modes import listening, modes
 from .tensor import Storage, Tensor, from_array, view, wrap
 
@@ -51,7 +51,10 @@ def launch(name: str, inputs: Any, params: dict[str, Any], promotion: str | None
     kernel = backend.kernels.get(name)
     if kernel is None:
         return NotImplemented, inputs, taped
-    raw = kernel(*arrays, **params) if params else kernel(*arrays)
+    try:
+        raw = kernel(*arrays, **params) if params else kernel(*arrays)
+    except TypeError as error:  # a None or a number where a tensor has to be, or a parameter of another type
+        raise misfit(name, inputs, params, error) from error
     if raw is NotImplemented:
         raw = declined(backend, name, arrays, params)
         if raw is NotImplemented:
@@ -132,6 +135,15 @@ def like_first(inputs: Any) -> list[Any]:
     meet = promote([dtype("bool")], max(SCALAR[type(x)] for x in scalars))
     params = [{"shape": (), "value": x, "dtype": meet} for x in scalars]
     return [first, *(create("full", first.backend, p) for p in params)]
+
+
+def misfit(name: str, inputs: Any, params: dict[str, Any], error: TypeError) -> TypeError:
+    """The error of a kernel that cannot take what it got."""
+    if isinstance(error, ChainruleError):
+        return error
+    given = [f"tensor {x.shape}" if isinstance(x, Tensor) else repr(x) for x in inputs]
+    given += [f"{k}={v!r}" for k, v in params.items()]
+    return ArgumentTypeError(f"[{name}] cannot take ({', '.join(given)})")
 
 
 def elsewhere(name: str, inputs: Any) -> DeviceError:

@@ -59,8 +59,8 @@ class grad_mode(ContextDecorator):
         modes.grad = self.before
 
 
-def no_grad() -> grad_mode:
-    """Nothing inside is put on the tape, and in-place changes write to memory. Also a decorator.
+def no_grad(function: Any = None) -> Any:
+    """Nothing inside is put on the tape, and in-place changes write to memory. Also a decorator, ``@no_grad``.
 
     >>> import chainrule as cr
     >>> x = cr.tensor([1.0], requires_grad=True)
@@ -68,11 +68,11 @@ def no_grad() -> grad_mode:
     ...     (x * 2).requires_grad
     False
     """
-    return grad_mode(False)
+    return grad_mode(False) if function is None else grad_mode(False)(function)
 
 
-def enable_grad() -> grad_mode:
-    """Undo ``no_grad`` inside it.
+def enable_grad(function: Any = None) -> Any:
+    """Undo ``no_grad`` inside it. Also a decorator.
 
     >>> import chainrule as cr
     >>> x = cr.tensor([1.0], requires_grad=True)
@@ -80,7 +80,7 @@ def enable_grad() -> grad_mode:
     ...     (x * 2).requires_grad
     True
     """
-    return grad_mode(True)
+    return grad_mode(True) if function is None else grad_mode(True)(function)
 
 
 inference = no_grad  # one mode serves both: what it makes may be trained on later without harm

@@ -7,6 +7,7 @@ alone: not on the backend, nor on the number of threads.
 from __future__ import annotations
 
 import threading
+from operator import index
 from typing import Any
 
 from .domain.device import Device
@@ -30,10 +31,9 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Begin the stream of ``seed``, an integer of at most 63 bits."""
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= index(seed) < 2**63:
             raise ArgumentError(f"a seed is an integer from 0 to 2**63 - 1, not {seed!r}")
-        with self.lock:
-            self.state[:] = Tensor([seed, 0], dtype="int64", device=self.state.device)
+        self.set_state((index(seed), 0))
         return self
 
     def get_state(self) -> tuple[int, int]:
@@ -45,6 +45,9 @@ class Generator:
         """Go on from a state that ``get_state`` gave."""
         with self.lock:
             self.state[:] = Tensor(list(state), dtype="int64", device=self.state.device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_restored, (self.get_state(), str(self.state.device)))
 
     def fork(self) -> Generator:
         """A generator of its own whose seed is drawn from this one."""
@@ -92,6 +95,13 @@ class Generator:
         return drawn
 
 
+def _restored(state: tuple[int, int], device: str) -> Generator:
+    """A generator from its pickle."""
+    generator = Generator(0, device=device)
+    generator.set_state(state)
+    return generator
+
+
 _default: dict[str, Generator] = {}
 _lock = threading.Lock()
 
@@ -105,15 +115,31 @@ def default_generator(device: str | Device | None = None) -> Generator:
         return _default[name]
 
 
+def initial_generator(device: str | Device | None = None) -> Generator:
+    """The generator of initial values: the default one's seed in a stream of its own.
+
+    So a parameter that is drawn at its first use does not shift the numbers that follow, such as a dropout mask.
+    """
+    default = default_generator(device)
+    with _lock:
+        name = f"initial {device or 'cpu'}"
+        if name not in _default:
+            _default[name] = Generator(0, device=device)
+            _default[name].set_state((~default.get_state()[0], 0))
+        return _default[name]
+
+
 def manual_seed(seed: int) -> Generator:
-    """Seed the default generator.
+    """Seed the default generator, and with it the generator of initial values.
 
     >>> _ = manual_seed(3); a = uniform((2,))
     >>> _ = manual_seed(3); b = uniform((2,))
     >>> bool((a == b).all())
     True
     """
-    return default_generator().manual_seed(seed)
+    generator = default_generator().manual_seed(seed)
+    initial_generator().set_state((~generator.get_state()[0], 0))
+    return generator
 
 
 def uniform(shape: Any, *, dtype: str = "float32", generator: Generator | None = None) -> Tensor:

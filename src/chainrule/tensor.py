@@ -188,7 +188,12 @@ class Tensor(Methods):
         return np.asarray(values, dtype, copy=copy)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        return self.numpy().__dlpack__(**kwargs)
+        values = self.numpy()
+        if values.dtype.name == "bfloat16":
+            raise BufferError("NumPy cannot hand bfloat16 to DLPack; hand over x.float()")
+        if min(values.strides, default=0) < 0:
+            raise BufferError("DLPack has no negative strides; hand over x.clone()")
+        return values.__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> Any:
         return self.numpy().__dlpack_device__()
@@ -303,7 +308,7 @@ def host_array(data: Any, dtype_: object = None) -> Any:
     if isinstance(data, Tensor):
         return np.array(data.numpy(), wanted)
     if isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in data):
-        data = [x.numpy() if isinstance(x, Tensor) else x for x in data]
+        data = [host_array(x) for x in data]
         wanted = wanted or np.result_type(*data)
     typed = hasattr(data, "dtype")
     try:
@@ -319,7 +324,8 @@ def host_array(data: Any, dtype_: object = None) -> Any:
             wanted = array.dtype.newbyteorder("=")
     elif array.dtype.kind in "OUSc":
         raise DTypeError(f"data of dtype {array.dtype} cannot be a tensor of {wanted}")
-    return np.ascontiguousarray(array, wanted).reshape(array.shape)
+    with np.errstate(all="ignore"):  # what is too large becomes infinity
+        return np.ascontiguousarray(array, wanted).reshape(array.shape)
 
 
 def from_array(array: Any, backend: Any = None) -> Tensor:

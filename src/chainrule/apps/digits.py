@@ -12,7 +12,7 @@ from pathlib import Path
 from .. import backends
 from ..data import load_mnist
 from ..domain.callback import Logs
-from ..domain.errors import ArgumentError, MissingDependencyError, unknown
+from ..domain.errors import ArgumentError, FileWriteError, MissingDependencyError, unknown
 from ..io.atomic import atomic_write
 from ..optim import Adam
 from ..random import manual_seed
@@ -68,6 +68,14 @@ class Report:
         return json.dumps(asdict(self), indent=2)
 
 
+def writable(folder: Path) -> None:
+    """Make a folder for results. Errors: FileWriteError if that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileWriteError(f"{folder} cannot be a folder for results: {error.strerror}") from None
+
+
 def train_digits(
     out: str | os.PathLike[str],
     *,
@@ -90,6 +98,7 @@ def train_digits(
     if limit_train is not None and limit_train < 1:
         raise ArgumentError(f"[train] limit_train is {limit_train}, expected a number of at least 1")
     folder = Path(out)
+    writable(folder)  # before the work, not after it
     x_train, y_train, x_test, y_test = load_mnist(progress=verbose != 0)
     x_train, y_train = x_train[:limit_train], y_train[:limit_train]
 
@@ -105,7 +114,7 @@ def train_digits(
     checkpoint = folder / "model.safetensors"
     network.save(checkpoint)
     history.to_csv(folder / "history.csv")
-    if len(history):
+    if history.epoch:
         try:
             history.plot(folder / "history.png")
         except MissingDependencyError as error:
@@ -114,8 +123,8 @@ def train_digits(
         test_accuracy=found["accuracy"],
         test_loss=found["loss"],
         train_seconds=round(seconds, 3),
-        samples_per_second=round(len(history) * len(x_train) / seconds, 1),
-        epochs=len(history),
+        samples_per_second=round(len(history.epoch) * len(x_train) / seconds, 1),
+        epochs=len(history.epoch),
         checkpoint=str(checkpoint),
         model=model,
         train_samples=len(x_train),

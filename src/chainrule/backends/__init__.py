@@ -56,9 +56,11 @@ def host() -> Any:
     if _host is None:
         try:
             _host = named("cpu")
-        except ImportError as error:
+        except ModuleNotFoundError as error:
+            if error.name != "chainrule._native":
+                raise
             warnings.warn(
-                f"chainrule runs on its NumPy reference, which is slow: the native module is missing ({error}). For the "
+                "chainrule runs on its NumPy reference, which is slow: the native module was not built. For the "
                 "fast path install a C++20 compiler (g++ or clang++) and reinstall: pip install --force-reinstall chainrule",
                 RuntimeWarning,
                 stacklevel=2,

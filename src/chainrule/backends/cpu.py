@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 from .. import _native
+from ..domain.errors import ArgumentError
 from . import numpy as reference
 
 # What the native module has besides kernels: its settings and statistics.
 CONTROL = {
     "set_num_threads", "get_num_threads", "simd", "memory_stats", "empty_cache", "set_cache_limit", "set_poison",
 }  # fmt: skip
+
+threads = os.environ.get("CHAINRULE_NUM_THREADS")
+if threads is not None and not (threads.isdecimal() and int(threads)):
+    raise ArgumentError(f"CHAINRULE_NUM_THREADS is {threads!r}; it should be a positive integer")
 
 NATIVE = {name: f for name, f in vars(_native).items() if callable(f) and name[0] != "_" and name not in CONTROL}
 KERNELS: dict[str, Callable[..., Any]] = {**reference.KERNELS, **NATIVE}

@@ -14,7 +14,7 @@ PRIMITIVES = frozenset(
     # elementwise
     "add sub mul div floor_div remainder pow neg abs sign exp log log1p expm1 sqrt sin cos tan asin acos atan atan2 "
     "sinh cosh tanh erf sigmoid floor ceil round maximum minimum eq ne lt le gt ge logical_and logical_or logical_xor "
-    "logical_not isfinite where "
+    "logical_not bitwise_and bitwise_or bitwise_xor bitwise_not isfinite where "
     # reduce and gemm
     "sum prod max min any all cumsum cumprod matmul "
     # shape and memory

@@ -76,7 +76,8 @@ def dtype(name: object) -> DType:
 def promote(dtypes: Iterable[DType], least: int = BOOL) -> DType:
     """The dtype in which tensors of ``dtypes`` meet: the highest category decides, then the width within it.
 
-    So an integer never widens a float, as in PyTorch. ``least`` is the lowest category allowed: that of a
+    So an integer never widens a float, as in PyTorch; unlike there, a tensor without axes counts as any other.
+    ``least`` is the lowest category allowed: that of a
     Python scalar among the arguments, or FLOAT for an op that only floats can do.
 
     >>> promote([int64, float16]), promote([float32, float64]), promote([uint8, int8])

@@ -41,7 +41,7 @@ class Initializer:
         device: Any = None,
         generator: Generator | None = None,
     ) -> Tensor:
-        place = Place(tuple(shape), groups, dtype, generator or random.default_generator(device))
+        place = Place(tuple(shape), groups, dtype, generator or random.initial_generator(device))
         return NAMES[self.name](place, **self.options)
 
     def __repr__(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import Parameter as Argument
 from inspect import signature
+from operator import index
 from typing import Any
 
 from ..domain.errors import ArgumentError
@@ -94,14 +95,14 @@ def given_init(init: Any) -> initializers.Initializer | None:
 
 def pair(layer: str, name: str, value: Any, least: int) -> tuple[int, int]:
     """A size for both axes: an integer or two. Errors: ArgumentError."""
-    two = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
-    if len(two) != 2 or any(not isinstance(n, int) or isinstance(n, bool) or n < least for n in two):
+    two = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(two) != 2 or any(not hasattr(n, "__index__") or isinstance(n, bool) or n < least for n in two):
         raise ArgumentError(f"{layer}: {name} is {value!r}, expected an integer of at least {least}, or a pair of them")
-    return two
+    return index(two[0]), index(two[1])
 
 
 def count(layer: str, name: str, value: Any) -> int:
     """A number of features, channels or the like. Errors: ArgumentError unless it is a positive integer."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not hasattr(value, "__index__") or isinstance(value, bool) or value < 1:
         raise ArgumentError(f"{layer}: {name} is {value!r}, expected a positive integer")
-    return value
+    return index(value)

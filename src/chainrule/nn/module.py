@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 from ..creation import zeros
 from ..domain.device import Device
 from ..domain.dtype import DTYPES
-from ..domain.errors import ArgumentError, ArgumentTypeError, ChainruleError
+from ..domain.dtype import dtype as named_dtype
+from ..domain.errors import ArgumentError, ArgumentTypeError, ChainruleError, DTypeError
 from ..modes import no_grad
 from ..tensor import Tensor
 from . import state as states
@@ -274,6 +275,8 @@ class Module(Methods):
                 device = a
             else:
                 dtype = a
+        if dtype is not None and not named_dtype(dtype).is_floating:
+            raise DTypeError(f"a module goes to a floating dtype, not to {named_dtype(dtype)}")
         for _, module, name, value in [*self.tensors()]:
             if isinstance(value, LazyTensor):
                 value.move(device=device, dtype=dtype)

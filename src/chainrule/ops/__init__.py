@@ -4,7 +4,9 @@ from __future__ import annotations
 
 # First the methods of Tensor: further down, the ops softmax, norm and index hide the rooms of their names.
 from . import methods as methods, optim as optim  # isort: skip
+from ._adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
 from ._op import OPS as OPS
+from ._pool1d import avg_pool1d, lp_pool1d, lp_pool2d, max_pool1d, max_pool1d_with_indices
 from .activation import (
     celu,
     elu,
@@ -38,6 +40,10 @@ from .elementwise import (
     asin,
     atan,
     atan2,
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
     ceil,
     clip,
     cos,
@@ -90,7 +96,7 @@ from .index import argsort, gather, nonzero, scatter_add, sort, take_along_axis,
 from .loss import bce, bce_with_logits, mse
 from .memory import cast, clone, contiguous, to_device
 from .norm import batch_norm_eval, batch_norm_train, group_norm, layer_norm, rms_norm
-from .pool import avg_pool2d, max_pool2d
+from .pool import avg_pool2d, max_pool2d, max_pool2d_with_indices
 from .random import dropout
 from .reduce import (
     all,
@@ -138,6 +144,10 @@ from .softmax import cross_entropy, log_softmax, softmax
 __all__ = [
     "abs",
     "acos",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
     "add",
     "all",
     "amax",
@@ -149,11 +159,16 @@ __all__ = [
     "asin",
     "atan",
     "atan2",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm_eval",
     "batch_norm_train",
     "bce",
     "bce_with_logits",
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
     "cast",
     "ceil",
     "celu",
@@ -212,12 +227,17 @@ __all__ = [
     "logical_xor",
     "logsigmoid",
     "logsumexp",
+    "lp_pool1d",
+    "lp_pool2d",
     "lstm",
     "lstm_cell",
     "lt",
     "matmul",
     "max",
+    "max_pool1d",
+    "max_pool1d_with_indices",
     "max_pool2d",
+    "max_pool2d_with_indices",
     "maximum",
     "maxout",
     "mean",

@@ -24,7 +24,7 @@ def one_axis(op: str, axis: Any, shape: tuple[int, ...], *, room: int = 0) -> in
 
 def some_axes(op: str, axis: Any, shape: tuple[int, ...]) -> Any:
     """One axis as an int, several as a tuple in order, and all (None, or an empty tuple as in PyTorch) as None."""
-    if axis is None or axis == () or axis == []:
+    if axis is None or (isinstance(axis, (tuple, list)) and not axis):
         return None
     if not isinstance(axis, (tuple, list)):
         return one_axis(op, axis, shape) if shape or axis not in (0, -1) else None

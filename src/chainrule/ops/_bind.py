@@ -14,12 +14,21 @@ ALIASES = {"dim": "axis", "keepdim": "keepdims"}  # PyTorch's names, taken here 
 def bind(op: Any, args: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Put every argument in its place: tensors given by name, parameters given by position or left out. Then check."""
     if "dim" in params or "keepdim" in params:
+        for alias, name in ALIASES.items():
+            if alias in params and name in params:
+                raise ArgumentTypeError(f"[{op.name}] got {name} twice: as {name} and as {alias}")
         params = {ALIASES.get(name, name) if name not in op.params else name: value for name, value in params.items()}
     if op.variadic:
         args = spread(op, args, params)
     elif len(args) != len(op.tensors):
         args = placed(op, args, params)
     args = converted(op.name, args)
+    if op.variadic:
+        for x in args[op.last :]:
+            if not isinstance(x, Tensor):
+                raise ArgumentTypeError(
+                    f"[{op.name}] got a {type(x).__name__} among its tensors; make it a tensor first"
+                )
     given = bool(params)
     if params.keys() != op.params:
         params = {**op.defaults, **params}

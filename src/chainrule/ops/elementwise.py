@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..domain.errors import ArgumentError
+from ..domain.errors import ArgumentError, DTypeError
 from ..tensor import Tensor
 from ._op import OpCall, op, primitive
 from .memory import filled
@@ -203,6 +203,29 @@ logical_not = unary("logical_not", "Whether it is false (0).", "logical_not(Tens
                     None, None)  # fmt: skip
 isfinite = unary("isfinite", "Whether it is neither infinite nor nan.", "isfinite(Tensor([1.0, math.inf]))",
                  "tensor([ True, False])", None, None)  # fmt: skip
+
+
+def whole(call: OpCall) -> OpCall:
+    """Have an op refuse floats: they have no bits to speak of."""
+
+    @call.checks
+    def _(*operands: Any) -> None:
+        for x in operands:
+            if isinstance(x, float) or (isinstance(x, Tensor) and x.is_floating):
+                what = x.dtype if isinstance(x, Tensor) else "float"
+                raise DTypeError(f"[{call.__name__}] takes integers or bools, not {what}; compare or cast it first")
+
+    return call
+
+
+bitwise_and = whole(binary("bitwise_and", "``a & b``, bit by bit; of bools, whether both are true.",
+                           "bitwise_and(Tensor([5, 6]), 3)", "tensor([1, 2])"))  # fmt: skip
+bitwise_or = whole(binary("bitwise_or", "``a | b``, bit by bit; of bools, whether one or both are true.",
+                          "bitwise_or(Tensor([5, 6]), 3)", "tensor([7, 7])"))  # fmt: skip
+bitwise_xor = whole(binary("bitwise_xor", "``a ^ b``, bit by bit; of bools, whether one is true and one is not.",
+                           "bitwise_xor(Tensor([5, 6]), 3)", "tensor([6, 5])"))  # fmt: skip
+bitwise_not = whole(unary("bitwise_not", "``~x``, every bit turned; of bools, whether it is false.",
+                          "bitwise_not(Tensor([5, -1]))", "tensor([-6,  0])", None, None))  # fmt: skip
 
 
 @op(nondifferentiable=True)

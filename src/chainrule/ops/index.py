@@ -228,6 +228,18 @@ def along_axis(call: OpCall) -> None:
                 raise ShapeError(f"[{name}] src has shape {s.shape}, smaller than that of indices, {indices.shape}")
 
 
+def axis_first(call: Any) -> Any:
+    """PyTorch's order too, ``x.gather(axis, indices)``: an integer before the indices is the axis."""
+
+    def reordered(x: Any, *args: Any, **params: Any) -> Any:
+        if args and not isinstance(args[0], Tensor) and hasattr(args[0], "__index__"):
+            return call(x, *args[1:], axis=args[0], **params)
+        return call(x, *args, **params)
+
+    return reordered
+
+
+@front(axis_first)
 @primitive
 def gather(x: Tensor, indices: Tensor, *, axis: int) -> Any:
     """The elements of ``x`` at ``indices`` along one axis; along the others each index takes from its own place.
@@ -261,6 +273,7 @@ ungather.vjp(x=lambda g, indices, axis: gather(g, indices, axis=axis))
 along_axis(ungather)
 
 
+@front(axis_first)
 @op
 def scatter_add(x: Tensor, indices: Tensor, src: Tensor, *, axis: int) -> Any:
     """A copy of ``x`` with the elements of ``src`` added at ``indices`` along one axis.

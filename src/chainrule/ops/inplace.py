@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..domain.dtype import DTYPES, SCALAR
-from ..domain.errors import ArgumentTypeError, DTypeError, GraphError, ShapeError
+from ..domain.errors import ArgumentError, ArgumentTypeError, ChainruleError, DTypeError, GraphError, ShapeError
 from ..modes import modes
 from ..tensor import Tensor, from_array
 from . import index as indexing
@@ -40,14 +40,24 @@ def set_item(x: Tensor, index: Any, v: Any) -> None:
     pattern, indices = indexing.split(x, index)
     v = cast_to(x, v)
     if modes.grad and (x.requires_grad or (isinstance(v, Tensor) and v.requires_grad)):
-        become(x, indexing.put(x, v, pattern, indices), "x = index_set(x, v, ...)")
+        become(x, indexing.put(x, v, pattern, indices), "x = cr.where(mask, v, x), or x = x.clone() first")
     else:
         write(x, v, pattern, indices)
 
 
 def write(x: Tensor, v: Any, pattern: Any = EVERYWHERE, indices: Any = ()) -> None:
     """Change the memory of ``x``, and count it."""
-    assign.exact(x, cast_to(x, v), *indices, pattern=pattern)
+    v = cast_to(x, v)
+    try:
+        assign.exact(x, v, *indices, pattern=pattern)
+    except ChainruleError:
+        raise
+    except ValueError as error:
+        if "read-only" in str(error):
+            remedy = "its memory is read-only (an expanded view, or a read-only array); clone() it first"
+            raise ArgumentError(f"a tensor of shape {x.shape} cannot be changed in place: {remedy}") from None
+        given = getattr(v, "shape", ())
+        raise ShapeError(f"values of shape {given} do not broadcast to their place in {x.shape}: {error}") from None
 
 
 def become(x: Tensor, result: Tensor, remedy: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from ..autograd import backward
 from ..domain.device import Device
 from ..domain.dtype import DTYPES, SCALAR, dtype
+from ..domain.errors import unknown
 from ..tensor import Tensor
 from . import activation, elementwise, gemm, index, memory, reduce, shape
 from .inplace import in_place, set_item, write
@@ -53,8 +54,10 @@ def to(x: Tensor, *args: Any, device: Any = None, dtype: Any = None, copy: bool 
     for a in args:
         if isinstance(a, Tensor):
             device, dtype = a.device, a.dtype
-        elif isinstance(a, Device) or (isinstance(a, str) and a not in DTYPES):
+        elif isinstance(a, Device) or (isinstance(a, str) and a.partition(":")[0] in ("cpu", "cuda")):
             device = a
+        elif isinstance(a, str) and a not in DTYPES:
+            raise unknown("device or dtype", a, ["cpu", "cuda", "cuda:0", *DTYPES])
         else:
             dtype = a
     y = x
@@ -103,7 +106,7 @@ def zero_(x: Tensor) -> Tensor:
 
 for symbol, op in {
     "add": e.add, "sub": e.sub, "mul": e.mul, "truediv": e.div, "floordiv": e.floor_div, "mod": e.remainder,
-    "pow": e.pow, "matmul": gemm.matmul, "and": e.logical_and, "or": e.logical_or, "xor": e.logical_xor,
+    "pow": e.pow, "matmul": gemm.matmul, "and": e.bitwise_and, "or": e.bitwise_or, "xor": e.bitwise_xor,
 }.items():  # fmt: skip
     setattr(Tensor, f"__{symbol}__", op)
     setattr(Tensor, f"__r{symbol}__", swapped(op))
@@ -119,7 +122,7 @@ for name in ("eq", "ne", "lt", "le", "gt", "ge"):
 DIRECT = {
     elementwise: "add sub mul div floor_div remainder pow neg abs sign exp log log1p expm1 log2 log10 sqrt rsqrt square "
     "reciprocal sin cos tan asin acos atan atan2 sinh cosh tanh erf sigmoid floor ceil round maximum minimum isfinite "
-    "isnan isinf logical_and logical_or logical_xor logical_not clip",
+    "isnan isinf logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not clip",
     activation: "relu",
     reduce: "sum mean prod max min amax amin any all argmax argmin var std var_mean logsumexp norm cumsum cumprod sum_to",
     gemm: "matmul outer dot",
@@ -142,7 +145,7 @@ for name, op in {
     setattr(Tensor, name + "_", in_place(op, ""))
 
 METHODS: dict[str, Any] = {
-    "__neg__": e.neg, "__abs__": e.abs, "__invert__": e.logical_not, "__pos__": lambda x: x,
+    "__neg__": e.neg, "__abs__": e.abs, "__invert__": e.bitwise_not, "__pos__": lambda x: x,
     "__getitem__": index.get, "__setitem__": set_item, "T": property(transposed), "mT": property(last_two),
     "backward": backward, "softmax": softmax, "log_softmax": log_softmax,
     "to": to, "astype": astype, "copy_": copy_, "fill_": fill_, "zero_": zero_,

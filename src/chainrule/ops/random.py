@@ -26,6 +26,14 @@ def probability(name: str, p: float) -> None:
         raise ArgumentError(f"[{name}] p is {p}; a probability is from 0 to 1")
 
 
+def place(name: str, shape: Any) -> tuple[int, ...]:
+    """The shape of a draw. Errors: ArgumentError for a negative size."""
+    found = sizes(name, shape)
+    if min(found, default=0) < 0:
+        raise ArgumentError(f"[{name}] a size cannot be negative: {found}")
+    return found
+
+
 @primitive(mutates=drawing, nondifferentiable=True)
 def uniform(state: Tensor, *, shape: Any, dtype: str = "float32") -> Any:
     """Numbers in [0, 1): multiples of 2⁻²⁴ in float32, of 2⁻⁵³ in float64.
@@ -79,7 +87,7 @@ def floating(call: OpCall) -> None:
         found = known(dtype)
         if not found.is_floating:
             raise DTypeError(f"[{call.__name__}] draws floats, not {found}; cast the result")
-        return {"shape": sizes(call.__name__, shape), "dtype": found}
+        return {"shape": place(call.__name__, shape), "dtype": found}
 
 
 floating(uniform)

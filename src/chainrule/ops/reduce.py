@@ -395,6 +395,8 @@ def logsumexp(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
     >>> logsumexp(Tensor([200.0, 200.0]))
     tensor(200.6931)
     """
+    if not count(x.shape, axis):  # of nothing: log(0)
+        return log(sum(x, axis=axis, keepdims=keepdims))
     largest = amax(x.detach(), axis=axis, keepdims=True)
     largest = where(isfinite(largest), largest, 0.0)
     y = log(sum(exp(x - largest), axis=axis, keepdims=True)) + largest

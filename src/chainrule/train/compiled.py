@@ -76,7 +76,20 @@ def objective(model: Any, loss: Any) -> tuple[Any, Any, Any]:
         return Sequential(*body, Divided(head.temperature)), Softmax(head.axis), loss
     if isinstance(head, Sigmoid) and isinstance(loss, (losses.BCE, losses.BCEWithLogits)):
         return body, head, losses.BCEWithLogits(loss.reduction)
-    return model, None, loss
+    return model, None, (loss if isinstance(loss, Module) else one_number(loss))
+
+
+def one_number(loss: Any) -> Any:
+    """A function of the user's as a loss. Errors: ArgumentTypeError if it returns anything but a tensor of one element."""
+
+    def checked(prediction: Tensor, target: Tensor) -> Tensor:
+        value = loss(prediction, target)
+        if not isinstance(value, Tensor) or value.size != 1:
+            what = f"a tensor of shape {value.shape}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise ArgumentTypeError(f"[fit] the loss function returned {what}; it should return a tensor of one number")
+        return value
+
+    return checked
 
 
 class Divided(Module):
@@ -172,6 +185,12 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
             f'[compile] optimizer is {optimizer!r}, expected a name like "adam", or an optimizer: '
             "optim.Adam(model.parameters(), lr=1e-3)"
         )
+    if isinstance(optimizer, optim.Optimizer):
+        own = {id(p) for _, p in model.named_parameters()}
+        if own and not any(id(entry.param) in own for group in optimizer.param_groups for entry in group.entries):
+            raise ArgumentError(
+                "[compile] the optimizer has none of this model's parameters: make it with model.parameters()"
+            )
     return optimizer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,18 @@ from ..io.atomic import atomic_write
 from .callbacks import Callback
 
 
-class History(Callback):
-    """The logs of every finished epoch: ``history["loss"]`` is a list, and so is every other entry.
+class History(Callback, Mapping[str, list[float]]):
+    """The logs of every finished epoch: a mapping from names to lists, ``history["loss"]``.
 
-    ``history.history`` is the dict of lists, ``epoch`` the numbers of the epochs (from 0), ``interrupted`` is True
-    if Ctrl-C ended training. ``fit`` returns one; in a loop written by hand it is a callback like the others.
+    ``history.history`` is that dict of lists (as in Keras), ``epoch`` the numbers of the epochs (from 0),
+    ``interrupted`` is True if Ctrl-C ended training. ``fit`` returns one; in a loop written by hand it is a callback
+    like the others.
 
     >>> history = History()
     >>> history.on_epoch_end(0, {"loss": 0.9, "val_loss": 1.0})
     >>> history.on_epoch_end(1, {"loss": 0.4, "val_loss": 0.8})
-    >>> history["loss"], history.last(), len(history)
-    ([0.9, 0.4], {'loss': 0.4, 'val_loss': 0.8}, 2)
+    >>> history["loss"], history.last(), list(history), len(history.epoch)
+    ([0.9, 0.4], {'loss': 0.4, 'val_loss': 0.8}, ['loss', 'val_loss'], 2)
     """
 
     def __init__(self) -> None:
@@ -51,8 +53,11 @@ class History(Callback):
     def __contains__(self, name: object) -> bool:
         return name in self.history
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.history)
+
     def __len__(self) -> int:
-        return len(self.epoch)
+        return len(self.history)
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())
