@@ -10,6 +10,8 @@
 from . import init
 from .activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .attention import KVCache, MultiHeadAttention
+from .bidirectional import Bidirectional
+from .cells import GRUCell, LSTMCell, RNNCell
 from .conv import Conv2d
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, DropPath
 from .linear import Linear
@@ -20,6 +22,7 @@ from .piecewise import Hardshrink, HardSigmoid, HardSwish, HardTanh, PReLU, ReLU
 from .pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from .position import LearnedPositions, RotaryEmbedding, SinusoidalPositions
 from .registry import REGISTRY, create, describe, register
+from .rnn import GRU, LSTM, RNN
 from .sample_norm import GroupNorm, LayerNorm, RMSNorm
 from .sequential import Sequential
 from .shape import Flatten, Identity
@@ -32,6 +35,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bidirectional",
     "CELU",
     "Conv2d",
     "DropPath",
@@ -42,6 +46,8 @@ __all__ = [
     "Flatten",
     "GELU",
     "GLU",
+    "GRU",
+    "GRUCell",
     "GlobalAvgPool2d",
     "GroupNorm",
     "HardSigmoid",
@@ -52,6 +58,8 @@ __all__ = [
     "InstanceNorm1d",
     "InstanceNorm2d",
     "KVCache",
+    "LSTM",
+    "LSTMCell",
     "LayerNorm",
     "LazyTensor",
     "LeakyReLU",
@@ -69,6 +77,8 @@ __all__ = [
     "Parameters",
     "REGISTRY",
     "RMSNorm",
+    "RNN",
+    "RNNCell",
     "ReLU",
     "ReLU6",
     "RotaryEmbedding",

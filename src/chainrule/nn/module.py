@@ -61,6 +61,7 @@ class Module(Methods):
     follows_as: str | None = (
         "linear"  # the initialization that suits a layer before this one; None: as what comes after
     )
+    in_sequential: Mapping[str, Any] = MappingProxyType({})  # what a Sequential calls it with, besides its input
     _hooks: Hooks | None = None
     _buffers: Mapping[str, bool] = MappingProxyType({})  # name: whether files have it
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]

@@ -58,7 +58,7 @@ class Sequential(Module):
     def forward(self, x: Any) -> Any:
         """The output of the last layer."""
         for layer in self._layers.values():
-            x = layer(x)
+            x = layer(x, **layer.in_sequential)
         return x
 
     def add(self, layer: Module, name: str | None = None) -> Self:
