@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from tests.ops import rows_activation as a
+from tests.ops import rows_pool as p
 
 import chainrule as cr
 from chainrule import Tensor, nn
@@ -64,11 +65,27 @@ DROPOUTS = [
     (nn.Dropout1d(0.25), (4, 3, 5)), (nn.Dropout2d(), (4, 3, 5, 2)), (nn.AlphaDropout(0.2), (4, 6)),
     (nn.DropPath(0.1), (4, 6)),
 ]  # fmt: skip
-EXAMPLES = [
-    *[(layer, (4, 6)) for layer, _ in ACTIVATIONS],
-    *NORMS,
-    *DROPOUTS,
-]  # of each layer, and the shape of an input
+POOLS = [  # layer, the shape of an input, what NumPy says
+    (nn.MaxPool1d(2), (2, 3, 8), lambda x: x.reshape(2, 3, 4, 2).max(3)),
+    (nn.MaxPool1d(3, 2, 1, ceil_mode=True), (2, 3, 8), p.of_sequences(p.max_pool2d)),
+    (nn.AvgPool1d(3, 2, 1, True, False), (2, 3, 8), p.of_sequences(p.avg_pool2d)),
+    (nn.LPPool1d(2, 3, 2), (2, 3, 8), p.of_sequences(p.lp_pool2d)),
+    (nn.LPPool2d(2, (3, 2)), (2, 3, 6, 7), p.lp_pool2d),
+    (nn.MaxPool2d(3, 2, 1, ceil_mode=True), (2, 3, 6, 7), p.max_pool2d),
+    (nn.AvgPool2d(3, 2, 1, True), (2, 3, 6, 7), p.avg_pool2d),
+    (nn.AdaptiveAvgPool1d(3), (2, 3, 8), p.adaptive(np.mean)),
+    (nn.AdaptiveAvgPool2d((3, None)), (2, 3, 6, 7), p.adaptive(np.mean)),
+    (nn.AdaptiveMaxPool1d(3), (2, 3, 8), p.adaptive(np.max)),
+    (nn.AdaptiveMaxPool2d(4), (2, 3, 6, 7), p.adaptive(np.max)),
+    (nn.GlobalAvgPool1d(), (2, 3, 8), lambda x: x.mean(2, keepdims=True)),
+    (nn.GlobalAvgPool2d(), (2, 3, 6, 7), lambda x: x.mean((2, 3), keepdims=True)),
+    (nn.GlobalMaxPool1d(), (2, 3, 8), lambda x: x.max(2, keepdims=True)),
+    (nn.GlobalMaxPool2d(), (2, 3, 6, 7), lambda x: x.max((2, 3), keepdims=True)),
+    (nn.MaxPool1d(2, return_indices=True), (2, 3, 8), p.of_sequences(p.max_pool2d_with_indices)),
+    (nn.MaxPool2d(2, return_indices=True), (2, 3, 6, 7), p.max_pool2d_with_indices),
+]
+ACTIVE = [(layer, (4, 6)) for layer, _ in ACTIVATIONS]
+EXAMPLES = [*ACTIVE, *NORMS, *DROPOUTS, *[pool[:2] for pool in POOLS]]  # of each layer, and the shape of an input
 
 
 @pytest.mark.parametrize(("layer", "formula"), ACTIVATIONS, ids=lambda v: repr(v) if isinstance(v, nn.Module) else "")
@@ -162,15 +179,15 @@ def test_dropouts(layer, shape):
     x = Tensor(RNG.standard_normal((400, *shape[1:])), dtype="float32", requires_grad=True)
     cr.manual_seed(0)
     layer = copy.deepcopy(layer)
-    y, p = layer(x), layer.p
+    y, chance = layer(x), layer.p
     y.sum().backward()
     kept = x.grad.numpy() != 0
     parts = kept.reshape(400, -1) if isinstance(layer, nn.DropPath) else kept.reshape(400, shape[1], -1)
     if not isinstance(layer, nn.AlphaDropout):
         assert (parts.all(-1) == parts.any(-1)).all(), "whole parts are dropped"
         assert ((y.numpy() != 0) == kept).all()
-        np.testing.assert_allclose(y.numpy()[kept], x.numpy()[kept] / (1 - p), rtol=1e-6)
-    assert kept.mean() == pytest.approx(1 - p, abs=0.05)
+        np.testing.assert_allclose(y.numpy()[kept], x.numpy()[kept] / (1 - chance), rtol=1e-6)
+    assert kept.mean() == pytest.approx(1 - chance, abs=0.05)
     assert len({*x.grad.numpy()[kept].round(5).tolist()}) == 1
     if isinstance(layer, nn.AlphaDropout):
         assert abs(y.mean().item()) < 0.1 and abs(y.std().item() - 1) < 0.1
@@ -186,6 +203,51 @@ def test_dropouts_say_what_is_wrong(cls):
     if "d" in cls.__name__[-1]:
         with pytest.raises(ShapeError, match=rf"x has shape \(2, 3\); {cls.__name__} takes \(n, channels,"):
             cls()(cr.zeros(2, 3))
+
+
+# ---- pooling
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "formula"), POOLS, ids=lambda v: repr(v) if isinstance(v, nn.Module) else ""
+)
+def test_pools(layer, shape, formula):
+    x = RNG.uniform(0.5, 2.0, shape)
+    config = {k: v for k, v in layer.get_config().items() if k != "return_indices"}
+    config = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    expected = formula(x, **config) if formula.__name__ != "<lambda>" else formula(x)
+    y = layer(Tensor(x))
+    for v, e in zip(
+        y if isinstance(y, tuple) else (y,), expected if isinstance(expected, tuple) else (expected,), strict=True
+    ):
+        np.testing.assert_allclose(v.numpy(), e, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: nn.MaxPool1d(2, padding=2),
+            "MaxPool1d: padding is 2, expected an integer from 0 to half of kernel_size 2",
+        ),
+        (lambda: nn.AvgPool1d(0), "AvgPool1d: kernel_size is 0"),
+        (lambda: nn.LPPool1d(0, 2), "norm_type is 0"),
+        (lambda: nn.LPPool2d(0, 2), "norm_type is 0"),
+        (
+            lambda: nn.AdaptiveAvgPool2d((1, 2, 3)),
+            r"AdaptiveAvgPool2d: output_size is \(1, 2, 3\), expected a positive",
+        ),
+        (lambda: nn.AdaptiveMaxPool1d(0), "AdaptiveMaxPool1d: output_size is 0"),
+        (lambda: nn.AdaptiveMaxPool1d(2)(cr.zeros(2, 3)), r"x has shape \(2, 3\); sequences are"),
+        (lambda: nn.AdaptiveAvgPool2d(2)(cr.zeros(2, 3, 4)), r"x has shape \(2, 3, 4\); images are"),
+        (lambda: nn.MaxPool1d(2)(cr.zeros(2, 3, 4, 4)), r"\[max_pool1d\] x has shape \(2, 3, 4, 4\); sequences are"),
+        (lambda: nn.GlobalMaxPool2d()(cr.zeros(2, 3)), r"\[global_max_pool2d\] x has shape \(2, 3\); images are"),
+        (lambda: nn.GlobalAvgPool1d()(cr.zeros(2, 3)), r"\[global_avg_pool1d\] x has shape \(2, 3\); sequences are"),
+    ],
+)
+def test_pools_say_what_is_wrong(make, message):
+    with pytest.raises((ArgumentError, ShapeError), match=message):
+        make()
 
 
 # ---- all of them
@@ -212,8 +274,8 @@ def test_saved_loaded_described_copied(layer, shape, tmp_path):
     )
     model = nn.Sequential(layer).eval()
     model(x)
-    for p in model.parameters():
-        p.load(RNG.standard_normal(p.shape))
+    for parameter in model.parameters():
+        parameter.load(RNG.standard_normal(parameter.shape))
     model.save(tmp_path / "model.safetensors")
     same(model, cr.load(tmp_path / "model.safetensors"), x)
     same(model, copy.deepcopy(model), x)
@@ -223,22 +285,11 @@ def test_saved_loaded_described_copied(layer, shape, tmp_path):
 
 
 def test_every_layer_is_an_example_here():
-    old = {
-        "ReLU",
-        "LeakyReLU",
-        "GELU",
-        "Sigmoid",
-        "Tanh",
-        "Linear",
-        "Conv2d",
-        "MaxPool2d",
-        "AvgPool2d",
-        "GlobalAvgPool2d",
-    }
-    old |= {"BatchNorm1d", "BatchNorm2d", "Dropout", "Flatten", "Identity", "Sequential"}
+    old = "ReLU LeakyReLU GELU Sigmoid Tanh Linear Conv2d BatchNorm1d BatchNorm2d Dropout Flatten Identity".split()
     here = {type(layer).__name__ for layer, _ in EXAMPLES}
-    files = {f"chainrule.nn.{name}" for name in ("activation", "piecewise", "smooth", "norm", "sample_norm", "dropout")}
-    assert {name for name, cls in nn.REGISTRY.items() if cls.__module__ in files} <= here | old
+    files = "activation piecewise smooth norm sample_norm dropout pool pool1d adaptive_pool".split()
+    named = {name for name, cls in nn.REGISTRY.items() if cls.__module__ in [f"chainrule.nn.{file}" for file in files]}
+    assert named - {*old} <= here
 
 
 def test_training_keeps_the_temperature_of_a_softmax():

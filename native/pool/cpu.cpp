@@ -25,13 +25,17 @@ struct Windows {
     bool doubles() const { return y.doubles() && x.doubles(); }
 };
 
-Windows windows(const char* op, long h, long w, Pair kernel, Pair stride, Pair padding, Pair dilation) {
+// ceil_mode: one more window where the last ones leave elements over, if it begins in the image or the padding before it.
+Windows windows(const char* op, long h, long w, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode) {
     const auto one = [&](long in, long k, long s, long p, long d) {
         if (k < 1 || s < 1 || d < 1 || p < 0 || 2 * p > k || in + 2 * p < d * (k - 1) + 1)
             throw std::invalid_argument(std::string("[") + op +
                                         "] the window does not fit the padded image, or the "
                                         "padding is more than half of the window");
-        return Window{k, s, p, d, in, (in + 2 * p - d * (k - 1) - 1) / s + 1};
+        const long room = in + 2 * p - d * (k - 1) - 1;
+        long out = room / s + 1;
+        if (ceil_mode && room % s && out * s < in + p) out++;
+        return Window{k, s, p, d, in, out};
     };
     return {one(h, kernel.first, stride.first, padding.first, dilation.first),
             one(w, kernel.second, stride.second, padding.second, dilation.second)};
@@ -92,10 +96,10 @@ Owned max_of(const Array& x, const Windows& win, DType index_type) {
     return make_tuple(std::move(y), make_tuple(std::move(index), sizes(x)));
 }
 
-Owned max_pool2d(Array x, Pair kernel, Pair stride, Pair padding, Pair dilation) {
+Owned max_pool2d(Array x, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode) {
     if (!x.is_float()) return not_implemented();
     if (x.rank() != 4) throw std::invalid_argument("[max_pool2d] x must be (n, c, h, w)");
-    const Windows win = windows("max_pool2d", x.dim(2), x.dim(3), kernel, stride, padding, dilation);
+    const Windows win = windows("max_pool2d", x.dim(2), x.dim(3), kernel, stride, padding, dilation, ceil_mode);
     const bool small = kernel.first * kernel.second <= 256;
     if (x.is(DType::float32))
         return small ? max_of<float, uint8_t>(x, win, DType::uint8) : max_of<float, int32_t>(x, win, DType::int32);
@@ -133,10 +137,10 @@ Owned max_back(const Array& g, const Array& index, const Windows& win) {
 }
 
 Owned max_pool2d_vjp(Array g, Array index, Array size, Needs needs, Pair kernel, Pair stride, Pair padding,
-                     Pair dilation) {
+                     Pair dilation, bool ceil_mode) {
     if (!needs[0]) return make_tuple(none());
     const int64_t* s = size.data<int64_t>();
-    const Windows win = windows("max_pool2d", s[0], s[1], kernel, stride, padding, dilation);
+    const Windows win = windows("max_pool2d", s[0], s[1], kernel, stride, padding, dilation, ceil_mode);
     if (index.is(DType::uint8))
         return make_tuple(g.is(DType::float32) ? max_back<float, uint8_t>(g, index, win)
                                                : max_back<double, uint8_t>(g, index, win));
@@ -165,10 +169,11 @@ Owned average_of(const Array& x, const Windows& win, bool padded) {
     return make_tuple(std::move(y), make_tuple(sizes(x)));
 }
 
-Owned avg_pool2d(Array x, Pair kernel, Pair stride, Pair padding, bool count_include_pad) {
-    if (!x.is_float()) return not_implemented();
+Owned avg_pool2d(Array x, Pair kernel, Pair stride, Pair padding, bool count_include_pad, bool ceil_mode) {
+    // a window that reaches beyond the padding counts less than others: the body does it
+    if (!x.is_float() || (ceil_mode && count_include_pad)) return not_implemented();
     if (x.rank() != 4) throw std::invalid_argument("[avg_pool2d] x must be (n, c, h, w)");
-    const Windows win = windows("avg_pool2d", x.dim(2), x.dim(3), kernel, stride, padding, {1, 1});
+    const Windows win = windows("avg_pool2d", x.dim(2), x.dim(3), kernel, stride, padding, {1, 1}, ceil_mode);
     return x.is(DType::float32) ? average_of<float>(x, win, count_include_pad)
                                 : average_of<double>(x, win, count_include_pad);
 }
@@ -194,10 +199,11 @@ Owned average_back(const Array& g, const Windows& win, bool padded) {
     return gx;
 }
 
-Owned avg_pool2d_vjp(Array g, Array size, Needs needs, Pair kernel, Pair stride, Pair padding, bool count_include_pad) {
+Owned avg_pool2d_vjp(Array g, Array size, Needs needs, Pair kernel, Pair stride, Pair padding, bool count_include_pad,
+                     bool ceil_mode) {
     if (!needs[0]) return make_tuple(none());
     const int64_t* s = size.data<int64_t>();
-    const Windows win = windows("avg_pool2d", s[0], s[1], kernel, stride, padding, {1, 1});
+    const Windows win = windows("avg_pool2d", s[0], s[1], kernel, stride, padding, {1, 1}, ceil_mode);
     return make_tuple(g.is(DType::float32) ? average_back<float>(g, win, count_include_pad)
                                            : average_back<double>(g, win, count_include_pad));
 }
@@ -205,13 +211,15 @@ Owned avg_pool2d_vjp(Array g, Array size, Needs needs, Pair kernel, Pair stride,
 }  // namespace
 
 void bind_pool(nb::module_& m) {
-    m.def("max_pool2d", &max_pool2d, "x"_a, nb::kw_only(), "kernel_size"_a, "stride"_a, "padding"_a, "dilation"_a);
+    m.def("max_pool2d", &max_pool2d, "x"_a, nb::kw_only(), "kernel_size"_a, "stride"_a, "padding"_a, "dilation"_a,
+          "ceil_mode"_a = false);
     m.def("max_pool2d_vjp", &max_pool2d_vjp, "g"_a, "index"_a, "size"_a, nb::kw_only(), "needs"_a, "kernel_size"_a,
-          "stride"_a, "padding"_a, "dilation"_a);
+          "stride"_a, "padding"_a, "dilation"_a,
+          "ceil_mode"_a = false);
     m.def("avg_pool2d", &avg_pool2d, "x"_a, nb::kw_only(), "kernel_size"_a, "stride"_a, "padding"_a,
-          "count_include_pad"_a);
+          "count_include_pad"_a, "ceil_mode"_a = false);
     m.def("avg_pool2d_vjp", &avg_pool2d_vjp, "g"_a, "size"_a, nb::kw_only(), "needs"_a, "kernel_size"_a, "stride"_a,
-          "padding"_a, "count_include_pad"_a);
+          "padding"_a, "count_include_pad"_a, "ceil_mode"_a = false);
 }
 
 }  // namespace chainrule

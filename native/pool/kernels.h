@@ -19,7 +19,7 @@ struct Window {
         const long inside = in <= start(o) ? 0 : steps(in - start(o));
         return inside < kernel ? inside : kernel;
     }
-    bool doubles() const { return kernel == 2 && stride == 2 && padding == 0 && dilation == 1; }
+    bool doubles() const { return kernel == 2 && stride == 2 && padding == 0 && dilation == 1 && 2 * out <= in; }
     /// Every input belongs to exactly one output.
     bool tiles() const { return kernel == stride && padding == 0 && dilation == 1 && in == out * stride; }
 };

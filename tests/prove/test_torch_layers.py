@@ -55,10 +55,44 @@ NORMS = [
          X, C, C[::-1].copy(), rtol=1e-9),
     case("instance_norm", lambda x: cr.group_norm(x, num_groups=4), F.instance_norm, X, rtol=1e-9),
 ]  # fmt: skip
+IMAGES, LINES = R.standard_normal((2, 3, 9, 8)), R.standard_normal((2, 3, 11))
+CEIL = [
+    {"kernel_size": k, "stride": s, "padding": p, "ceil_mode": True}
+    for k, s, p in ((2, 2, 0), (3, 2, 1), ((3, 2), (3, 5), 0), (2, 3, 1), (3, 4, 1), ((5, 4), (4, 3), (2, 2)))
+]
+
+
+def indices(pool, with_indices):
+    """Values, and places as more of them; only the values have a gradient."""
+
+    def both(x, **params):
+        y, places = pool(x, **params) if with_indices else pool(x, return_indices=True, **params)
+        concat = cr.concat if isinstance(y, Tensor) else torch.cat
+        return concat([y, places.to(y.dtype)], 1)
+
+    return both
+
+
+POOLS = [
+    *[both("max_pool2d", F.max_pool2d, IMAGES, **p) for p in CEIL],
+    both("max_pool2d", F.max_pool2d, IMAGES, kernel_size=2, stride=2, dilation=3, ceil_mode=True),
+    *[both("avg_pool2d", F.avg_pool2d, IMAGES, **p, count_include_pad=c) for p in CEIL for c in (True, False)],
+    *[case(f"indices {p}", lambda x, p=p: indices(cr.max_pool2d_with_indices, True)(x, **p),
+           lambda x, p=p: indices(F.max_pool2d, False)(x, **p), IMAGES) for p in (*CEIL, {"kernel_size": 2, "dilation": 2})],
+    *[both(f"{name}_pool1d", getattr(F, f"{name}_pool1d"), LINES, kernel_size=3, stride=2, padding=1, ceil_mode=c)
+      for name in ("max", "avg") for c in (True, False)],
+    *[both("lp_pool2d", F.lp_pool2d, np.abs(IMAGES), norm_type=n, kernel_size=3, stride=2, ceil_mode=c)
+      for n in (1, 2, 3.0) for c in (True, False)],
+    both("lp_pool2d", F.lp_pool2d, np.zeros((1, 1, 4, 4)), norm_type=2, kernel_size=2),
+    both("lp_pool1d", F.lp_pool1d, LINES, norm_type=2, kernel_size=3),
+    *[both(f"adaptive_{name}_pool{d}d", getattr(F, f"adaptive_{name}_pool{d}d"), x, output_size=size)
+      for name in ("avg", "max") for d, x, size in ((1, LINES, 4), (1, LINES, 1), (2, IMAGES, 4), (2, IMAGES, (3, 4)),
+                                                    (2, IMAGES, (None, 5)), (2, IMAGES, (11, 8)))],
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("backend", ["numpy", "cpu"])
-@pytest.mark.parametrize(("ours", "theirs", "args", "rtol"), [*ACTIVATIONS, *NORMS])
+@pytest.mark.parametrize(("ours", "theirs", "args", "rtol"), [*ACTIVATIONS, *NORMS, *POOLS])
 def test_values_and_gradients(ours, theirs, args, rtol, backend):
     with backends.use(backend):
         mine = [Tensor(a, requires_grad=True) for a in args]

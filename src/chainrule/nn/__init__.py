@@ -9,6 +9,16 @@
 
 from . import init
 from .activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from .adaptive_pool import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    GlobalAvgPool1d,
+    GlobalAvgPool2d,
+    GlobalMaxPool1d,
+    GlobalMaxPool2d,
+)
 from .attention import KVCache, MultiHeadAttention
 from .bidirectional import Bidirectional
 from .cells import GRUCell, LSTMCell, RNNCell
@@ -19,7 +29,8 @@ from .module import Module, Parameters
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d
 from .parameter import LazyTensor, Parameter
 from .piecewise import Hardshrink, HardSigmoid, HardSwish, HardTanh, PReLU, ReLU6, Softshrink, Threshold
-from .pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from .pool import AvgPool2d, LPPool2d, MaxPool2d
+from .pool1d import AvgPool1d, LPPool1d, MaxPool1d
 from .position import LearnedPositions, RotaryEmbedding, SinusoidalPositions
 from .registry import REGISTRY, create, describe, register
 from .rnn import GRU, LSTM, RNN
@@ -30,7 +41,12 @@ from .smooth import CELU, ELU, GLU, SELU, LogSigmoid, Maxout, Mish, SiLU, Softpl
 from .transformer import TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
     "AlphaDropout",
+    "AvgPool1d",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
@@ -48,7 +64,10 @@ __all__ = [
     "GLU",
     "GRU",
     "GRUCell",
+    "GlobalAvgPool1d",
     "GlobalAvgPool2d",
+    "GlobalMaxPool1d",
+    "GlobalMaxPool2d",
     "GroupNorm",
     "HardSigmoid",
     "HardSwish",
@@ -58,6 +77,8 @@ __all__ = [
     "InstanceNorm1d",
     "InstanceNorm2d",
     "KVCache",
+    "LPPool1d",
+    "LPPool2d",
     "LSTM",
     "LSTMCell",
     "LayerNorm",
@@ -67,6 +88,7 @@ __all__ = [
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
+    "MaxPool1d",
     "MaxPool2d",
     "Maxout",
     "Mish",

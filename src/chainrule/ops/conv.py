@@ -60,12 +60,13 @@ def fitting(op_name: str, x: Any, size: Any, padding: Any, dilation: Any) -> Non
             )
 
 
-def bordered(x: Any, padding: Any) -> Any:
-    """Images with zeros around them."""
-    (n, c, h, w), (v, u) = x.shape, padding
-    if not v and not u:
+def bordered(x: Any, padding: Any, more: Any = (0, 0)) -> Any:
+    """Images with zeros around them, and ``more`` at the bottom and at the right."""
+    (n, c, h, w), (v, u), (down, right) = x.shape, padding, more
+    if not (v or u or down or right):
         return x
-    return embed(x, index=(..., slice(v, v + h), slice(u, u + w)), shape=(n, c, h + 2 * v, w + 2 * u))
+    shape = (n, c, h + 2 * v + down, w + 2 * u + right)
+    return embed(x, index=(..., slice(v, v + h), slice(u, u + w)), shape=shape)
 
 
 @op(promote="common")

@@ -1,0 +1,169 @@
+"""Pooling to a given size, and over all of an image or sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..domain.errors import ArgumentError, ShapeError
+from ..ops._adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
+from ..ops.reduce import mean
+from ..tensor import Tensor
+from .layer import Activation, Layer
+from .registry import register
+
+
+class Adaptive(Activation):
+    """What the layers have in common that pool to a given size."""
+
+    follows_as = None
+    axes = 0
+
+    def __init__(self, output_size: Any) -> None:
+        sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * self.axes
+        if len(sizes) != self.axes or any(m is not None and (type(m) is not int or m < 1) for m in sizes):
+            expected = "a positive integer" if self.axes == 1 else "a positive integer or a pair of them"
+            raise ArgumentError(
+                f"{type(self).__name__}: output_size is {output_size!r}, expected {expected}; None keeps the size of x"
+            )
+        self.output_size = tuple(sizes)
+
+
+@register
+class AdaptiveAvgPool1d(Adaptive):
+    """The mean of each of ``output_size`` windows that divide a sequence (n, channels, length).
+
+    >>> import chainrule as cr
+    >>> AdaptiveAvgPool1d(2)(cr.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[1.5, 2.5]]])
+    """
+
+    axes = 1
+    function = staticmethod(adaptive_avg_pool1d)
+
+
+@register
+class AdaptiveAvgPool2d(Adaptive):
+    """The mean of each window that divides an image; the result is (n, channels, *output_size), whatever the image is.
+
+    ``output_size`` is an integer or a pair; None keeps the size of x.
+
+    >>> import chainrule as cr
+    >>> AdaptiveAvgPool2d((3, None))(cr.zeros(2, 8, 10, 7)).shape
+    (2, 8, 3, 7)
+    """
+
+    axes = 2
+    function = staticmethod(adaptive_avg_pool2d)
+
+
+@register
+class AdaptiveMaxPool1d(Adaptive):
+    """The largest value of each of ``output_size`` windows that divide a sequence (n, channels, length).
+
+    >>> import chainrule as cr
+    >>> AdaptiveMaxPool1d(2)(cr.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[2., 3.]]])
+    """
+
+    axes = 1
+    function = staticmethod(adaptive_max_pool1d)
+
+
+@register
+class AdaptiveMaxPool2d(Adaptive):
+    """The largest value of each window that divides an image, as in AdaptiveAvgPool2d.
+
+    >>> import chainrule as cr
+    >>> AdaptiveMaxPool2d(2)(cr.zeros(2, 8, 10, 7)).shape
+    (2, 8, 2, 2)
+    """
+
+    axes = 2
+    function = staticmethod(adaptive_max_pool2d)
+
+
+class Global(Layer):
+    """What the layers have in common that pool over all of a channel."""
+
+    follows_as = None
+    op = ""
+    axes = 0
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != self.axes + 2:
+            takes = (
+                "sequences are (n, channels, length)" if self.axes == 1 else "images are (n, channels, height, width)"
+            )
+            raise ShapeError(f"[{self.op}] x has shape {x.shape}; {takes}")
+
+
+@register
+class GlobalAvgPool1d(Global):
+    """The mean of every channel of a sequence: (n, channels, 1). A ``Flatten`` after it gives (n, channels).
+
+    >>> import chainrule as cr
+    >>> GlobalAvgPool1d()(cr.ones(2, 8, 7)).shape
+    (2, 8, 1)
+    """
+
+    op, axes = "global_avg_pool1d", 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        self._check(x)
+        y: Tensor = mean(x, axis=2, keepdims=True)
+        return y
+
+
+@register
+class GlobalAvgPool2d(Global):
+    """The mean of every channel: (n, channels, 1, 1). A ``Flatten`` after it gives (n, channels).
+
+    >>> import chainrule as cr
+    >>> GlobalAvgPool2d()(cr.ones(2, 8, 7, 7)).shape
+    (2, 8, 1, 1)
+    """
+
+    op, axes = "global_avg_pool2d", 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        self._check(x)
+        y: Tensor = mean(x, axis=(2, 3), keepdims=True)
+        return y
+
+
+@register
+class GlobalMaxPool1d(Global):
+    """The largest value of every channel of a sequence: (n, channels, 1).
+
+    >>> import chainrule as cr
+    >>> GlobalMaxPool1d()(cr.ones(2, 8, 7)).shape
+    (2, 8, 1)
+    """
+
+    op, axes = "global_max_pool1d", 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        self._check(x)
+        y: Tensor = adaptive_max_pool1d(x, output_size=1)
+        return y
+
+
+@register
+class GlobalMaxPool2d(Global):
+    """The largest value of every channel: (n, channels, 1, 1). A ``Flatten`` after it gives (n, channels).
+
+    >>> import chainrule as cr
+    >>> GlobalMaxPool2d()(cr.ones(2, 8, 7, 7)).shape
+    (2, 8, 1, 1)
+    """
+
+    op, axes = "global_max_pool2d", 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        self._check(x)
+        y: Tensor = adaptive_max_pool2d(x, output_size=1)
+        return y
