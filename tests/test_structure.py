@@ -31,7 +31,7 @@ ORDER = [
     ["autograd"],
     ["ops"],
     ["random"],
-    ["function", "gradcheck", "creation"],
+    ["function", "gradcheck", "creation", "profile"],
     ["nn", "optim"],
     ["losses", "metrics"],
     ["io"],
