@@ -336,11 +336,17 @@ def test_every_layer_is_made_again_from_its_config(layer):
     assert {n: p.sizes for n, p in again.named_parameters()} == {n: p.sizes for n, p in layer.named_parameters()}
 
 
-def test_the_list_of_layers_above_is_complete():
+def test_every_layer_is_among_the_examples():
+    """Here, or in the EXAMPLES (layer, shape of an input) of a test beside this one."""
+    from importlib import import_module
+    from pathlib import Path
+
     from chainrule.nn.layer import Layer
 
-    known = {cls for cls in nn.REGISTRY.values() if issubclass(cls, Layer)}
-    assert known == {type(layer) for layer in LAYERS}
+    examples = {type(layer) for layer in LAYERS}
+    for path in Path(__file__).parent.glob("test_nn_*.py"):
+        examples |= {type(layer) for layer, *_ in getattr(import_module(f"tests.{path.stem}"), "EXAMPLES", [])}
+    assert {cls for cls in nn.REGISTRY.values() if issubclass(cls, Layer)} - examples == set()
 
 
 def test_a_sequential_is_described_with_its_children_and_what_they_share():
