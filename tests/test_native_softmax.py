@@ -39,6 +39,7 @@ def close(actual, expected, dtype):
         ((4, 1000), 1),
         ((1, 1), 1),
     ]
+    + [((7, 3 * 128 + 64 + 16 + 5), 0), ((2, 300, 333), 1)]  # columns eight vectors, four and one at a time
     + [((2, 5, 70, 3), 1), ((3, 0), 1), ((0, 4), 1), ((4, 0, 2), 0)],
 )
 def test_softmax_and_log_softmax(shape, axis, dtype):
@@ -53,6 +54,14 @@ def test_softmax_and_log_softmax(shape, axis, dtype):
         close(y, np.log(exact), dtype)
         (gx,) = _native.log_softmax_vjp(g, *saved, needs=(True,), axis=axis)
         close(gx, wide - exact * wide.sum(axis, keepdims=True), dtype)
+
+
+def test_a_column_is_the_same_wherever_it_stands():
+    x = normal((40, 500), "float32")
+    for f in (_native.softmax, _native.log_softmax):
+        whole = f(x, axis=0)[0]
+        for part in (slice(0, 2), slice(3, 133), slice(200, 500)):
+            np.testing.assert_array_equal(f(x[:, part], axis=0)[0], whole[:, part], strict=True)
 
 
 @pytest.mark.parametrize("axis", [0, 1])

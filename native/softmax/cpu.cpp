@@ -36,7 +36,7 @@ void each_piece(const Split& s, Rows rows, Columns columns) {
         parallel_range(s.outer, std::max(1L, grain / s.n), [&](long begin, long end) { rows(begin, end - begin); });
         return;
     }
-    const long width = std::max(64L, grain / s.n / 64 * 64), pieces = (s.inner + width - 1) / width;
+    const long width = std::max(128L, grain / s.n / 128 * 128), pieces = (s.inner + width - 1) / width;
     parallel_range(s.outer * pieces, std::max(1L, grain / (s.n * std::min(width, s.inner))), [&](long begin, long end) {
         for (long u = begin; u < end; u++)
             columns(u / pieces, u % pieces * width, std::min(s.inner, (u % pieces + 1) * width));

@@ -1,5 +1,5 @@
 // Softmax, log softmax, their gradients and cross entropy, for each instruction set. Rows that fit the caches are bound
-// by exp (about 1 ns a vector of floats), longer ones by memory.
+// by exp (about 1 ns a vector of floats), longer ones by memory. 512 x 512 floats along either axis: 50-60 us.
 #include <utility>
 
 #include "core/simd.h"
@@ -47,90 +47,123 @@ Vec<T> first_lanes(Vec<T> v, long n, T rest) {
     return select(load(ramp) < splat(static_cast<T>(n)), v, splat(rest));
 }
 
-// A softmax's elements in vectors: along a row (the last vector partial), or down a column of an inner axis, many
-// columns side by side. each() calls f(offset, lanes in use, chain): sums are kept in four chains, or the latency of an
-// addition would bound the loop.
+// A softmax's elements in vectors: along one row (the last vector partial), or down the columns of an inner axis, many
+// side by side, row by row. each() calls f(offset, lanes in use, place); what is summed is kept by place.
 template <int k>
 using Chain = std::integral_constant<int, k>;
 
-template <class F>
-[[gnu::always_inline]] inline void walk_vectors(long count, long step, long lanes_used, F f) {
-    long i = 0;
-    for (; i + 4 <= count; i += 4) {
-        f(i * step, lanes_used, Chain<0>{});
-        f((i + 1) * step, lanes_used, Chain<1>{});
-        f((i + 2) * step, lanes_used, Chain<2>{});
-        f((i + 3) * step, lanes_used, Chain<3>{});
-    }
-    for (; i < count; i++) f(i * step, lanes_used, Chain<0>{});
-}
-
+// Places are four chains, or the latency of an addition would bound the loop. Of a sum every lane holds the whole.
 template <class T>
 struct Row {
+    static constexpr int places = 4;
     long n;
     template <class F>
     [[gnu::always_inline]] void each(F f) const {
-        const long whole = n / lanes<T>;
-        walk_vectors(whole, lanes<T>, lanes<T>, f);
-        if (whole * lanes<T> < n) f(whole * lanes<T>, n - whole * lanes<T>, Chain<1>{});
+        constexpr long L = lanes<T>;
+        const long whole = n / L * L;
+        long i = 0;
+        for (; i + 4 * L <= whole; i += 4 * L) {
+            f(i, L, Chain<0>{});
+            f(i + L, L, Chain<1>{});
+            f(i + 2 * L, L, Chain<2>{});
+            f(i + 3 * L, L, Chain<3>{});
+        }
+        for (; i < whole; i += L) f(i, L, Chain<0>{});
+        if (i < n) f(i, n - i, Chain<1>{});
     }
     Vec<T> only(Vec<T> v, long count, T rest) const { return count < lanes<T> ? first_lanes(v, count, rest) : v; }
     template <class F>
-    Vec<T> fold(const Vec<T> (&v)[4], F f) const {
+    Vec<T> fold(const Vec<T> (&v)[places], F f) const {
         return across<T>(f(f(v[0], v[1]), f(v[2], v[3])), f);
     }
 };
-template <class T>
-struct Column {
-    long n, inner, width;
+
+// A place for each of V vectors beside each other; the last may be partial if it is the only one. Walking down one vector
+// alone, rows a power of two apart would all meet in a few lines of the caches.
+template <class T, int V>
+struct PerVector {
+    Vec<T> v[V];
+};
+template <class T, int V>
+struct Columns {
+    static constexpr int places = V;
+    long n, inner, last;
     template <class F>
     [[gnu::always_inline]] void each(F f) const {
-        walk_vectors(n, inner, width, f);
+        for (long i = 0; i < n; i++) row(i * inner, f, std::make_integer_sequence<int, V>{});
+    }
+    template <class F, int... k>
+    [[gnu::always_inline]] void row(long i, F f, std::integer_sequence<int, k...>) const {
+        (f(i + k * lanes<T>, V > 1 ? lanes<T> : last, Chain<k>{}), ...);
     }
     Vec<T> only(Vec<T> v, long, T) const { return v; }
     template <class F>
-    Vec<T> fold(const Vec<T> (&v)[4], F f) const {
-        return f(f(v[0], v[1]), f(v[2], v[3]));
+    PerVector<T, V> fold(const Vec<T> (&v)[V], F) const {
+        PerVector<T, V> all;
+        for (int k = 0; k < V; k++) all.v[k] = v[k];
+        return all;
     }
 };
+template <class V>
+V at(V v, long) {
+    return v;
+}
+template <class T, int V>
+Vec<T> at(const PerVector<T, V>& all, long k) {
+    return all.v[k];
+}
+template <class V, class F>
+V each_of(V v, F f) {
+    return f(v);
+}
+template <class T, int V, class F>
+PerVector<T, V> each_of(PerVector<T, V> all, F f) {
+    for (Vec<T>& v : all.v) v = f(v);
+    return all;
+}
 
 // The greatest value, NaN aside (exp carries it into the sum).
 template <class T, class Walk>
-[[gnu::always_inline]] inline Vec<T> greatest(const Walk& walk, const T* x) {
+[[gnu::always_inline]] inline auto greatest(const Walk& walk, const T* x) {
     const T lowest = -static_cast<T>(__builtin_inf());
-    Vec<T> top[4] = {splat(lowest), splat(lowest), splat(lowest), splat(lowest)};
+    Vec<T> top[Walk::places];
+    for (Vec<T>& v : top) v = splat(lowest);
     walk.each([&](long i, long n, auto k) { top[k] = greater(walk.only(load_some(x + i, n), n, lowest), top[k]); });
     return walk.fold(top, greater);
 }
 
-// The sum of f(offset, lanes in use).
+// The sum of f(offset, lanes in use, place).
 template <class T, class Walk, class F>
-[[gnu::always_inline]] inline Vec<T> total(const Walk& walk, F f) {
-    Vec<T> sum[4] = {};
-    walk.each([&](long i, long n, auto k) { sum[k] += walk.only(f(i, n), n, T(0)); });
+[[gnu::always_inline]] inline auto total(const Walk& walk, F f) {
+    Vec<T> sum[Walk::places] = {};
+    walk.each([&](long i, long n, auto k) { sum[k] += walk.only(f(i, n, k), n, T(0)); });
     return walk.fold(sum, add);
 }
 
 struct Softmax {
     template <class T, class Walk>
     [[gnu::always_inline]] static void run(const Walk& walk, const T* x, T* y) {
-        const Vec<T> top = greatest(walk, x);
-        const Vec<T> sum = total<T>(walk, [&](long i, long n) {
-            const Vec<T> e = exp(load_some(x + i, n) - top);
+        const auto top = greatest(walk, x);
+        const auto sum = total<T>(walk, [&](long i, long n, auto k) {
+            const Vec<T> e = exp(load_some(x + i, n) - at(top, k));
             store_some(y + i, e, n);
             return e;
         });
-        const Vec<T> scale = splat(T(1)) / sum;
-        walk.each([&](long i, long n, auto) { store_some(y + i, load_some(y + i, n) * scale, n); });
+        const auto scale = each_of(sum, [](auto v) { return splat(T(1)) / v; });
+        walk.each([&](long i, long n, auto k) { store_some(y + i, load_some(y + i, n) * at(scale, k), n); });
     }
 };
 
 struct LogSoftmax {
     template <class T, class Walk>
     [[gnu::always_inline]] static void run(const Walk& walk, const T* x, T* y) {
-        const Vec<T> top = greatest(walk, x);
-        const Vec<T> rest = log(total<T>(walk, [&](long i, long n) { return exp(load_some(x + i, n) - top); }));
-        walk.each([&](long i, long n, auto) { store_some(y + i, (load_some(x + i, n) - top) - rest, n); });
+        const auto top = greatest(walk, x);
+        const auto sum =
+            total<T>(walk, [&](long i, long n, auto k) { return exp(load_some(x + i, n) - at(top, k)); });
+        const auto rest = each_of(sum, [](auto v) { return log(v); });
+        walk.each([&](long i, long n, auto k) {
+            store_some(y + i, (load_some(x + i, n) - at(top, k)) - at(rest, k), n);
+        });
     }
 };
 
@@ -138,9 +171,11 @@ struct LogSoftmax {
 struct SoftmaxBack {
     template <class T, class Walk>
     [[gnu::always_inline]] static void run(const Walk& walk, const T* g, const T* y, T* gx) {
-        const Vec<T> dot = total<T>(walk, [&](long i, long n) { return load_some(g + i, n) * load_some(y + i, n); });
-        walk.each(
-            [&](long i, long n, auto) { store_some(gx + i, (load_some(g + i, n) - dot) * load_some(y + i, n), n); });
+        const auto dot =
+            total<T>(walk, [&](long i, long n, auto) { return load_some(g + i, n) * load_some(y + i, n); });
+        walk.each([&](long i, long n, auto k) {
+            store_some(gx + i, (load_some(g + i, n) - at(dot, k)) * load_some(y + i, n), n);
+        });
     }
 };
 
@@ -148,11 +183,22 @@ struct SoftmaxBack {
 struct LogSoftmaxBack {
     template <class T, class Walk>
     [[gnu::always_inline]] static void run(const Walk& walk, const T* g, const T* y, T* gx) {
-        const Vec<T> sum = total<T>(walk, [&](long i, long n) { return load_some(g + i, n); });
-        walk.each(
-            [&](long i, long n, auto) { store_some(gx + i, load_some(g + i, n) - exp(load_some(y + i, n)) * sum, n); });
+        const auto sum = total<T>(walk, [&](long i, long n, auto) { return load_some(g + i, n); });
+        walk.each([&](long i, long n, auto k) {
+            store_some(gx + i, load_some(g + i, n) - exp(load_some(y + i, n)) * at(sum, k), n);
+        });
     }
 };
+
+// f(columns, first) for the columns [j0, j1): eight vectors at a time, then four, then one.
+template <class T, class F>
+void each_columns(long n, long inner, long j0, long j1, F f) {
+    constexpr long L = lanes<T>;
+    long j = j0;
+    for (; j + 8 * L <= j1; j += 8 * L) f(Columns<T, 8>{n, inner, L}, j);
+    for (; j + 4 * L <= j1; j += 4 * L) f(Columns<T, 4>{n, inner, L}, j);
+    for (; j < j1; j += L) f(Columns<T, 1>{n, inner, j1 - j < L ? j1 - j : L}, j);
+}
 
 template <class Op, class T>
 void rows_of(const T* x, T* y, long rows, long n) {
@@ -160,8 +206,7 @@ void rows_of(const T* x, T* y, long rows, long n) {
 }
 template <class Op, class T>
 void inner_of(const T* x, T* y, long n, long inner, long j0, long j1) {
-    for (long j = j0; j < j1; j += lanes<T>)
-        Op::run(Column<T>{n, inner, j1 - j < lanes<T> ? j1 - j : lanes<T>}, x + j, y + j);
+    each_columns<T>(n, inner, j0, j1, [&](const auto& walk, long j) { Op::run(walk, x + j, y + j); });
 }
 template <class Op, class T>
 void back_rows(const T* g, const T* y, T* gx, long rows, long n) {
@@ -169,8 +214,7 @@ void back_rows(const T* g, const T* y, T* gx, long rows, long n) {
 }
 template <class Op, class T>
 void back_inner(const T* g, const T* y, T* gx, long n, long inner, long j0, long j1) {
-    for (long j = j0; j < j1; j += lanes<T>)
-        Op::run(Column<T>{n, inner, j1 - j < lanes<T> ? j1 - j : lanes<T>}, g + j, y + j, gx + j);
+    each_columns<T>(n, inner, j0, j1, [&](const auto& walk, long j) { Op::run(walk, g + j, y + j, gx + j); });
 }
 
 template <class T>
@@ -183,7 +227,7 @@ double cross_entropy(const T* x, const int64_t* target, int64_t ignore, T scale,
             continue;
         }
         const Vec<T> top = greatest(walk, x);
-        const Vec<T> sum = total<T>(walk, [&](long i, long count) {
+        const Vec<T> sum = total<T>(walk, [&](long i, long count, auto) {
             const Vec<T> e = exp(load_some(x + i, count) - top);
             store_some(gx + i, e, count);
             return e;
