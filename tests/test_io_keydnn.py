@@ -172,11 +172,12 @@ def test_models_that_the_layout_cannot_say(tmp_path: Path, model: nn.Module, err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_layers_are_named() -> None:
-    with pytest.raises(
-        ArgumentError, match="bidirectional_gru.json: layer '0': unknown layer type 'Bidirectional'.*Linear"
-    ):
-        load_json(GRU)
+def test_unknown_layers_are_named(tmp_path: Path) -> None:
+    payload = json.loads(GRU.read_text())
+    payload["arch"]["children"]["0"]["type"] = "Tridirectional"
+    (tmp_path / "m.json").write_text(json.dumps(payload))
+    with pytest.raises(ArgumentError, match="m.json: layer '0': unknown layer type 'Tridirectional'.*Linear"):
+        load_json(tmp_path / "m.json")
 
 
 def test_dense_and_named_children(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The layout ``keydnn.json.ckpt.v1``: a model and its weights as one JSON text.
 
 ``{"format", "arch": {"type", "config", "children": {name: arch}}, "state": {path: {"b64", "dtype", "order", "shape"}}}``.
-KeyDNN's own files lack the running statistics of batch normalization; ours add them as ``PATH.running_mean`` and
+Recurrent layers have their weights transposed there, the gates of a GRU are z, r, n, and both ways of a Bidirectional stand
+there twice. KeyDNN's own files lack the running statistics of batch normalization; ours add them as ``PATH.running_mean`` and
 ``PATH.running_var``, which KeyDNN skips.
 """
 
@@ -39,6 +40,8 @@ class Kind:
     keys: Mapping[str, str] = field(default_factory=dict)  # their key of the config: ours
     constants: Mapping[str, Any] = field(default_factory=dict)  # keys they write that say nothing to us
     states: Mapping[str, str] = field(default_factory=dict)  # their name of a parameter: ours, where they differ
+    implied: Mapping[str, Any] = field(default_factory=dict)  # of our config, what their layer always means
+    gates: tuple[int, ...] = ()  # of a recurrent layer, whose weights are transposed: our blocks in their order
 
 
 PLACE = {"device": "cpu", "dtype": "float32"}
@@ -47,6 +50,13 @@ CONV = {"in_channels": "in_channels", "out_channels": "out_channels", "bias": "b
 LINEAR = {"in_features": "in_features", "out_features": "out_features", "bias": "bias"}
 BATCH_NORM = {"num_features": "num_features", "eps": "eps", "momentum": "momentum", "affine": "affine"}
 GAMMA = {"gamma": "weight", "beta": "bias"}
+
+CELL = {"input_size": "input_size", "hidden_size": "hidden_size", "bias": "bias"}
+RETURNS = {"return_sequences": "return_sequences", "return_state": "return_state"}
+SEQUENCE = {**CELL, **RETURNS, "keras_compat": "keras_compat"}
+ONE_STEP = {"W_ih": "weight_ih", "W_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
+STEPS = {f"cell.{theirs}": f"{ours}_l0" for theirs, ours in ONE_STEP.items()}
+LSTM_GATES, GRU_GATES, RESET_FIRST = (0, 1, 2, 3), (1, 0, 2), {"reset_after": False}
 
 KINDS = {
     "Sequential": Kind("Sequential"),
@@ -65,8 +75,16 @@ KINDS = {
     "Sigmoid": Kind("Sigmoid"),
     "Tanh": Kind("Tanh"),
     "Softmax": Kind("Softmax", {"axis": "axis"}),
+    "RNNCell": Kind("RNNCell", CELL, states=ONE_STEP, gates=(0,)),
+    "GRUCell": Kind("GRUCell", CELL, states=ONE_STEP, implied=RESET_FIRST, gates=GRU_GATES),
+    "LSTMCell": Kind("LSTMCell", CELL, states=ONE_STEP, gates=LSTM_GATES),
+    "RNN": Kind("RNN", SEQUENCE, states=STEPS, gates=(0,)),
+    "GRU": Kind("GRU", SEQUENCE, states=STEPS, implied=RESET_FIRST, gates=GRU_GATES),
+    "LSTM": Kind("LSTM", SEQUENCE, states=STEPS, gates=LSTM_GATES),
+    "Bidirectional": Kind("Bidirectional", {"merge_mode": "merge_mode", **RETURNS}),
 }
-UNSAID = {"init", "dtype"}  # of our config, what makes no difference to a model in a file of float32 values
+WAYS = {"forward_layer": "forward_rnn", "backward_layer": "backward_rnn"}  # they write both ways twice
+UNSAID = {"init", "dtype", "layer"}  # of our config, what makes no difference here, or is said elsewhere
 RUNNING = ("running_mean", "running_var")
 OURS = {kind.ours: name for name, kind in KINDS.items() if name != "Dense"}
 
@@ -90,7 +108,7 @@ def save_json(model: Module, path: str | os.PathLike[str]) -> None:
     """
     arrays = model.state_dict()
     arch = _written(model, "", set())
-    write_payload(path, arch, {theirs: arrays[ours].numpy() for ours, theirs in _names(model)})
+    write_payload(path, arch, {theirs: _theirs(arrays[ours].numpy(), gates) for ours, theirs, gates in _names(model)})
 
 
 def load_json(path: str | os.PathLike[str], *, device: str | Device | None = None) -> Module:
@@ -106,7 +124,7 @@ def load_json(path: str | os.PathLike[str], *, device: str | Device | None = Non
     except RecursionError as error:
         raise FileFormatError(f"{where} has layers inside layers too deep to read") from error
     model = built(description, where)
-    arrays = {ours: state[theirs] for ours, theirs in _names(model) if theirs in state}
+    arrays = {ours: _ours(state[theirs], gates) for ours, theirs, gates in _names(model) if theirs in state}
     try:
         counters = {name: b.numpy() for name, b in model.named_buffers() if name not in arrays}
     except (ValueError, MemoryError) as error:
@@ -122,12 +140,33 @@ def load_json(path: str | os.PathLike[str], *, device: str | Device | None = Non
     return filled(model, {**counters, **arrays}, where, device)
 
 
-def _names(model: Module) -> Iterator[tuple[str, str]]:
-    """What a file holds of a model: (our name, theirs)."""
+def _names(model: Module) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """What a file holds of a model: (our name, theirs, the order of gates). Of two names for one, the last is the one."""
     for path, module, name, _ in model.tensors():
         if name != "num_batches_tracked":  # serves no layer that the layout has
-            theirs = {ours: theirs for theirs, ours in KINDS[OURS[type_name(module)]].states.items()}
-            yield path, path.removesuffix(name) + theirs.get(name, name)
+            kind = KINDS[OURS[type_name(module)]]
+            theirs = {ours: theirs for theirs, ours in kind.states.items()}
+            found = path.removesuffix(name) + theirs.get(name, name)
+            twice = ".".join(WAYS.get(part, part) for part in found.split("."))
+            yield from ((path, one, kind.gates) for one in dict.fromkeys((twice, found)))
+
+
+def _theirs(array: Any, gates: tuple[int, ...]) -> Any:
+    """Values of a recurrent layer in their layout: gates in their order, (features, gates) where ours are (gates, features)."""
+    return _ordered(array, gates).T if gates else array
+
+
+def _ours(array: Any, gates: tuple[int, ...]) -> Any:
+    """The inverse of ``_theirs``: exchanging gates twice changes nothing."""
+    return _ordered(array.T, gates) if gates else array
+
+
+def _ordered(array: Any, gates: tuple[int, ...]) -> Any:
+    """The blocks of rows in another order; an array that has no such blocks, as it is."""
+    if not array.ndim or array.shape[0] % len(gates):
+        return array
+    blocks = np.split(array, len(gates))
+    return np.concatenate([blocks[k] for k in gates])
 
 
 def _written(module: Module, path: str, seen: set[Module]) -> dict[str, Any]:
@@ -141,17 +180,35 @@ def _written(module: Module, path: str, seen: set[Module]) -> dict[str, Any]:
     seen.add(module)
     kind, config = KINDS[OURS[name]], _numbers(module.get_config())
     said = {theirs: config[ours] for theirs, ours in kind.keys.items()}
-    again = type(module).from_config({ours: said[theirs] for theirs, ours in kind.keys.items()}).get_config()
+    known = {ours: said[theirs] for theirs, ours in kind.keys.items()}
+    parts = {"layer": config["layer"]} if "layer" in config else {}
+    again = type(module).from_config({**kind.implied, **known, **parts}).get_config()
     for key, value in config.items():
         wordy = key == "padding" and isinstance(value, str)  # "same" around an even kernel
         if (again[key] != value or wordy) and key not in UNSAID:
             raise NotSupportedError(f"{where} ({name}) has {key}={value!r}, which {FORMAT} cannot say; {remedy}")
     children = {n: _written(child, f"{path}.{n}" if path else n, seen) for n, child in module.named_children()}
+    if name == "Bidirectional":
+        children, said = _both_ways(children, said)
+    elif "cell.W_ih" in kind.states:
+        children = {"cell": {"type": f"{name}Cell", "config": {key: said[key] for key in CELL}, "children": {}}}
     return {"type": OURS[name], "config": {**kind.constants, **said}, "children": children}
 
 
+def _both_ways(children: dict[str, Any], said: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The children of a Bidirectional, each under both of its names, and its config. What they return alone never counts."""
+    for child in children.values():
+        child["config"].update(return_sequences=True, return_state=True, keras_compat=True)
+    layer = children["forward_layer"]
+    doubled = {WAYS[name]: child for name, child in children.items()}
+    return {**children, **doubled}, {**said, "layer_type": layer["type"], "layer": layer["config"]}
+
+
 def _numbers(config: dict[str, Any]) -> dict[str, Any]:
-    """A config whose padding, if it is a word, is what the word means."""
+    """A config with numbers where ours has words for them (padding), and flags where it leaves them open."""
+    for key in RETURNS.keys() & config.keys():
+        if config[key] is None:  # what it means in a Sequential
+            config = {**config, key: config.get("keras_compat") is False}
     if config.get("padding") == "valid":
         return {**config, "padding": [0, 0]}
     if config.get("padding") == "same":
@@ -171,7 +228,10 @@ def _read(arch: Any, path: str, where: str) -> dict[str, Any]:
         raise ArgumentError(f"{where}: layer {path!r}: {unknown('layer type', name, KINDS)}")
     kind = KINDS[name]
     said = {ours: config[theirs] for theirs, ours in kind.keys.items() if theirs in config}
-    description: dict[str, Any] = {"type": kind.ours, "config": said}
+    description: dict[str, Any] = {"type": kind.ours, "config": {**kind.implied, **said}}
+    if kind.ours == "Bidirectional":
+        inner = {"type": config.get("layer_type"), "config": config.get("layer")}
+        description["config"]["layer"] = _read(inner, f"{path}.forward_layer" if path else "forward_layer", where)
     if kind.ours == "Sequential":
         numbered = all(n.isdecimal() and len(n) < 10 for n in children)
         order = sorted(children, key=int) if numbered else children
