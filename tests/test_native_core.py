@@ -156,6 +156,7 @@ def heavy(seed=0):
     return [
         _native.exp(x), _native.add(x, x.T[:1, :700].T), _native.sum(x), _native.sum(x, axis=0), _native.sum(x, axis=1),
         _native.prod(x[:, :3] + 1), _native.max(x, axis=1)[1], _native.cumsum(x, axis=1), p, v,
+        _native.mul(x, np.asfortranarray(x + 1)),
     ]  # fmt: skip
 
 

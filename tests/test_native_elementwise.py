@@ -155,6 +155,23 @@ def test_operands_broadcast_from_any_memory(shapes, dtype):
             np.testing.assert_array_equal(_native.lt(b, a), np.asarray(b < a), strict=True)
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("shape", [(64, 64), (8, 300), (37, 333), (3, 40, 129), (2, 3, 17, 70)])
+def test_transposed_operands(shape, dtype):
+    x, y, z = (normal(shape, dtype, seed) for seed in range(3))
+    turned = [np.ascontiguousarray(v.swapaxes(-1, -2)).swapaxes(-1, -2) for v in (x > 0, y, z)]
+    spaced = np.repeat(turned[1].swapaxes(-1, -2), 2, axis=-2)[..., ::2, :].swapaxes(-1, -2)
+    np.testing.assert_array_equal(_native.sub(x, turned[1]), x - y, strict=True)
+    np.testing.assert_array_equal(_native.sub(x, spaced), x - y, strict=True)
+    np.testing.assert_array_equal(_native.sub(x[..., ::-1, :], turned[1]), x[..., ::-1, :] - y, strict=True)
+    np.testing.assert_array_equal(_native.ge(x, turned[1][0]), x >= y[0], strict=True)
+    for a, b in itertools.product((y, turned[1]), (z, turned[2], 3.0)):
+        np.testing.assert_array_equal(_native.where(turned[0], a, b), np.where(x > 0, y, b), strict=True)
+        np.testing.assert_array_equal(_native.where(x > 0, a, b), np.where(x > 0, y, b), strict=True)
+    row = np.broadcast_to(z[..., :1, :], shape)
+    np.testing.assert_array_equal(_native.where(turned[0], row, turned[1]), np.where(x > 0, row, y), strict=True)
+
+
 def test_expanded_operands():
     x = np.broadcast_to(normal((3, 1)), (3, 200))
     np.testing.assert_array_equal(_native.neg(x), -x, strict=True)
