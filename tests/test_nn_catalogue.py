@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tests.ops import rows_activation as a
 from tests.ops import rows_pool as p
+from tests.ops import rows_shape as r
 
 import chainrule as cr
 from chainrule import Tensor, nn
@@ -84,8 +85,47 @@ POOLS = [  # layer, the shape of an input, what NumPy says
     (nn.MaxPool1d(2, return_indices=True), (2, 3, 8), p.of_sequences(p.max_pool2d_with_indices)),
     (nn.MaxPool2d(2, return_indices=True), (2, 3, 6, 7), p.max_pool2d_with_indices),
 ]
+
+
+@nn.register_function
+def mixed(x, by=2.0):
+    return x * by
+
+
+def another():
+    def mixed(x):
+        return x
+
+    return mixed
+
+
+SHAPES = [  # layer, the shape of an input, what NumPy says
+    (nn.Unflatten(1, (2, -1)), (4, 6), lambda x: x.reshape(4, 2, 3)),
+    (nn.Unflatten(-2, [3, 1]), (2, 3, 4), lambda x: x.reshape(2, 3, 1, 4)),
+    (nn.Reshape((2, 3)), (4, 6), lambda x: x.reshape(4, 2, 3)),
+    (nn.Reshape(-1), (4, 2, 3), lambda x: x.reshape(4, 6)),
+    (nn.Permute((0, 2, 1)), (2, 3, 4), lambda x: x.transpose(0, 2, 1)),
+    (nn.Lambda("mixed"), (2, 3), lambda x: x * 2),
+    (nn.Lambda(mixed, {"by": 3.0}), (2, 3), lambda x: x * 3),
+    (nn.PixelShuffle(2), (2, 8, 3, 2), lambda x: r.pixel_shuffle(x, 2)),
+    (nn.PixelUnshuffle(2), (2, 3, 4, 6), lambda x: r.pixel_unshuffle(x, 2)),
+    (nn.Upsample((7, 3)), (2, 3, 4, 5), lambda x: r.interpolate(x, (7, 3))),
+    (nn.Upsample(scale_factor=2, mode="linear"), (2, 3, 5), lambda x: r.interpolate(x, None, 2, "linear")),
+    (
+        nn.Upsample(7, mode="bilinear", align_corners=True),
+        (2, 3, 4, 5),
+        lambda x: r.interpolate(x, 7, None, "bilinear", True),
+    ),
+]
+WORDS = [(nn.Embedding(3, 4), [2, 5]), (nn.Embedding(3, 4, padding_idx=-1, init="ones"), [5])]  # lists: of integers
 ACTIVE = [(layer, (4, 6)) for layer, _ in ACTIVATIONS]
-EXAMPLES = [*ACTIVE, *NORMS, *DROPOUTS, *[pool[:2] for pool in POOLS]]  # of each layer, and the shape of an input
+EXAMPLES = [
+    *ACTIVE,
+    *NORMS,
+    *DROPOUTS,
+    *WORDS,
+    *[pool[:2] for pool in [*POOLS, *SHAPES]],
+]  # of each layer, and the shape of an input
 
 
 @pytest.mark.parametrize(("layer", "formula"), ACTIVATIONS, ids=lambda v: repr(v) if isinstance(v, nn.Module) else "")
@@ -250,6 +290,59 @@ def test_pools_say_what_is_wrong(make, message):
         make()
 
 
+# ---- shapes and words
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "formula"), SHAPES, ids=lambda v: repr(v) if isinstance(v, nn.Module) else ""
+)
+def test_shapes(layer, shape, formula):
+    x = RNG.standard_normal(shape)
+    np.testing.assert_allclose(layer(Tensor(x)).numpy(), formula(x), rtol=1e-12)
+
+
+def test_embedding():
+    layer = nn.Embedding(4, 3, padding_idx=1)
+    y = layer(cr.tensor([[0, 1], [1, 3]]))
+    np.testing.assert_array_equal(y.numpy(), layer.weight.numpy()[[[0, 1], [1, 3]]])
+    assert y.numpy()[0, 1].tolist() == [0, 0, 0] and y.numpy()[0, 0].all()
+    y.sum().backward()
+    assert layer.weight.grad.sum(axis=1).tolist() == [3, 0, 0, 3]
+    with pytest.raises(IndexError, match="index 4 is no row: weight has 4 rows"):
+        layer(cr.tensor([4]))
+    assert nn.Sequential(nn.Embedding(9, 3), nn.Flatten(), nn.Linear(2))(cr.tensor([[1, 2]])).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Embedding(0, 3), "num_embeddings is 0"),
+        (lambda: nn.Embedding(4, 3, padding_idx=4), "padding_idx is 4, but there are 4 embeddings"),
+        (lambda: nn.Reshape((2.0, 3)), r"Reshape: shape is \(2.0, 3\), expected integers"),
+        (lambda: nn.Unflatten(3, (1, 1))(cr.zeros(2, 3)), r"axis 3 is not an axis of x, \(2, 3\)"),
+        (lambda: nn.Lambda("mixde"), "function of Lambda 'mixde': did you mean 'mixed'"),
+        (lambda: nn.Lambda(lambda x: x), "is not registered: put @nn.register_function above"),
+        (lambda: nn.register_function(another()), "the name 'mixed' is taken"),
+        (lambda: nn.Upsample(), "size is None and scale_factor None; give one of the two"),
+        (lambda: nn.Upsample(3, mode="cubic"), "mode of Upsample 'cubic'"),
+        (lambda: nn.Upsample(3, align_corners=True), "align_corners goes with the modes"),
+        (lambda: nn.Upsample(3, mode="bilinear")(cr.zeros(1, 2, 3)), "mode 'bilinear' is not for x of shape"),
+        (lambda: nn.Upsample(3)(cr.zeros(1, 2)), r"x has shape \(1, 2\); it should be"),
+        (lambda: cr.interpolate(cr.zeros(1, 1, 2)), "neither size nor scale_factor is given"),
+        (lambda: cr.interpolate(cr.zeros(1, 1, 2), scale_factor=0.1), r"size would be \(0,\), but at least 1"),
+        (lambda: cr.interpolate(cr.zeros(1, 1, 2), size=(2, 3)), r"should be a number, or 1 of them"),
+        (
+            lambda: nn.PixelShuffle(2)(cr.zeros(1, 3, 2, 2)),
+            "3 channels .* which upscale_factor 2 squared does not divide",
+        ),
+        (lambda: nn.PixelUnshuffle(2)(cr.zeros(1, 3, 3, 2)), "downscale_factor 2 does not divide height and width"),
+    ],
+)
+def test_shapes_say_what_is_wrong(make, message):
+    with pytest.raises((ArgumentError, ShapeError, TypeError), match=message):
+        make()
+
+
 # ---- all of them
 
 
@@ -287,7 +380,9 @@ def test_saved_loaded_described_copied(layer, shape, tmp_path):
 def test_every_layer_is_an_example_here():
     old = "ReLU LeakyReLU GELU Sigmoid Tanh Linear Conv2d BatchNorm1d BatchNorm2d Dropout Flatten Identity".split()
     here = {type(layer).__name__ for layer, _ in EXAMPLES}
-    files = "activation piecewise smooth norm sample_norm dropout pool pool1d adaptive_pool".split()
+    files = (
+        "activation piecewise smooth norm sample_norm dropout pool pool1d adaptive_pool shape resize embedding".split()
+    )
     named = {name for name, cls in nn.REGISTRY.items() if cls.__module__ in [f"chainrule.nn.{file}" for file in files]}
     assert named - {*old} <= here
 

@@ -89,10 +89,21 @@ POOLS = [
       for name in ("avg", "max") for d, x, size in ((1, LINES, 4), (1, LINES, 1), (2, IMAGES, 4), (2, IMAGES, (3, 4)),
                                                     (2, IMAGES, (None, 5)), (2, IMAGES, (11, 8)))],
 ]  # fmt: skip
+SHAPES = [
+    *[both("interpolate", F.interpolate, IMAGES, **p) for p in (
+        {"size": (13, 5)}, {"scale_factor": 2}, {"scale_factor": (1.5, 0.6)}, {"size": 12, "mode": "bilinear"},
+        {"scale_factor": 2.5, "mode": "bilinear"}, {"size": (4, 17), "mode": "bilinear", "align_corners": True})],
+    *[both("interpolate", F.interpolate, LINES, **p) for p in (
+        {"size": 5}, {"scale_factor": 1.7, "mode": "linear"}, {"size": 1, "mode": "linear", "align_corners": True})],
+    both("pixel_shuffle", F.pixel_shuffle, R.standard_normal((2, 18, 3, 4)), upscale_factor=3),
+    both("pixel_unshuffle", F.pixel_unshuffle, R.standard_normal((2, 2, 6, 9)), downscale_factor=3),
+    *[case(f"embedding {i}", lambda w, i=i: cr.embedding(Tensor([[0, 2], [2, 3]]), w, padding_idx=i),
+           lambda w, i=i: F.embedding(torch.tensor([[0, 2], [2, 3]]), w, padding_idx=i), X[0]) for i in (None, 2, -1)],
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("backend", ["numpy", "cpu"])
-@pytest.mark.parametrize(("ours", "theirs", "args", "rtol"), [*ACTIVATIONS, *NORMS, *POOLS])
+@pytest.mark.parametrize(("ours", "theirs", "args", "rtol"), [*ACTIVATIONS, *NORMS, *POOLS, *SHAPES])
 def test_values_and_gradients(ours, theirs, args, rtol, backend):
     with backends.use(backend):
         mine = [Tensor(a, requires_grad=True) for a in args]

@@ -24,6 +24,7 @@ from .bidirectional import Bidirectional
 from .cells import GRUCell, LSTMCell, RNNCell
 from .conv import Conv2d
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, DropPath
+from .embedding import Embedding
 from .linear import Linear
 from .module import Module, Parameters
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d
@@ -33,10 +34,11 @@ from .pool import AvgPool2d, LPPool2d, MaxPool2d
 from .pool1d import AvgPool1d, LPPool1d, MaxPool1d
 from .position import LearnedPositions, RotaryEmbedding, SinusoidalPositions
 from .registry import REGISTRY, create, describe, register
+from .resize import PixelShuffle, PixelUnshuffle, Upsample
 from .rnn import GRU, LSTM, RNN
 from .sample_norm import GroupNorm, LayerNorm, RMSNorm
 from .sequential import Sequential
-from .shape import Flatten, Identity
+from .shape import Flatten, Identity, Lambda, Permute, Reshape, Unflatten, register_function
 from .smooth import CELU, ELU, GLU, SELU, LogSigmoid, Maxout, Mish, SiLU, Softplus, Softsign, SwiGLU, Swish
 from .transformer import TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
 
@@ -59,6 +61,7 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "ELU",
+    "Embedding",
     "Flatten",
     "GELU",
     "GLU",
@@ -81,6 +84,7 @@ __all__ = [
     "LPPool2d",
     "LSTM",
     "LSTMCell",
+    "Lambda",
     "LayerNorm",
     "LazyTensor",
     "LeakyReLU",
@@ -97,12 +101,16 @@ __all__ = [
     "PReLU",
     "Parameter",
     "Parameters",
+    "Permute",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "REGISTRY",
     "RMSNorm",
     "RNN",
     "RNNCell",
     "ReLU",
     "ReLU6",
+    "Reshape",
     "RotaryEmbedding",
     "SELU",
     "Sequential",
@@ -121,8 +129,11 @@ __all__ = [
     "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "Unflatten",
+    "Upsample",
     "create",
     "describe",
     "init",
     "register",
+    "register_function",
 ]

@@ -7,6 +7,7 @@ from . import methods as methods, optim as optim  # isort: skip
 from ._adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
 from ._op import OPS as OPS
 from ._pool1d import avg_pool1d, lp_pool1d, lp_pool2d, max_pool1d, max_pool1d_with_indices
+from ._resize import interpolate, pixel_shuffle, pixel_unshuffle
 from .activation import (
     celu,
     elu,
@@ -91,6 +92,7 @@ from .elementwise import (
     tanh,
     where,
 )
+from .embedding import embedding
 from .gemm import dot, einsum, linear, matmul, outer
 from .index import argsort, gather, nonzero, scatter_add, sort, take_along_axis, topk, unique
 from .loss import bce, bce_with_logits, mse
@@ -188,6 +190,7 @@ __all__ = [
     "dropout",
     "einsum",
     "elu",
+    "embedding",
     "eq",
     "erf",
     "exp",
@@ -209,6 +212,7 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "interpolate",
     "isfinite",
     "isinf",
     "isnan",
@@ -253,6 +257,8 @@ __all__ = [
     "outer",
     "pad",
     "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "pow",
     "prelu",
     "prod",

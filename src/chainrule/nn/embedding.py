@@ -1,0 +1,73 @@
+"""The embedding layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..domain.errors import ArgumentError
+from ..ops.embedding import embedding
+from ..tensor import Tensor
+from . import init as initializers
+from .layer import Layer, count, given_init
+from .parameter import Parameter
+from .registry import register
+
+
+@dataclass(frozen=True)
+class Padded(initializers.Initializer):
+    """An initializer with zeros in one row."""
+
+    row: int = 0
+
+    def __call__(self, shape: tuple[int, ...], **options: Any) -> Tensor:
+        y = super().__call__(shape, **options)
+        y[self.row] = 0.0
+        return y
+
+
+@register
+class Embedding(Layer):
+    """A vector for each of ``num_embeddings`` words or the like: ``weight`` (num_embeddings, embedding_dim), which is trained.
+
+    ``x`` is of integers, of any shape; the result has an axis more, embedding_dim long. The vector of ``padding_idx`` begins
+    with zeros and gets no gradient. ``init`` names the initializer of the weight, by default the standard normal. Errors:
+    ClassIndexError for a number below 0 or too large.
+
+    >>> import chainrule as cr
+    >>> layer = Embedding(1000, 16, padding_idx=0)
+    >>> layer(cr.tensor([[3, 999, 0]])).shape, layer(cr.tensor([0])).abs().sum().item()
+    ((1, 3, 16), 0.0)
+    """
+
+    weight: Parameter
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        init: Any = None,
+        dtype: str = "float32",
+    ) -> None:
+        self.num_embeddings = count("Embedding", "num_embeddings", num_embeddings)
+        self.embedding_dim = count("Embedding", "embedding_dim", embedding_dim)
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ArgumentError(f"Embedding: padding_idx is {padding_idx}, but there are {num_embeddings} embeddings")
+        self.padding_idx = padding_idx
+        self.init = given_init(init)
+        first = self.init or initializers.get("normal")
+        if padding_idx is not None:
+            first = Padded(first.name, first.options, padding_idx)
+        self.weight = Parameter(shape=(num_embeddings, embedding_dim), init=first, dtype=dtype, name="weight")
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weight."""
+        return self.weight.dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        y: Tensor = embedding(x, self.weight, padding_idx=self.padding_idx)
+        return y
