@@ -126,7 +126,7 @@ def test_losses_by_name():
     for name in ("cross_entropy", "categorical_crossentropy", "sparse_categorical_crossentropy"):
         assert type(losses.get(name)) is losses.CrossEntropy
     assert type(losses.get("bce")) is type(losses.get("binary_crossentropy")) is losses.BCE
-    assert type(losses.get("bce_with_logits")) is losses.BCEWithLogits and losses.get("sse").reduction == "sum"
+    assert type(losses.get("bce_with_logits")) is losses.BCEWithLogits and type(losses.get("sse")) is losses.SSE
     own, loss = (lambda x, y: (x - y).abs().mean()), losses.MSE("sum")
     assert losses.get(own) is own and losses.get(loss) is loss and type(losses.get(losses.MSE)) is losses.MSE
     with pytest.raises(ArgumentError, match="unknown loss 'cros_entropy': did you mean 'cross_entropy'"):
@@ -139,3 +139,117 @@ def test_losses_are_modules():
     loss = losses.CrossEntropy([1.0, 2.0], label_smoothing=0.5)
     assert repr(losses.MSE("sum")) == "MSE(reduction='sum')" and isinstance(loss, nn.Module)
     assert nn.create(nn.describe(loss)).label_smoothing == 0.5
+
+
+# ---- the catalogue
+
+
+REGISTERED = [
+    losses.SSE(),
+    losses.MAE("sum"),
+    losses.Huber(0.5),
+    losses.SmoothL1(0.5),
+    losses.LogCosh(),
+    losses.PoissonNLL(full=True),
+    losses.KLDiv("batchmean", log_target=True),
+    losses.Hinge(),
+    losses.SquaredHinge(),
+    losses.Focal(gamma=1.0),
+    losses.Dice(smooth=0.5),
+    losses.Cosine(),
+    losses.BCE("none"),
+]
+
+
+@pytest.mark.parametrize("loss", REGISTERED, ids=repr)
+def test_a_loss_is_its_op_and_its_description_makes_it_again(loss):
+    x, target = cr.tensor(RNG.uniform(0.1, 0.9, (3, 4))), cr.tensor(RNG.uniform(0.1, 0.9, (3, 4)))
+    options = {name: getattr(loss, name) for name in getattr(loss, "options", ())}
+    wanted = type(loss).function(x, target, reduction=loss.reduction, **options)
+    again = nn.create(nn.describe(loss))
+    assert (loss(x, target).numpy() == wanted.numpy()).all() and (again(x, target).numpy() == wanted.numpy()).all()
+    assert repr(again) == repr(loss)
+
+
+def test_losses_of_more_than_two_tensors():
+    a, b, c = (cr.tensor(RNG.standard_normal((3, 4))) for _ in range(3))
+    t, var = cr.tensor([1, -1, 1]), cr.tensor(RNG.uniform(0.5, 2.0, (3, 1)))
+    logs, labels = cr.tensor(RNG.standard_normal((5, 2, 4))).log_softmax(axis=2), cr.tensor([[1, 2], [3, 0]])
+    lengths = cr.tensor([5, 4]), cr.tensor([2, 1])
+    for loss, args, wanted in (
+        (losses.GaussianNLL(full=True), (a, b, var), losses.gaussian_nll(a, b, var, full=True)),
+        (losses.CosineEmbedding(0.1), (a, b, t), losses.cosine_embedding(a, b, t, margin=0.1)),
+        (losses.Contrastive("sum", 2.0), (a, b, t), losses.contrastive(a, b, t, margin=2.0, reduction="sum")),
+        (losses.TripletMargin(2.0, swap=True), (a, b, c), losses.triplet_margin(a, b, c, margin=2.0, swap=True)),
+        (losses.CTC(), (logs, labels, *lengths), losses.ctc(logs, labels, *lengths)),
+    ):
+        assert loss(*args).item() == wanted.item() == nn.create(nn.describe(loss))(*args).item()
+
+
+def test_cross_entropy_of_probabilities():
+    p = np.exp(log_softmax(X))
+    for target in (CLASSES, np.eye(4)[CLASSES]):
+        for reduction in ("none", "sum", "mean"):
+            loss = losses.CategoricalCrossEntropy(reduction)(cr.tensor(p), cr.tensor(target))
+            np.testing.assert_allclose(loss.numpy(), reduced(-log_softmax(X)[np.arange(6), CLASSES], reduction))
+    x = cr.tensor([[0.0, 1.0]], requires_grad=True)
+    loss = losses.CategoricalCrossEntropy()(x, cr.tensor([0]))
+    loss.backward()
+    assert loss.item() == 100.0 and x.grad.isfinite().all()
+
+
+def test_pos_weight():
+    x, t = X.astype(np.float64), RNG.integers(0, 2, (6, 4))
+    p = 1 / (1 + np.exp(-x))
+    expected = -(3.0 * t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
+    loss = losses.BCEWithLogits(pos_weight=3.0)
+    assert loss(cr.tensor(x), cr.tensor(t)).item() == pytest.approx(expected) and not loss.state_dict()
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_weights_of_samples(reduction):
+    w = RNG.random(6)
+    x, t = cr.tensor(X), cr.tensor(RNG.standard_normal((6, 4)).astype("f"))
+    each = (X - t.numpy()) ** 2 * w[:, None]
+    np.testing.assert_allclose(losses.MSE(reduction)(x, t, w).numpy(), reduced(each, reduction), rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.MSE(reduction)(x, t, cr.tensor(np.repeat(w[:, None], 4, 1))).numpy(), reduced(each, reduction), rtol=1e-5
+    )
+    each = -log_softmax(X)[np.arange(6), CLASSES] * w
+    for loss, scores in ((losses.CrossEntropy, x), (losses.NLL, x.log_softmax(axis=1))):
+        found = loss(reduction=reduction)(scores, cr.tensor(CLASSES), sample_weight=w)
+        np.testing.assert_allclose(found.numpy(), reduced(each, reduction), rtol=1e-5)
+    with pytest.raises(ShapeError, match=r"sample_weight has shape \(5,\), expected \(6,\): one for each sample"):
+        losses.MSE()(x, t, w[:5])
+
+
+def test_weights_of_samples_beside_weights_of_classes():
+    """Weights of 1 change nothing, whatever the classes weigh and whichever do not count."""
+    target = CLASSES.copy()
+    target[2] = -100
+    for loss in (losses.CrossEntropy([1.0, 2.0, 0.5, 3.0], label_smoothing=0.1), losses.NLL([1.0, 2.0, 0.5, 3.0])):
+        one = loss(cr.tensor(X), cr.tensor(target), cr.ones(6)).item()
+        assert one == pytest.approx(loss(cr.tensor(X), cr.tensor(target)).item(), rel=1e-6)
+    shares = cr.tensor(np.eye(4, dtype="f")[CLASSES])
+    loss = losses.CrossEntropy([1.0, 2.0, 0.5, 3.0])
+    assert loss(cr.tensor(X), shares, cr.ones(6)).item() == pytest.approx(loss(cr.tensor(X), shares).item(), rel=1e-6)
+    x = cr.tensor(log_softmax(X))
+    loss = losses.KLDiv("batchmean")
+    assert loss(x, shares, cr.ones(6)).item() == pytest.approx(loss(x, shares).item(), rel=1e-6)
+
+
+def test_options_out_of_range():
+    for make in (
+        lambda: losses.Huber(0.0),
+        lambda: losses.SmoothL1(-1.0),
+        lambda: losses.Focal(gamma=-1.0),
+        lambda: losses.GaussianNLL(eps=0.0),
+        lambda: losses.MSE("batchmean"),
+    ):
+        with pytest.raises(ArgumentError):
+            make()
+
+
+def test_every_name_makes_a_loss():
+    assert {type(losses.get(name)) for name in losses.NAMES} <= {getattr(losses, n) for n in losses.__all__}
+    assert losses.get("poisson").log_input is False

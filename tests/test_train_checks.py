@@ -174,7 +174,7 @@ def test_a_model_that_is_not_compiled(method):
     ("arguments", "error", "message"),
     [
         ({"loss": "cross_entrpy"}, errors.ArgumentError, "unknown loss 'cross_entrpy': did you mean 'cross_entropy'"),
-        ({"optimizer": "adma"}, errors.ArgumentError, "unknown optimizer 'adma': did you mean 'adam'"),
+        ({"optimizer": "adamm"}, errors.ArgumentError, "unknown optimizer 'adamm': did you mean 'adam'"),
         ({"metrics": ["acuracy"]}, errors.ArgumentError, "unknown metric 'acuracy': did you mean 'accuracy'"),
         ({"optimizer": optim.Adam}, errors.ArgumentTypeError, "expected a name like"),
         ({"metrics": [3]}, errors.ArgumentTypeError, "a metric is a name, .*, not 3"),

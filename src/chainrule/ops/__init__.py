@@ -34,6 +34,8 @@ from .activation import (
 )
 from .attention import rotary, scaled_dot_product_attention
 from .conv import conv2d
+from .ctc import ctc
+from .distance import contrastive, cosine_embedding, cosine_loss, triplet_margin
 from .elementwise import (
     abs,
     acos,
@@ -95,7 +97,22 @@ from .elementwise import (
 from .embedding import embedding
 from .gemm import dot, einsum, linear, matmul, outer
 from .index import argsort, gather, nonzero, scatter_add, sort, take_along_axis, topk, unique
-from .loss import bce, bce_with_logits, mse
+from .loss import (
+    bce,
+    bce_with_logits,
+    dice,
+    focal,
+    gaussian_nll,
+    hinge,
+    huber,
+    kl_div,
+    log_cosh,
+    mae,
+    mse,
+    poisson_nll,
+    smooth_l1,
+    squared_hinge,
+)
 from .memory import cast, clone, contiguous, to_device
 from .norm import batch_norm_eval, batch_norm_train, group_norm, layer_norm, rms_norm
 from .pool import avg_pool2d, max_pool2d, max_pool2d_with_indices
@@ -141,7 +158,7 @@ from .shape import (
     triu,
     unsqueeze,
 )
-from .softmax import cross_entropy, log_softmax, softmax
+from .softmax import cross_entropy, log_softmax, nll, softmax
 
 __all__ = [
     "abs",
@@ -179,12 +196,17 @@ __all__ = [
     "clone",
     "concat",
     "contiguous",
+    "contrastive",
     "conv2d",
     "cos",
     "cosh",
+    "cosine_embedding",
+    "cosine_loss",
     "cross_entropy",
+    "ctc",
     "cumprod",
     "cumsum",
+    "dice",
     "div",
     "dot",
     "dropout",
@@ -200,7 +222,9 @@ __all__ = [
     "flip",
     "floor",
     "floor_div",
+    "focal",
     "gather",
+    "gaussian_nll",
     "ge",
     "gelu",
     "glu",
@@ -212,10 +236,13 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hinge",
+    "huber",
     "interpolate",
     "isfinite",
     "isinf",
     "isnan",
+    "kl_div",
     "layer_norm",
     "le",
     "leaky_relu",
@@ -224,6 +251,7 @@ __all__ = [
     "log10",
     "log1p",
     "log2",
+    "log_cosh",
     "log_softmax",
     "logical_and",
     "logical_not",
@@ -236,6 +264,7 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lt",
+    "mae",
     "matmul",
     "max",
     "max_pool1d",
@@ -252,6 +281,7 @@ __all__ = [
     "mul",
     "ne",
     "neg",
+    "nll",
     "nonzero",
     "norm",
     "outer",
@@ -259,6 +289,7 @@ __all__ = [
     "permute",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "poisson_nll",
     "pow",
     "prelu",
     "prod",
@@ -283,6 +314,7 @@ __all__ = [
     "silu",
     "sin",
     "sinh",
+    "smooth_l1",
     "softmax",
     "softplus",
     "softshrink",
@@ -291,6 +323,7 @@ __all__ = [
     "split",
     "sqrt",
     "square",
+    "squared_hinge",
     "squeeze",
     "stack",
     "std",
@@ -306,6 +339,7 @@ __all__ = [
     "topk",
     "transpose",
     "tril",
+    "triplet_margin",
     "triu",
     "unique",
     "unsqueeze",

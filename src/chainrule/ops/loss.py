@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from ..domain.errors import ShapeError
 from ..tensor import Tensor
 from ._axes import same_shape
 from ._op import OpCall, op
 from ._widened import widened
-from .elementwise import abs, clip, exp, log, log1p, maximum, sigmoid
+from .elementwise import abs, clip, exp, log, log1p, maximum, minimum, sigmoid, where
+from .reduce import sum
 from .softmax import known_reduction, reduced
 
 
@@ -16,7 +19,7 @@ def loss(call: OpCall) -> None:
     """Have an op check its two tensors and its reduction."""
 
     @call.checks
-    def _(x: Any, target: Any, *, reduction: str) -> None:
+    def _(x: Any, target: Any, *, reduction: str, **rest: Any) -> None:
         known_reduction(call.__name__, reduction)
         same_shape(call.__name__, x=x, target=target)
 
@@ -65,19 +68,245 @@ bce.vjp(
 
 @op(promote="float")
 @widened
-def bce_with_logits(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
+def bce_with_logits(x: Tensor, target: Tensor, pos_weight: Tensor | None = None, *, reduction: str = "mean") -> Any:
     """``bce(sigmoid(x), target)``, exact for scores ``x`` of any size. Errors: ShapeError if the shapes differ.
+
+    ``pos_weight``, which broadcasts to ``x``, weighs what the yes in ``target`` costs: more than 1 for rare ones.
 
     >>> bce_with_logits(Tensor([0.0, 1000.0]), Tensor([1.0, 1.0]))
     tensor(0.3466)
     """
-    return reduced(maximum(x, 0) - x * target + log1p(exp(-abs(x))), reduction)
+    if pos_weight is None:
+        return reduced(maximum(x, 0) - x * target + log1p(exp(-abs(x))), reduction)
+    weight = 1 + (pos_weight - 1) * target
+    return reduced((1 - target) * x + weight * (log1p(exp(-abs(x))) + maximum(-x, 0)), reduction)
 
 
-bce_with_logits.vjp(
-    x=lambda g, x, target, reduction: shared(g, x, reduction) * (sigmoid(x) - target),
-    target=lambda g, x, reduction: -shared(g, x, reduction) * x,
-)
+def weighing(target: Any, pos_weight: Any) -> Any:
+    """What each element's sigmoid(-x) costs."""
+    return 1 if pos_weight is None else 1 + (pos_weight - 1) * target
 
-for _call in (mse, bce, bce_with_logits):
+
+@bce_with_logits.vjp("x")
+def _(g: Any, x: Any, target: Any, pos_weight: Any, reduction: str) -> Any:
+    slope = sigmoid(x) - target if pos_weight is None else 1 - target - weighing(target, pos_weight) * sigmoid(-x)
+    return shared(g, x, reduction) * slope
+
+
+@bce_with_logits.vjp("target")
+def _(g: Any, x: Any, pos_weight: Any, reduction: str) -> Any:
+    slope = -x if pos_weight is None else (pos_weight - 1) * softplus(-x) - x
+    return shared(g, x, reduction) * slope
+
+
+@bce_with_logits.vjp("pos_weight")
+def _(g: Any, x: Any, target: Any, reduction: str) -> Any:
+    return shared(g, x, reduction) * target * softplus(-x)
+
+
+def softplus(x: Any) -> Any:
+    """``log(1 + exp(x))``."""
+    return maximum(x, 0) + log1p(exp(-abs(x)))
+
+
+@bce_with_logits.checks
+def _(x: Any, target: Any, pos_weight: Any, *, reduction: str) -> None:
+    known_reduction("bce_with_logits", reduction)
+    same_shape("bce_with_logits", x=x, target=target)
+    if pos_weight is not None and not broadcasts(pos_weight.shape, x.shape):
+        raise ShapeError(
+            f"[bce_with_logits] pos_weight has shape {pos_weight.shape}, which does not broadcast to {x.shape}"
+        )
+
+
+def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether a tensor of ``shape`` takes the shape ``to``."""
+    return len(shape) <= len(to) and all(m in (1, n) for m, n in zip(shape[::-1], to[::-1], strict=False))
+
+
+@op(promote="float")
+@widened
+def mae(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
+    """The absolute error, ``|x - target|``. Errors: ShapeError if the shapes differ.
+
+    >>> mae(Tensor([1.0, 2.0]), Tensor([1.0, 4.0]))
+    tensor(1.)
+    """
+    return reduced(abs(x - target), reduction)
+
+
+@op(promote="float")
+@widened
+def huber(x: Tensor, target: Tensor, *, delta: float = 1.0, reduction: str = "mean") -> Any:
+    """Half the squared error up to ``delta``, and beyond it a line (Huber, 1964): ``delta (|d| - delta / 2)``.
+
+    >>> huber(Tensor([0.0, 0.0]), Tensor([1.0, 3.0]), reduction="none")
+    tensor([0.5, 2.5])
+    """
+    d = abs(x - target)
+    near = minimum(d, delta)
+    return reduced(near * (d - 0.5 * near), reduction)
+
+
+@op(promote="float")
+@widened
+def smooth_l1(x: Tensor, target: Tensor, *, beta: float = 1.0, reduction: str = "mean") -> Any:
+    """``huber(delta=beta) / beta``: for small ``beta`` the absolute error (Girshick, 2015). It is that for 0.
+
+    >>> smooth_l1(Tensor([0.0, 0.0]), Tensor([1.0, 3.0]), beta=2.0, reduction="none")
+    tensor([0.25, 2.  ])
+    """
+    d = abs(x - target)
+    if not beta:
+        return reduced(d, reduction)
+    near = minimum(d, beta)
+    return reduced(near * (d - 0.5 * near) / beta, reduction)
+
+
+@op(promote="float")
+@widened
+def log_cosh(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
+    """``log(cosh(x - target))``: the squared error, halved, near 0, and the absolute one far from it.
+
+    >>> log_cosh(Tensor([0.0, 0.0]), Tensor([0.1, 1000.0]), reduction="none")
+    tensor([4.9917e-03, 9.9931e+02])
+    """
+    d = abs(x - target)
+    return reduced(d + log1p(exp(-2 * d)) - math.log(2), reduction)
+
+
+@op(promote="float")
+@widened
+def poisson_nll(
+    x: Tensor, target: Tensor, *, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean"
+) -> Any:
+    """How unlikely counts are under Poisson distributions of rates ``exp(x)``: ``exp(x) - target x``.
+
+    Without ``log_input`` the rates are ``x``: ``x - target log(x + eps)``. ``full`` adds Stirling's approximation of
+    ``log(target!)`` where it is above 1.
+
+    >>> poisson_nll(Tensor([0.0, 1.0]), Tensor([1.0, 2.0]), reduction="none")
+    tensor([1.    , 0.7183])
+    """
+    losses = exp(x) - target * x if log_input else x - target * log(x + eps)
+    if full:
+        large = maximum(target, 1.0)
+        losses = losses + where(target > 1, large * log(large) - large + 0.5 * log(2 * math.pi * large), 0.0)
+    return reduced(losses, reduction)
+
+
+@op(promote="float")
+@widened
+def gaussian_nll(
+    x: Tensor, target: Tensor, var: Tensor, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Any:
+    """How unlikely ``target`` is under normal distributions of means ``x`` and variances ``var``, which broadcast to x.
+
+    ``(log(var) + (x - target)² / var) / 2``, with ``var`` at least ``eps``; ``full`` adds ``log(2 pi) / 2``.
+
+    >>> gaussian_nll(Tensor([0.0, 0.0]), Tensor([1.0, 2.0]), Tensor([1.0, 4.0]), reduction="none")
+    tensor([0.5   , 1.1931])
+    """
+    size, d = maximum(var, eps), x - target
+    losses = 0.5 * (log(size) + d * d / size)
+    return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction)
+
+
+@gaussian_nll.checks
+def _(x: Any, target: Any, var: Any, *, reduction: str, **rest: Any) -> None:
+    known_reduction("gaussian_nll", reduction)
+    same_shape("gaussian_nll", x=x, target=target)
+    if not broadcasts(var.shape, x.shape):
+        raise ShapeError(f"[gaussian_nll] var has shape {var.shape}, which does not broadcast to {x.shape}")
+
+
+@op(promote="float")
+@widened
+def kl_div(x: Tensor, target: Tensor, *, log_target: bool = False, reduction: str = "mean") -> Any:
+    """The Kullback-Leibler divergence of log-probabilities ``x`` from ``target``: ``target (log(target) - x)``.
+
+    ``target`` are probabilities, or with ``log_target`` their logarithms. "mean" is over elements, "batchmean", which the
+    mathematical definition means, over the first axis.
+
+    >>> kl_div(Tensor([[0.5, 0.5]]).log(), Tensor([[1.0, 0.0]]), reduction="batchmean")
+    tensor(0.6931)
+    """
+    if log_target:
+        losses = exp(target) * (target - x)
+    else:
+        some = target > 0
+        losses = where(some, target * log(where(some, target, 1.0)), 0.0) - target * x
+    return sum(losses) / x.shape[0] if reduction == "batchmean" else reduced(losses, reduction)
+
+
+@kl_div.checks
+def _(x: Any, target: Any, *, reduction: str, **rest: Any) -> None:
+    if reduction != "batchmean":
+        known_reduction("kl_div", reduction)
+    elif not x.ndim:
+        raise ShapeError("[kl_div] x is a number, which has no batch to take the mean over")
+    same_shape("kl_div", x=x, target=target)
+
+
+def way(target: Any) -> Any:
+    """1 for yes, -1 for no (0 or less)."""
+    return where(target > 0, 1.0, -1.0)
+
+
+@op(promote="float")
+@widened
+def hinge(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
+    """``max(0, 1 - target x)`` of scores ``x``; ``target`` is 1, or -1 or 0 for no.
+
+    >>> hinge(Tensor([0.5, 0.5, 2.0]), Tensor([1.0, -1.0, 1.0]), reduction="none")
+    tensor([0.5, 1.5, 0. ])
+    """
+    return reduced(maximum(1 - way(target) * x, 0.0), reduction)
+
+
+@op(promote="float")
+@widened
+def squared_hinge(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
+    """The square of ``hinge``.
+
+    >>> squared_hinge(Tensor([0.5, 0.5, 2.0]), Tensor([1.0, -1.0, 1.0]), reduction="none")
+    tensor([0.25, 2.25, 0.  ])
+    """
+    short = maximum(1 - way(target) * x, 0.0)
+    return reduced(short * short, reduction)
+
+
+@op(promote="float")
+@widened
+def focal(x: Tensor, target: Tensor, *, alpha: float | None = 0.25, gamma: float = 2.0, reduction: str = "mean") -> Any:
+    """``bce_with_logits`` in which what is right already counts little (Lin et al., 2017): times ``(1 - p)^gamma``.
+
+    ``p`` is the probability that scores ``x`` give to ``target``, 0 or 1 for each. A yes weighs ``alpha`` and a no
+    ``1 - alpha``; with None both weigh 1.
+
+    >>> focal(Tensor([0.0, 1.0]), Tensor([1.0, 1.0]), alpha=None, reduction="none")
+    tensor([0.1733, 0.0227])
+    """
+    p = sigmoid(x)
+    wrong = p + target - 2 * p * target
+    losses = (softplus(x) - x * target) * wrong**gamma
+    return reduced(losses if alpha is None else losses * (1 - alpha + (2 * alpha - 1) * target), reduction)
+
+
+@op(promote="float")
+@widened
+def dice(x: Tensor, target: Tensor, *, smooth: float = 1.0, reduction: str = "mean") -> Any:
+    """``1 - (2 sum(x target) + smooth) / (sum(x) + sum(target) + smooth)``: how little two masks overlap (Milletari, 2016).
+
+    ``x`` are probabilities (n, channels, d, …), summed over d, …; or (n, d), summed over d.
+
+    >>> dice(Tensor([[1.0, 0.0, 1.0]]), Tensor([[1.0, 0.0, 0.0]]))
+    tensor(0.25)
+    """
+    over = tuple(range(min(2, x.ndim - 1), x.ndim))
+    both = sum(x * target, axis=over)
+    return reduced(1 - (2 * both + smooth) / (sum(x, axis=over) + sum(target, axis=over) + smooth), reduction)
+
+
+for _call in (mse, bce, mae, log_cosh, hinge, squared_hinge, huber, smooth_l1, poisson_nll, focal, dice):
     loss(_call)

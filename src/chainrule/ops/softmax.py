@@ -101,13 +101,7 @@ def cross_entropy(
         losses = -sum(logs * share if weights is None else logs * share * weights, axis=1)
         total = mean(losses) if reduction == "mean" else reduced(losses, reduction)
     else:
-        counted = target != ignore_index
-        places = where(counted, target, 0)
-        losses = -reshape(picked(logs, places), shape=target.shape)
-        share = cast(counted, dtype=logs.dtype)
-        if weight is not None:
-            share = share * get(cast(weight, dtype=logs.dtype), places)
-        losses = where(counted, losses * share, 0.0)
+        counted, losses, share = weighed(logs, target, weight, ignore_index)
         if label_smoothing:
             smooth = -sum(logs if weights is None else logs * weights, axis=1)
             smooth = where(counted, smooth, 0.0)
@@ -116,7 +110,51 @@ def cross_entropy(
     return total if scores is x else cast(total, dtype=x.dtype)
 
 
-def picked(logs: Any, target: Any) -> Any:
+def weighed(
+    logs: Any, target: Any, weight: Any, ignore_index: int, name: str = "cross_entropy"
+) -> tuple[Any, Any, Any]:
+    """Which targets count; what each costs, times the weight of its class; and that weight."""
+    counted = target != ignore_index
+    places = where(counted, target, 0)
+    losses = -reshape(picked(logs, places, name), shape=target.shape)
+    share = cast(counted, dtype=logs.dtype)
+    if weight is not None:
+        share = share * get(cast(weight, dtype=logs.dtype), places)
+    return counted, where(counted, losses * share, 0.0), share
+
+
+@op
+def nll(
+    x: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean", ignore_index: int = -100
+) -> Any:
+    """``-x[target]`` of log-probabilities ``x`` (n, classes, …): ``cross_entropy`` is this of ``log_softmax``.
+
+    ``target`` (n, …) are classes, integers; ``weight`` and ``ignore_index`` as in ``cross_entropy``, and its errors.
+
+    >>> nll(Tensor([[0.25, 0.75]]).log(), Tensor([1]))
+    tensor(0.2877)
+    """
+    _, losses, share = weighed(wide(x), target, weight, ignore_index, "nll")
+    total = sum(losses) / sum(share) if reduction == "mean" else reduced(losses, reduction)
+    return cast(total, dtype=x.dtype)
+
+
+@nll.checks
+def _(x: Any, target: Any, weight: Any, *, reduction: str, ignore_index: int) -> None:
+    known_reduction("nll", reduction)
+    if x.ndim < 2 or target.shape != x.shape[:1] + x.shape[2:]:
+        raise ShapeError(
+            f"[nll] x has shape {x.shape} and target {target.shape}; they should be (n, classes, …) and (n, …), a class each"
+        )
+    if target.dtype.category == FLOAT:
+        raise DTypeError(f"[nll] target is {target.dtype}; classes are integers: cast it to int64")
+    if not x.is_floating:
+        raise DTypeError(f"[nll] x is {x.dtype}; log-probabilities are floats: cast it")
+    if weight is not None and weight.shape != x.shape[1:2]:
+        raise ShapeError(f"[nll] weight has shape {weight.shape} but x {x.shape} has {x.shape[1]} classes")
+
+
+def picked(logs: Any, target: Any, name: str) -> Any:
     """Of each row of ``logs`` the element of its target."""
     try:
         return gather(logs, unsqueeze(target, axis=1), axis=1)
@@ -124,7 +162,7 @@ def picked(logs: Any, target: Any) -> Any:
         classes = logs.shape[1]
         row, label = next((i, t) for i, t in enumerate(reshape(target, shape=(-1,)).tolist()) if not 0 <= t < classes)
         raise ClassIndexError(
-            f"[cross_entropy] target {label} at row {row} is not a class: x has {classes} classes (0 to {classes - 1})"
+            f"[{name}] target {label} at row {row} is not a class: x has {classes} classes (0 to {classes - 1})"
         ) from None
 
 
