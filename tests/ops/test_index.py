@@ -5,6 +5,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import Tensor, grad, no_grad
+from chainrule.domain.errors import ClassIndexError, ShapeError
 
 SHAPE = (4, 5, 3)
 MASK = np.random.default_rng(3).random(SHAPE) > 0.5
@@ -178,3 +179,22 @@ def test_an_empty_mask_is_a_mask_and_an_empty_list_is_places():
     assert Tensor(np.zeros((0, 3)))[np.zeros(0, bool)].shape == (0, 3)
     assert Tensor(np.zeros((2, 3)))[[]].shape == (0, 3)
     assert Tensor(np.zeros((2, 3)))[[[]]].shape == (1, 0, 3)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_cannot_be_assigned(recorded):
+    x = Tensor(np.zeros((3, 4)), requires_grad=recorded) * 1.0
+    for place in (..., 0, slice(0, 2), [0, 1], np.array([True, False, True])):
+        with pytest.raises(ShapeError, match=r"values of shape \(5,\) do not broadcast to their place in \(3, 4\)"):
+            x[place] = Tensor(np.ones(5))
+    with pytest.raises(ClassIndexError, match="index 3 is out of bounds for axis 0"):
+        x[[0, 3]] = 1.0
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 1), (1, 1, 3), ()])
+@pytest.mark.parametrize("place", [slice(None), [0, 1, 2]])
+def test_an_assigned_value_with_more_axes_has_a_gradient(shape, place):
+    y, v = Tensor(np.zeros(3), requires_grad=True) * 1.0, Tensor(np.ones(shape), requires_grad=True)
+    y[place] = v
+    y.sum().backward()
+    np.testing.assert_array_equal(v.grad.numpy(), np.full(shape, 3 / v.size))

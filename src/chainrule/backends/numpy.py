@@ -277,8 +277,21 @@ def filled(pattern: Any, indices: Any) -> Any:
 
 @moves
 def assign(x: Any, v: Any, *indices: Any, pattern: Any) -> Any:
-    x[filled(pattern, indices)] = v
-    return x
+    return written("assign", x, filled(pattern, indices), v)
+
+
+def written(name: str, y: Any, place: Any, v: Any) -> Any:
+    """``y`` after ``y[place] = v``."""
+    try:
+        y[place] = v
+    except IndexError as error:
+        raise ClassIndexError(f"[{name}] {error}, where x has shape {y.shape}") from None
+    except ValueError as error:
+        if not y.flags.writeable:
+            raise
+        given = np.shape(v)
+        raise ShapeError(f"[{name}] values of shape {given} do not broadcast to their place in {y.shape}: {error}") from None
+    return y
 
 
 @moves
@@ -295,9 +308,7 @@ def embed(x: Any, *, index: Any, shape: Any) -> Any:
 
 @moves
 def setitem(x: Any, v: Any, *, index: Any) -> Any:
-    y = x.copy()
-    y[index] = v
-    return y
+    return written("setitem", x.copy(), index, v)
 
 
 @moves
@@ -317,12 +328,7 @@ def index_scatter(g: Any, *indices: Any, pattern: Any, shape: Any) -> Any:
 
 @moves
 def index_set(x: Any, v: Any, *indices: Any, pattern: Any) -> Any:
-    y = x.copy()
-    try:
-        y[filled(pattern, indices)] = v
-    except IndexError as error:
-        raise ClassIndexError(f"[index_set] {error}, where x has shape {x.shape}") from None
-    return y
+    return written("index_set", x.copy(), filled(pattern, indices), v)
 
 
 def along(name: str, indices: Any, axis: int, shape: Any) -> Any:

@@ -52,12 +52,9 @@ def write(x: Tensor, v: Any, pattern: Any = EVERYWHERE, indices: Any = ()) -> No
         assign.exact(x, v, *indices, pattern=pattern)
     except ChainruleError:
         raise
-    except ValueError as error:
-        if "read-only" in str(error):
-            remedy = "its memory is read-only (an expanded view, or a read-only array); clone() it first"
-            raise ArgumentError(f"a tensor of shape {x.shape} cannot be changed in place: {remedy}") from None
-        given = getattr(v, "shape", ())
-        raise ShapeError(f"values of shape {given} do not broadcast to their place in {x.shape}: {error}") from None
+    except ValueError:
+        remedy = "its memory is read-only (an expanded view, or a read-only array); clone() it first"
+        raise ArgumentError(f"a tensor of shape {x.shape} cannot be changed in place: {remedy}") from None
 
 
 def become(x: Tensor, result: Tensor, remedy: str) -> None:

@@ -93,6 +93,8 @@ def sum_to(x: Tensor, shape: tuple[int, ...]) -> Any:
     tensor([[4., 6.]])
     """
     lead = x.ndim - len(shape)
+    if lead < 0:  # a value that was assigned may have had more axes, of length 1
+        return reshape(sum_to(x, shape[-lead:]), shape=shape)
     axes = tuple(range(lead)) + tuple(i for i in range(lead, x.ndim) if shape[i - lead] == 1 != x.shape[i])
     if axes:
         x = sum(x, axis=axes, keepdims=True)
