@@ -22,6 +22,7 @@ from .adaptive_pool import (
 from .attention import KVCache, MultiHeadAttention
 from .bidirectional import Bidirectional
 from .cells import GRUCell, LSTMCell, RNNCell
+from .containers import ModuleDict, ModuleList, Parallel, Residual
 from .conv import Conv2d
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, DropPath
 from .embedding import Embedding
@@ -97,8 +98,11 @@ __all__ = [
     "Maxout",
     "Mish",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "MultiHeadAttention",
     "PReLU",
+    "Parallel",
     "Parameter",
     "Parameters",
     "Permute",
@@ -111,6 +115,7 @@ __all__ = [
     "ReLU",
     "ReLU6",
     "Reshape",
+    "Residual",
     "RotaryEmbedding",
     "SELU",
     "Sequential",
