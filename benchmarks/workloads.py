@@ -142,6 +142,32 @@ class CnnBn(Training):
     theirs = ours
 
 
+class Lstm(Training):
+    """LSTM 64→128 over 64 steps, the last one to Linear 10; batch 32, time first."""
+
+    batch = 32
+    flops = 2.0 * 64 * 32 * 512 * (2 * 64 + 3 * 128) + 2.0 * 32 * 3 * 1280
+
+    def data(self) -> tuple[Any, Any]:
+        """Random sequences and labels."""
+        r = np.random.default_rng(0)
+        return r.standard_normal((64, self.batch, 64)).astype(np.float32), r.integers(0, 10, self.batch)
+
+    def ours(self, nn: Any) -> Any:
+        return nn.Sequential(nn.LSTM(64, 128), nn.Linear(128, 10))
+
+    def theirs(self, nn: Any) -> Any:
+        class Last(nn.Module):  # type: ignore[misc, name-defined]  # a class of the peer's
+            def __init__(self) -> None:
+                super().__init__()
+                self.lstm, self.head = nn.LSTM(64, 128), nn.Linear(128, 10)
+
+            def forward(self, x: Any) -> Any:
+                return self.head(self.lstm(x)[0][-1])
+
+        return Last()
+
+
 class Gemm(Workload):
     """The product of two square matrices."""
 
@@ -216,6 +242,7 @@ WORKLOADS: dict[str, Workload] = {
     "mlp_b1024": Mlp(1024),
     "cnn_small": CnnSmall(),
     "cnn_bn": CnnBn(),
+    "lstm": Lstm(),
     "gemm_2048": Gemm(2048),
     "mnist_epoch_mlp": MnistEpoch(Mlp(128)),
     "mnist_epoch_cnn": MnistEpoch(CnnSmall()),
