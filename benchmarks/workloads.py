@@ -168,6 +168,68 @@ class Lstm(Training):
         return Last()
 
 
+class Gpt(Training):
+    """A decoder-only transformer over 65 characters: pre-norm blocks of causal attention and a GELU layer of 4 d."""
+
+    characters = 65
+
+    def __init__(self, layers: int, heads: int, width: int, length: int, batch: int) -> None:
+        self.layers, self.heads, self.width, self.length, self.batch = layers, heads, width, length, batch
+        dense = layers * 12 * width**2 + width * self.characters
+        self.flops = 2.0 * batch * length * (3 * dense + 3.5 * layers * length * width)
+
+    def data(self) -> tuple[Any, Any]:
+        """A batch of random characters, and what follows each."""
+        r = np.random.default_rng(0)
+        x, y = (r.integers(0, self.characters, (self.batch, self.length)) for _ in range(2))
+        return x, y.reshape(-1)
+
+    def ours(self, nn: Any) -> Any:
+        class Model(nn.Module):  # type: ignore[misc]
+            def __init__(self, job: Gpt) -> None:
+                self.characters = job.characters
+                self.embedding = nn.Embedding(job.characters, job.width)
+                self.positions = nn.LearnedPositions(job.length, job.width)
+                block = nn.TransformerEncoderLayer(job.width, job.heads, 4 * job.width, 0.0, "gelu", norm_first=True)
+                self.blocks = nn.TransformerEncoder(block, job.layers, nn.LayerNorm(job.width))
+                self.scores = nn.Linear(job.width, job.characters, bias=False)
+
+            def forward(self, tokens: Any) -> Any:
+                y = self.blocks(self.positions(self.embedding(tokens)), is_causal=True)
+                return self.scores(y).reshape((-1, self.characters))
+
+        return Model(self)
+
+    def theirs(self, nn: Any) -> Any:
+        class Block(nn.Module):  # type: ignore[misc]
+            def __init__(self, job: Gpt) -> None:
+                super().__init__()
+                self.heads = job.heads
+                self.norm1, self.norm2 = nn.LayerNorm(job.width), nn.LayerNorm(job.width)
+                self.qkv, self.out = nn.Linear(job.width, 3 * job.width), nn.Linear(job.width, job.width)
+                self.wide, self.narrow = nn.Linear(job.width, 4 * job.width), nn.Linear(4 * job.width, job.width)
+
+            def forward(self, x: Any) -> Any:
+                n, t, d = x.shape
+                q, k, v = self.qkv(self.norm1(x)).view(n, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+                y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+                x = x + self.out(y.transpose(1, 2).reshape(n, t, d))
+                return x + self.narrow(nn.functional.gelu(self.wide(self.norm2(x))))
+
+        class Model(nn.Module):  # type: ignore[misc]
+            def __init__(self, job: Gpt) -> None:
+                super().__init__()
+                self.embedding, self.positions = nn.Embedding(65, job.width), nn.Embedding(job.length, job.width)
+                self.blocks = nn.Sequential(*(Block(job) for _ in range(job.layers)))
+                self.norm, self.scores = nn.LayerNorm(job.width), nn.Linear(job.width, job.characters, bias=False)
+
+            def forward(self, tokens: Any) -> Any:
+                x = self.embedding(tokens) + self.positions.weight
+                return self.scores(self.norm(self.blocks(x))).flatten(0, 1)
+
+        return Model(self)
+
+
 class Gemm(Workload):
     """The product of two square matrices."""
 
@@ -243,6 +305,8 @@ WORKLOADS: dict[str, Workload] = {
     "cnn_small": CnnSmall(),
     "cnn_bn": CnnBn(),
     "lstm": Lstm(),
+    "gpt_nano": Gpt(4, 4, 128, 64, 12),
+    "gpt_mid": Gpt(6, 6, 384, 256, 4),
     "gemm_2048": Gemm(2048),
     "mnist_epoch_mlp": MnistEpoch(Mlp(128)),
     "mnist_epoch_cnn": MnistEpoch(CnnSmall()),

@@ -40,13 +40,17 @@ def test_self_attention(options, is_causal):
     for p in layer.parameters():
         p.load(normal(*p.shape, seed=1))
     allowed = np.broadcast_to(np.tri(5, dtype=bool) if is_causal else np.ones((5, 5), bool), (3, 5, 5))
-    np.testing.assert_allclose(layer(x, is_causal=is_causal).numpy(), by_hand(layer, x, x, x, allowed), rtol=1e-12)
+    np.testing.assert_allclose(
+        layer(x, is_causal=is_causal).numpy(), by_hand(layer, x, x, x, allowed), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_cross_attention_with_sizes_of_its_own():
     layer = attention(kdim=7, vdim=3)
     x, k, v = normal(2, 5, 12), normal(2, 6, 7), normal(2, 6, 3)
-    np.testing.assert_allclose(layer(x, k, v).numpy(), by_hand(layer, x, k, v, np.ones((2, 5, 6), bool)), rtol=1e-12)
+    np.testing.assert_allclose(
+        layer(x, k, v).numpy(), by_hand(layer, x, k, v, np.ones((2, 5, 6), bool)), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_masks():
@@ -65,7 +69,7 @@ def test_masks():
         ({"key_mask": Tensor(keys), "mask": Tensor(np.where(mask, 0.0, -np.inf))}, mask & keys[:, None]),
         ({"key_mask": Tensor(keys), "is_causal": True}, np.tri(5, dtype=bool) & keys[:, None]),
     ):
-        np.testing.assert_allclose(layer(x, **given).numpy(), by_hand(layer, x, x, x, allowed), rtol=1e-12)
+        np.testing.assert_allclose(layer(x, **given).numpy(), by_hand(layer, x, x, x, allowed), rtol=1e-12, atol=1e-12)
 
 
 def test_padding_is_not_seen():
@@ -80,13 +84,13 @@ def test_padding_is_not_seen():
 def test_one_sequence_and_time_first():
     layer, x = attention(), normal(2, 5, 12)
     y = layer(x)
-    np.testing.assert_allclose(layer(x[0]).numpy(), y[0].numpy(), rtol=1e-12)
+    np.testing.assert_allclose(layer(x[0]).numpy(), y[0].numpy(), rtol=1e-12, atol=1e-12)
     turned = nn.MultiHeadAttention(12, 4, batch_first=False, dtype="float64")
     turned.load_state_dict(layer.state_dict())
-    np.testing.assert_allclose(turned(x.permute((1, 0, 2))).numpy(), y.numpy().swapaxes(0, 1), rtol=1e-12)
+    np.testing.assert_allclose(turned(x.permute((1, 0, 2))).numpy(), y.numpy().swapaxes(0, 1), rtol=1e-12, atol=1e-12)
     memory = normal(2, 7, 12)
     found = turned(x.permute((1, 0, 2)), memory.permute((1, 0, 2))).numpy()
-    np.testing.assert_allclose(found, layer(x, memory).numpy().swapaxes(0, 1), rtol=1e-12)
+    np.testing.assert_allclose(found, layer(x, memory).numpy().swapaxes(0, 1), rtol=1e-12, atol=1e-12)
 
 
 def test_gradients():

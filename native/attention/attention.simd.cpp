@@ -18,8 +18,10 @@ V exchanged(V v, std::integer_sequence<int, I...>) {
 template <class T, int H = lanes<T> / 2, class F>
 T across(Vec<T> v, F f) {
     v = f(v, exchanged<H>(v, std::make_integer_sequence<int, lanes<T>>{}));
-    if constexpr (H > 1) return across<T, H / 2>(v, f);
-    else return v[0];
+    if constexpr (H > 1)
+        return across<T, H / 2>(v, f);
+    else
+        return v[0];
 }
 constexpr auto add = [](auto a, auto b) { return a + b; };
 constexpr auto greater = [](auto a, auto b) { return maximum(a, b); };  // a NaN stays
@@ -47,32 +49,52 @@ template <class T>
 }
 
 template <class T>
-T forward(T* s, long n, long width, const T* added, T factor, T& top, T& total) {
+void forward(const ScoreRows<T>& rows) {
     constexpr int L = lanes<T>;
-    const Vec<T> scale = splat(factor);
-    Vec<T> greatest = splat(lowest<T>), sum{};
-    long i = 0;
-    for (; i < n; i += L) {
-        const Vec<T> x = score(s, added, i, n, scale);
-        store(s + i, x);
-        greatest = maximum(x, greatest);
+    const Vec<T> scale = splat(rows.scale);
+    for (long r = 0; r < rows.rows; r++) {
+        const long n = rows.seen[r];
+        T* s = rows.s + r * rows.pitch;
+        const T* added = rows.added ? rows.added + r * rows.added_pitch : nullptr;
+        Vec<T> greatest = splat(lowest<T>), sum{};
+        long i = 0;
+        for (; i < n; i += L) {
+            const Vec<T> x = score(s, added, i, n, scale);
+            store(s + i, x);
+            greatest = maximum(x, greatest);
+        }
+        for (; i < rows.width; i += L) store(s + i, Vec<T>{});
+        const T before = rows.top[r], now = across<T>(greatest, greater);
+        const T top = before > now || before != before ? before : now;
+        rows.top[r] = top;
+        if (top == lowest<T>) {  // nowhere to look yet
+            for (i = 0; i < n; i += L) store(s + i, Vec<T>{});
+            rows.shrink[r] = 1;
+            continue;
+        }
+        const Vec<T> m = splat(top);
+        for (i = 0; i < n; i += L) {
+            const Vec<T> e = exp(load(s + i) - m);
+            store(s + i, e);
+            sum += e;
+        }
+        T shrink = before == top ? T(1) : T(0);
+        if (before != top && before != lowest<T>) shrink = exp(splat(before - top))[0];
+        rows.total[r] = rows.total[r] * shrink + across<T>(sum, add);
+        rows.shrink[r] = shrink;
     }
-    for (; i < width; i += L) store(s + i, Vec<T>{});
-    const T before = top, now = across<T>(greatest, greater);
-    top = before > now || before != before ? before : now;
-    if (top == lowest<T>) {  // nowhere to look yet
-        for (i = 0; i < n; i += L) store(s + i, Vec<T>{});
-        return 1;
+}
+
+template <class T>
+void finish(T* total, const T* top, T* logsumexp, long rows) {
+    alignas(64) T t[16] = {}, m[16] = {}, l[16];
+    for (long r = 0; r < rows; r++) t[r] = total[r], m[r] = top[r];
+    for (long i = 0; i < rows; i += lanes<T>) {
+        const Vec<T> sum = load(t + i), none = splat(T(0));
+        store(l + i, sum == none ? splat(-lowest<T>) : load(m + i) + log(sum));
+        store(t + i, sum == none ? none : splat(T(1)) / sum);
     }
-    const Vec<T> m = splat(top);
-    for (i = 0; i < n; i += L) {
-        const Vec<T> e = exp(load(s + i) - m);
-        store(s + i, e);
-        sum += e;
-    }
-    const T shrink = before == top ? T(1) : exp(splat(before - top))[0];
-    total = total * shrink + across<T>(sum, add);
-    return shrink;
+    for (long r = 0; r < rows; r++) total[r] = t[r], logsumexp[r] = l[r];
 }
 
 template <class T>
@@ -119,12 +141,7 @@ T dot(const T* a, const T* b, long n) {
 }
 
 template <class T>
-T logarithm(T x) {
-    return log(splat(x))[0];
-}
-
-template <class T>
-constexpr AttentionKernels<T> kernels = {&forward<T>, &backward<T>, &multiply<T>, &scaled<T>, &dot<T>, &logarithm<T>};
+constexpr AttentionKernels<T> kernels = {&forward<T>, &backward<T>, &multiply<T>, &scaled<T>, &dot<T>, &finish<T>};
 
 }  // namespace
 

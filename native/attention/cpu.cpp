@@ -1,5 +1,5 @@
-// Bindings of the attention room: scaled_dot_product_attention, forward. Tiled with a running softmax (Dao et al., 2022):
-// of the scores only a block of 14 queries by 256 keys is ever there. Bound by FMAs.
+// Bindings of the attention room: scaled_dot_product_attention, forward. Tiled with a running softmax (Dao et al.,
+// 2022): of the scores only a block of 14 queries by 256 keys is ever there. Bound by FMAs.
 #include <nanobind/stl/optional.h>
 
 #include "attention/attention.h"
@@ -35,34 +35,48 @@ struct Forward {
     const Matrices<T>& y;
     T* logsumexp;
 
-    void run(long h, long first, long last) const {
+    static constexpr long most = 14,
+                          pitch = Attention<T>::keys + 16;  // rows of a tile, at most; elements of a row of scores
+
+    size_t scratch_size() const { return static_cast<size_t>(most * (v.width + (a.mask ? pitch : 0))); }
+
+    void run(long h, long first, long last, T* sum) const {
         const auto& rows_of = attention_kernels().of<T>();
-        constexpr long most = 14, pitch = Attention<T>::keys + 16;
-        alignas(64) T scores[most * pitch], added[Attention<T>::keys + 16], kept[Attention<T>::keys + 16];
+        alignas(64) T scores[most * pitch], row[pitch];
         T top[most], total[most], shrink[most];
-        const Scratch<T> sum(static_cast<size_t>(most * v.width));
+        long seen[most];
+        T* const added = a.mask ? sum + most * v.width : nullptr;
         const long n = last - first, shared = h / a.group, visible = a.causal ? std::min(a.s, last) : a.s;
         std::fill(top, top + n, -std::numeric_limits<T>::infinity());
         std::fill(total, total + n, T(0));
-        std::fill(sum.data(), sum.data() + n * v.width, T(0));
         for (long k0 = 0; k0 < visible; k0 += Attention<T>::keys) {
             const long count = std::min(Attention<T>::keys, visible - k0), width = round_up(count, k.width);
-            Block<T>{a.q.matrix(h) + first * a.q.row, a.q.row, a.q.col, k.panel(shared, k0 / k.width), k.width,
-                     k.depth * k.width, scores, pitch}.run(n, width, k.depth);
-            const T* extra = nullptr;
+            Block<T>{a.q.matrix(h) + first * a.q.row,
+                     a.q.row,
+                     a.q.col,
+                     k.panel(shared, k0 / k.width),
+                     k.width,
+                     k.depth * k.width,
+                     scores,
+                     pitch}
+                .run(n, width, k.depth);
             for (long i = 0; i < n; i++) {
-                if (a.mask_row || !i) extra = a.added(added, h, first + i, k0, count);
-                shrink[i] = rows_of.forward(scores + i * pitch, a.seen(first + i, k0, count), width, extra, a.scale, top[i], total[i]);
-                if (const T* by = a.kept(kept, h, first + i, k0, count)) rows_of.multiply(scores + i * pitch, by, count);
-                if (k0 && shrink[i] != 1) rows_of.scale(sum.data() + i * v.width, sum.data() + i * v.width, v.width, shrink[i]);
+                seen[i] = a.seen(first + i, k0, count);
+                if (a.mask && (a.mask_row || !i)) a.added(added + i * pitch, h, first + i, k0, count);
             }
-            Block<T>{scores, pitch, 1, v.matrix(shared) + k0 * v.row, v.row, k.width, sum.data(), v.width, k0 > 0}.run(n, v.width, count);
+            rows_of.forward(
+                {scores, pitch, n, seen, width, added, a.mask_row ? pitch : 0, a.scale, top, total, shrink});
+            for (long i = 0; i < n; i++) {
+                if (const T* by = a.kept(row, h, first + i, k0, count)) rows_of.multiply(scores + i * pitch, by, count);
+                if (k0 && shrink[i] != 1) rows_of.scale(sum + i * v.width, sum + i * v.width, v.width, shrink[i]);
+            }
+            Block<T>{scores, pitch, 1, v.matrix(shared) + k0 * v.row, v.row, k.width, sum, v.width, k0 > 0}.run(
+                n, v.width, count);
         }
-        for (long i = 0; i < n; i++) {
-            const bool blind = total[i] == 0;
-            rows_of.scale(y.matrix(h) + (first + i) * y.row, sum.data() + i * v.width, v.size, blind ? T(0) : 1 / total[i]);
-            logsumexp[h * a.t + first + i] = blind ? std::numeric_limits<T>::infinity() : top[i] + rows_of.log(total[i]);
-        }
+        if (!visible) std::fill(sum, sum + n * v.width, T(0));
+        rows_of.finish(total, top, logsumexp + h * a.t + first, n);
+        for (long i = 0; i < n; i++)
+            rows_of.scale(y.matrix(h) + (first + i) * y.row, sum + i * v.width, v.size, total[i]);
     }
 };
 
@@ -81,9 +95,12 @@ Owned forward_of(const Array& q, const Array& k, const Array& v, const Array& ma
         const long most = gemm_kernels().of<T>().rows, parts = ceil_div(a.t, most);
         const Forward<T> task{a, panels, values, results, logsumexp.data<T>()};
         const double each = flops / std::max(1L, a.heads * parts);
-        parallel_range(a.heads * parts, std::max(1L, static_cast<long>(5e5 / std::max(1.0, each))), [&](long begin, long end) {
-            for (long u = begin; u < end; u++) task.run(u / parts, u % parts * a.t / parts, (u % parts + 1) * a.t / parts);
-        });
+        parallel_range(
+            a.heads * parts, std::max(1L, static_cast<long>(5e5 / std::max(1.0, each))), [&](long begin, long end) {
+                const Scratch<T> scratch(task.scratch_size());
+                for (long u = begin; u < end; u++)
+                    task.run(u / parts, u % parts * a.t / parts, (u % parts + 1) * a.t / parts, scratch.data());
+            });
     }
     const auto same = [](const Array& x) {
         if (!x) return none();
@@ -106,14 +123,15 @@ bool matching(const Array& q, const Array& k, const Array& v) {
     return true;
 }
 
-Owned forward(Array q, Array k, Array v, Array mask, Array state, bool is_causal, std::optional<double> scale, double dropout) {
+Owned forward(Array q, Array k, Array v, Array mask, Array state, bool is_causal, std::optional<double> scale,
+              double dropout) {
     if (!q.is_float() || !matching(q, k, v) || q.size() == 0) return not_implemented();
     return q.is(DType::float32) ? forward_of<float>(q, k, v, mask, state, is_causal, scale, dropout)
                                 : forward_of<double>(q, k, v, mask, state, is_causal, scale, dropout);
 }
 
-Owned backward(Array g, Array q, Array k, Array v, Array mask, Array state, Array y, Array logsumexp, Needs needs, bool is_causal,
-               std::optional<double> scale, double dropout) {
+Owned backward(Array g, Array q, Array k, Array v, Array mask, Array state, Array y, Array logsumexp, Needs needs,
+               bool is_causal, std::optional<double> scale, double dropout) {
     if (needs[3]) return not_implemented();  // a mask's gradient is as large as the scores: the body makes it
     const Saved saved{g, q, k, v, mask, state, y, logsumexp, is_causal, scale, dropout};
     return q.is(DType::float32) ? attention_gradients<float>(saved) : attention_gradients<double>(saved);
@@ -122,10 +140,10 @@ Owned backward(Array g, Array q, Array k, Array v, Array mask, Array state, Arra
 }  // namespace
 
 void bind_attention(nb::module_& m) {
-    m.def("scaled_dot_product_attention", &forward, "q"_a, "k"_a, "v"_a, "mask"_a.none(), "state"_a.none(), nb::kw_only(),
-          "is_causal"_a, "scale"_a.none(), "dropout"_a);
-    m.def("scaled_dot_product_attention_vjp", &backward, "g"_a, "q"_a, "k"_a, "v"_a, "mask"_a.none(), "state"_a.none(), "y"_a,
-          "logsumexp"_a, nb::kw_only(), "needs"_a, "is_causal"_a, "scale"_a.none(), "dropout"_a);
+    m.def("scaled_dot_product_attention", &forward, "q"_a, "k"_a, "v"_a, "mask"_a.none(), "state"_a.none(),
+          nb::kw_only(), "is_causal"_a, "scale"_a.none(), "dropout"_a);
+    m.def("scaled_dot_product_attention_vjp", &backward, "g"_a, "q"_a, "k"_a, "v"_a, "mask"_a.none(), "state"_a.none(),
+          "y"_a, "logsumexp"_a, nb::kw_only(), "needs"_a, "is_causal"_a, "scale"_a.none(), "dropout"_a);
 }
 
 }  // namespace chainrule

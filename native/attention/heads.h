@@ -27,8 +27,11 @@ struct Matrices {
     std::vector<long> at;  // where each begins, in elements
     long n, size, row, col;
     Matrices(const Array& x)
-        : base(x.data<T>()), n(x.dim(x.rank() - 2)), size(x.dim(x.rank() - 1)),
-          row(x.stride(x.rank() - 2) / static_cast<long>(sizeof(T))), col(x.stride(x.rank() - 1) / static_cast<long>(sizeof(T))) {
+        : base(x.data<T>()),
+          n(x.dim(x.rank() - 2)),
+          size(x.dim(x.rank() - 1)),
+          row(x.stride(x.rank() - 2) / static_cast<long>(sizeof(T))),
+          col(x.stride(x.rank() - 1) / static_cast<long>(sizeof(T))) {
         long count = 1;
         for (int i = 0; i + 2 < x.rank(); i++) count *= x.dim(i);
         at.resize(static_cast<size_t>(count));
@@ -49,7 +52,8 @@ struct Matrices {
 template <class T>
 struct Rows : Matrices<T> {
     long width;  // of a row, a multiple of the vector's
-    Rows(const Array& x) : Matrices<T>(x), width(round_up(this->size, gemm_kernels().of<T>().lanes)), copy_(copy_size()) {
+    Rows(const Array& x)
+        : Matrices<T>(x), width(round_up(this->size, gemm_kernels().of<T>().lanes)), copy_(copy_size()) {
         if (this->col == 1 && width == this->size) return;
         const long block = this->n * width;
         parallel_range(this->count(), std::max(1L, 8192 / std::max(1L, block)), [&](long begin, long end) {
@@ -78,7 +82,9 @@ template <class T>
 struct Panels {
     const long panels, depth, width;
     explicit Panels(const Rows<T>& x)
-        : panels(ceil_div(x.n, 2 * gemm_kernels().of<T>().lanes)), depth(x.size), width(2 * gemm_kernels().of<T>().lanes),
+        : panels(ceil_div(x.n, 2 * gemm_kernels().of<T>().lanes)),
+          depth(x.size),
+          width(2 * gemm_kernels().of<T>().lanes),
           data_(static_cast<size_t>(x.count() * panels * depth * width)) {
         const auto& k = gemm_kernels().of<T>();
         parallel_range(x.count() * panels, std::max(1L, 8192 / std::max(1L, depth * width)), [&](long begin, long end) {
@@ -86,7 +92,8 @@ struct Panels {
                 const long m = u / panels, first = u % panels * width, rows = std::min(width, x.n - first);
                 T* to = data_.data() + u * depth * width;
                 k.transpose(x.matrix(m) + first * x.row, x.row, to, width, rows, depth);
-                for (long p = 0; p < depth && rows < width; p++) std::fill(to + p * width + rows, to + (p + 1) * width, T(0));
+                for (long p = 0; p < depth && rows < width; p++)
+                    std::fill(to + p * width + rows, to + (p + 1) * width, T(0));
             }
         });
     }
@@ -105,9 +112,9 @@ struct Attention {
     Array mask;
     bool causal;
     T scale;
-    long heads, group;    // of q; how many of them share k and v
+    long heads, group;  // of q; how many of them share k and v
     long t, s;
-    std::vector<long> at; // in mask, of each head, in bytes
+    std::vector<long> at;  // in mask, of each head, in bytes
     long mask_row = 0, mask_col = 0;
     Stream stream{};
     uint64_t threshold = 0;
@@ -115,9 +122,14 @@ struct Attention {
 
     Attention(const Array& queries, const Matrices<T>& q, const Matrices<T>& k, const Array& mask, const Array& state,
               bool is_causal, std::optional<double> factor, double dropout)
-        : q(q), mask(mask), causal(is_causal),
-          scale(static_cast<T>(factor ? *factor : 1 / std::sqrt(static_cast<double>(std::max(1L, q.size))))), heads(q.count()),
-          group(k.count() ? q.count() / k.count() : 1), t(q.n), s(k.n) {
+        : q(q),
+          mask(mask),
+          causal(is_causal),
+          scale(static_cast<T>(factor ? *factor : 1 / std::sqrt(static_cast<double>(std::max(1L, q.size))))),
+          heads(q.count()),
+          group(k.count() ? q.count() / k.count() : 1),
+          t(q.n),
+          s(k.n) {
         if (dropout > 0 && state) {
             stream = {static_cast<uint64_t>(state.data<int64_t>()[0]),
                       static_cast<uint64_t>(*reinterpret_cast<const int64_t*>(state.data<char>() + state.stride(0)))};
@@ -164,15 +176,15 @@ struct Attention {
         if (!threshold) return nullptr;
         bool dropped[keys + 4];
         const long word = (h * t + i) * s + k0, first = word / 4 * 4;
-        random_kernels().bernoulli(dropped, {stream.seed, stream.offset + static_cast<uint64_t>(first / 4)}, 0, word + n - first,
-                                   threshold);
+        random_kernels().bernoulli(dropped, {stream.seed, stream.offset + static_cast<uint64_t>(first / 4)}, 0,
+                                   word + n - first, threshold);
         for (long j = 0; j < n; j++) row[j] = dropped[word - first + j] ? T(0) : keep;
         return row;
     }
 };
 
-// C[m, n] (+)= A[m, depth] · B[depth, n] on one thread. Column j of B lies in panel j / W; n is a multiple of the vector's
-// width, and C may be written up to there.
+// C[m, n] (+)= A[m, depth] · B[depth, n] on one thread. Column j of B lies in panel j / W; n is a multiple of the
+// vector's width, and C may be written up to there.
 template <class T>
 struct Block {
     const T* a;
@@ -191,8 +203,16 @@ struct Block {
             const auto& kernels = k.tile[row == 1][cols > k.lanes];
             for (long part = 0; part < parts; part++) {
                 const long i = part * m / parts, rows = (part + 1) * m / parts - i;
-                const Tile<T> tile{.a = a + i * row, .row = row, .step = step, .b = b + j / width * panel, .ldb = ldb, .k = depth,
-                                   .c = c + i * ldc + j, .ldc = ldc, .cols = cols, .accumulate = accumulate};
+                const Tile<T> tile{.a = a + i * row,
+                                   .row = row,
+                                   .step = step,
+                                   .b = b + j / width * panel,
+                                   .ldb = ldb,
+                                   .k = depth,
+                                   .c = c + i * ldc + j,
+                                   .ldc = ldc,
+                                   .cols = cols,
+                                   .accumulate = accumulate};
                 kernels[rows - 1](tile);
             }
         }

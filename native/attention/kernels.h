@@ -6,18 +6,32 @@
 namespace chainrule {
 
 template <class T>
+struct ScoreRows {
+    T* s;
+    long pitch, rows;
+    const long* seen;
+    long width;
+    const T* added;
+    long added_pitch;
+    T scale;
+    T *top, *total, *shrink;
+};
+
+template <class T>
 struct AttentionKernels {
-    // One row of scores of a block of keys, s[0, n) -> exp(s * scale + added - top); zeros in [n, width). `top` and `total`
-    // are the row's greatest score and sum of exponentials so far, and are brought up to date. Returns by how much what was
-    // summed before has to shrink. added (may be null): -inf where the query may not look.
-    T (*forward)(T* s, long n, long width, const T* added, T scale, T& top, T& total);
-    // s[0, n) -> p = exp(s * scale + added - logsumexp), times kept; dp -> p (dp * kept - dot) scale. Zeros in [n, width) of
-    // both. kept (may be null): 0 where dropped, else 1 / (1 - dropout).
+    // Rows of scores of a block of keys, s[0, n) -> exp(s * scale + added - top) with n = seen[row]; zeros in [n,
+    // width). top and total are the rows' greatest scores and sums of exponentials so far, and are brought up to date;
+    // shrink is by how much what was summed before has to. added (may be null; added_pitch may be 0): -inf where a
+    // query may not look.
+    void (*forward)(const ScoreRows<T>& rows);
+    // s[0, n) -> p = exp(s * scale + added - logsumexp), times kept; dp -> p (dp * kept - dot) scale. Zeros in [n,
+    // width) of both. kept (may be null): 0 where dropped, else 1 / (1 - dropout).
     void (*backward)(T* s, T* dp, long n, long width, const T* added, const T* kept, T scale, T logsumexp, T dot);
-    void (*multiply)(T* x, const T* by, long n);                // x *= by
-    void (*scale)(T* to, const T* from, long n, T factor);      // to = from * factor; n need not fill vectors
+    void (*multiply)(T* x, const T* by, long n);            // x *= by
+    void (*scale)(T* to, const T* from, long n, T factor);  // to = from * factor; n need not fill vectors
     T (*dot)(const T* a, const T* b, long n);
-    T (*log)(T x);
+    // logsumexp = top + log(total), +inf where total is 0; total -> 1 / total, or 0; both of at most 16 rows.
+    void (*finish)(T* total, const T* top, T* logsumexp, long rows);
 };
 
 struct AttentionTables {
@@ -25,8 +39,10 @@ struct AttentionTables {
     AttentionKernels<double> f64;
     template <class T>
     const AttentionKernels<T>& of() const {
-        if constexpr (sizeof(T) == 4) return f32;
-        else return f64;
+        if constexpr (sizeof(T) == 4)
+            return f32;
+        else
+            return f64;
     }
 };
 CHAINRULE_VARIANTS(AttentionTables, attention_kernels)
