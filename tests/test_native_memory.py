@@ -57,3 +57,30 @@ def test_clone(dtype):
         assert not np.shares_memory(x, y)
     x = np.asfortranarray(numbers(dtype))
     assert _native.clone(x).strides == x.strides
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (5,), (3, 4, 5), (400, 300)])
+@pytest.mark.parametrize(
+    "dtype, values",
+    [
+        ("float32", [0, 1.5, True, -0.0, np.inf, np.nan, 2**24 + 1, np.float64(0.1)]),
+        ("float64", [0, 1.5, False, 2**53 + 1, 1e300]),
+        ("int64", [0, -7, True, 2**63 - 1, -(2**63)]),
+        ("bool", [True, False]),
+    ],
+)
+def test_full(shape, dtype, values):
+    for value in values:
+        y = _native.full(shape=shape, value=value, dtype=dtype)
+        np.testing.assert_array_equal(y, np.full(shape, value, dtype), strict=True)
+        np.testing.assert_array_equal(np.signbit(y), np.signbit(np.full(shape, value, dtype)))
+
+
+@pytest.mark.parametrize(
+    "value, dtype",
+    [(1.5, "int64"), (2**63, "int64"), (2, "bool"), (1, "int8"), (1.0, "bfloat16"), (1e39, "float32")]
+    + [(10**400, "float64"), (np.float32(1), "float32"), ("1", "float32")],
+)
+def test_what_full_leaves_to_the_reference(value, dtype):
+    assert _native.full(shape=(2,), value=value, dtype=dtype) is NotImplemented
+    assert _native.full(shape=(-1,), value=1.0, dtype="float32") is NotImplemented

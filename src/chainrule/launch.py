@@ -77,7 +77,10 @@ def launch(name: str, inputs: Any, params: dict[str, Any], promotion: str | None
 
 def create(name: str, backend: Any, params: dict[str, Any]) -> Tensor:
     """Run the kernel of a primitive that takes no tensor, such as ``full``, and tell whoever listens."""
-    tensor = wrap(backend.kernels[name](**params), backend, Storage())
+    raw = backend.kernels[name](**params)
+    if raw is NotImplemented:
+        raw = declined(backend, name, [], params)
+    tensor = wrap(raw, backend, Storage())
     if listening and modes.listeners:
         for listener in modes.listeners:
             listener.launched(backend, name, (), params, tensor)
