@@ -277,6 +277,19 @@ def test_lazy_layers_and_float64() -> None:
     assert wide(x().to("float64"))[0].dtype == "float64"
 
 
+def test_backward_hooks_see_the_tensors_among_inputs_and_outputs() -> None:
+    layer, seen = nn.LSTM(4, 5), []
+    layer.register_full_backward_hook(lambda module, inputs, outputs: seen.append((inputs, outputs)))
+    given = cr.tensor(X, requires_grad=True)
+    y, (h, c) = layer(given)
+    (y.sum() + h.sum()).backward()
+    ((inputs, outputs),) = seen
+    assert inputs[0].shape == (6, 3, 4) and outputs[0].shape == (6, 3, 5) and outputs[1] is None
+    np.testing.assert_array_equal(given.grad.numpy(), inputs[0].numpy())
+    layer(given, (h.detach(), c.detach()))[0].sum().backward()
+    assert len(seen) == 2 and seen[1][0][1] is None
+
+
 def test_summary_shows_shapes() -> None:
     text = str(nn.Sequential(nn.LSTM(4, 8), nn.Linear(8, 2)).summary((6, 3, 4)))
     assert "(3, 8)" in text and "448" in text

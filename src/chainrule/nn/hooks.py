@@ -61,6 +61,24 @@ class Gate(Function):
         return (None, *ctx.see(gradients))
 
 
+def gated(see: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """``values`` with the tensors among them behind a gate; ``see`` gets one gradient for each value, and returns them.
+
+    What is no tensor (None, a tuple of states) passes as it is, and its gradient counts as None.
+    """
+    places = [i for i, v in enumerate(values) if isinstance(v, Tensor)]
+    if len(places) == len(values):
+        return tuple(Gate.apply(see, *values))
+
+    def spread(gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+        given = dict(zip(places, gradients, strict=True))
+        seen = see(tuple(given.get(i) for i in range(len(values))))
+        return tuple(seen[i] for i in places)
+
+    passed = dict(zip(places, Gate.apply(spread, *[values[i] for i in places]), strict=True))
+    return tuple(passed.get(i, v) for i, v in enumerate(values))
+
+
 class Watch:
     """One call of a module with backward hooks, between a gate at its inputs and one at its outputs."""
 
@@ -75,13 +93,13 @@ class Watch:
         self.count = len(inputs)
         if any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
             self.inputs = inputs
-            return tuple(Gate.apply(self.complete, *inputs))
+            return gated(self.complete, inputs)
         return inputs
 
     def leave(self, output: Any) -> Any:
         """The output, behind its gate."""
         outputs = output if isinstance(output, tuple) else (output,)
-        passed = Gate.apply(self.begin, *outputs)
+        passed = gated(self.begin, outputs)
         return passed if isinstance(output, tuple) else passed[0]
 
     def begin(self, gradients: tuple[Any, ...]) -> tuple[Any, ...]:
