@@ -15,7 +15,8 @@ from ..tensor import Tensor
 class Loss(Module):
     """What losses have in common: ``reduction`` is "mean" or "sum" over the batch, or "none" for a loss each.
 
-    ``yes_above`` is the output above which an element says yes, if the loss takes each for a yes or no. A call takes
+    ``yes_above`` is the output above which an element says yes, if the loss takes each for a yes or no; ``of_scores`` says
+    whether it takes scores, or probabilities, if it takes either. A call takes
     ``sample_weight`` (n,), too: each loss is multiplied by the weight of its sample before they are reduced, and the mean
     is over their number, as in Keras. A subclass says in ``measure`` what the loss is.
 
@@ -25,6 +26,7 @@ class Loss(Module):
     """
 
     yes_above: float | None = None
+    of_scores: bool | None = None
     reductions: tuple[str, ...] = ("mean", "sum", "none")
 
     def __init__(self, reduction: str = "mean") -> None:

@@ -56,6 +56,8 @@ class CrossEntropy(Classes):
     tensor(0.5032)
     """
 
+    of_scores = True
+
     def __init__(
         self,
         weight: Any = None,
@@ -112,6 +114,8 @@ class CategoricalCrossEntropy(Loss):
     tensor(50.1438)
     """
 
+    of_scores = False
+
     def measure(self, x: Any, target: Any, reduction: str) -> Any:
         """See Loss."""
         some = x > 0
@@ -132,6 +136,7 @@ class BCE(Elementwise):
     """
 
     yes_above = 0.5
+    of_scores = False
     function = staticmethod(bce)
 
 
@@ -145,6 +150,7 @@ class BCEWithLogits(Loss):
     """
 
     yes_above = 0.0
+    of_scores = True
     pos_weight: Tensor | None
 
     def __init__(self, reduction: str = "mean", *, pos_weight: Any = None) -> None:
@@ -166,6 +172,7 @@ class Hinge(Elementwise):
     """
 
     yes_above = 0.0
+    of_scores = True
     function = staticmethod(hinge)
 
 
@@ -179,6 +186,7 @@ class SquaredHinge(Elementwise):
     """
 
     yes_above = 0.0
+    of_scores = True
     function = staticmethod(squared_hinge)
 
 
@@ -194,6 +202,7 @@ class Focal(Elementwise):
     """
 
     yes_above = 0.0
+    of_scores = True
     function = staticmethod(focal)
     options = ("alpha", "gamma")
 
@@ -216,6 +225,7 @@ class Dice(Elementwise):
     """
 
     yes_above = 0.5
+    of_scores = False
     function = staticmethod(dice)
     options = ("smooth",)
 

@@ -197,13 +197,18 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
 def as_metrics(given: Any, model: Any, loss: Any) -> list[Any]:
     """Metrics by their names, or as they are; functions become averages."""
     _, head, _ = objective(model, loss)
+    heads = {Sigmoid: losses.BCE, Softmax: losses.CategoricalCrossEntropy}
     shown = (
-        losses.BCE() if isinstance(head, Sigmoid) else loss
+        heads[type(head)]() if type(head) in heads else loss
     )  # metrics see probabilities, though the loss sees scores
     several = not isinstance(given, str) and hasattr(given, "__iter__")
     found = [metrics.get(metric, shown) for metric in (given if several else [given])]
     names = ["loss", "samples"]
     for metric in found:
+        if not getattr(metric, "is_number", True):
+            raise ArgumentError(
+                f"[compile] {metric!r} gives no one number to report: update it by hand, on predictions"
+            )
         if metric.name in names:
             raise ArgumentError(
                 f"[compile] two values would be reported as {metric.name!r}: give the metric another name"
