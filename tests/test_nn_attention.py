@@ -1,5 +1,8 @@
 """Attention layers, positions and transformer stacks: values, gradients, masks, caches, files, learning, errors."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -225,6 +228,8 @@ MODELS = {
     "sequential": lambda: nn.Sequential(nn.LearnedPositions(9), nn.TransformerEncoderLayer(12, 4, 24), nn.Linear(5)),
 }
 INPUTS = {"attention": [(2, 5, 12), (2, 6, 7), (2, 6, 3)], "rotary": [(2, 5, 16)], "decoder": [(2, 5, 12), (2, 6, 12)]}
+EXAMPLES = [(part, None) for make in MODELS.values() for part in make().modules()]  # of each layer
+EXAMPLES.append((nn.RotaryEmbedding(), None))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -236,6 +241,8 @@ def test_files(name, tmp_path):
     loaded = cr.load(tmp_path / "model.safetensors").eval()
     assert (loaded(*inputs) == y).all() and repr(loaded) == repr(model)
     assert nn.describe(nn.create(nn.describe(model))) == nn.describe(model)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert (copied(*inputs) == y).all()
 
 
 def test_every_layer_of_a_stack_has_weights_of_its_own():

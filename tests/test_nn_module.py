@@ -345,7 +345,8 @@ def test_every_layer_is_among_the_examples():
 
     examples = {type(layer) for layer in LAYERS}
     for path in Path(__file__).parent.glob("test_nn_*.py"):
-        examples |= {type(layer) for layer, *_ in getattr(import_module(f"tests.{path.stem}"), "EXAMPLES", [])}
+        if "\nEXAMPLES = " in path.read_text():
+            examples |= {type(layer) for layer, *_ in import_module(f"tests.{path.stem}").EXAMPLES}
     assert {cls for cls in nn.REGISTRY.values() if issubclass(cls, Layer)} - examples == set()
 
 
