@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ..creation import arange
+from functools import lru_cache
+from typing import Any
+
 from ..domain.errors import ArgumentError, ShapeError
+from ..launch import create
 from ..ops.attention import rotary
 from ..ops.elementwise import cos, sin
 from ..ops.shape import reshape, stack
@@ -13,16 +16,21 @@ from .parameter import Parameter
 from .registry import register
 
 
-def angles(t: int, features: int, base: float, offset: int, like: Tensor) -> Tensor:
-    """(t, features / 2): position times ``base ** (-2 i / features)``, in float64 and where ``like`` is.
+@lru_cache(maxsize=16)
+def waves(t: int, features: int, base: float, offset: int, dtype: str, backend: Any) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of position times ``base ** (-2 i / features)``, each (t, features / 2); computed in float64.
 
-    >>> angles(2, 4, 100.0, 1, Tensor([0.0])).tolist()
-    [[1.0, 0.1], [2.0, 0.2]]
+    >>> c, s = waves(2, 4, 100.0, 1, "float32", Tensor([0.0]).backend)
+    >>> s
+    tensor([[0.8415, 0.0998],
+            [0.9093, 0.1987]])
     """
-    positions = arange(offset, offset + t, device=like.device).to("float64")
-    rates: Tensor = base ** (arange(0, features, 2, device=like.device).to("float64") / -features)
-    turned: Tensor = reshape(positions, shape=(t, 1)) * rates
-    return turned
+    positions, pairs = (
+        create("arange", backend, {"start": a, "stop": b, "step": step, "dtype": "float64"})
+        for a, b, step in ((offset, offset + t, 1), (0, features, 2))
+    )
+    turned = reshape(positions, shape=(t, 1)) * base ** (pairs / -features)
+    return cos(turned).to(dtype), sin(turned).to(dtype)
 
 
 def even(layer: str, x: Tensor, features: int | None) -> int:
@@ -38,7 +46,7 @@ def even(layer: str, x: Tensor, features: int | None) -> int:
 
 
 class Waves(Layer):
-    """What the layers without parameters have in common: the base of their wave lengths, and their last table."""
+    """What the layers without parameters have in common: the base of their wave lengths."""
 
     follows_as = None
 
@@ -46,15 +54,10 @@ class Waves(Layer):
         if not base > 1:
             raise ArgumentError(f"{type(self).__name__}: base is {base!r}, expected a number above 1")
         self.base = base
-        self._last: tuple[object, tuple[Tensor, Tensor]] | None = None
 
     def _waves(self, x: Tensor, size: int, offset: int) -> tuple[Tensor, Tensor]:
         """The cosines and sines of the angles of x's positions, each (t, size / 2)."""
-        key = (x.shape[-2], size, offset, str(x.dtype), str(x.device), x.backend)
-        if self._last is None or self._last[0] != key:
-            turned = angles(x.shape[-2], size, self.base, offset, x)
-            self._last = key, (cos(turned).to(x.dtype), sin(turned).to(x.dtype))
-        return self._last[1]
+        return waves(x.shape[-2], size, self.base, offset, x.dtype, x.backend)
 
 
 @register
