@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
-from math import prod, sqrt
+from math import ceil, erf, inf, prod, sqrt
 from typing import Any
+
+import numpy as np
 
 from .. import random
 from ..creation import full
-from ..domain.errors import ArgumentError, ArgumentTypeError, unknown
+from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError, unknown
+from ..ops.elementwise import where
+from ..ops.index import argsort
 from ..random import Generator
 from ..tensor import Tensor
 
@@ -88,6 +92,10 @@ class Place:
         bound = sqrt(3 * variance)
         return self.uniform(-bound, bound)
 
+    def taken(self, values: Any) -> Tensor:
+        """Values that were made elsewhere, an array."""
+        return self._cast(Tensor(values, device=self.generator.state.device))
+
     def _drawn(self) -> str:
         return "float64" if self.dtype == "float64" else "float32"
 
@@ -144,33 +152,151 @@ def normal(place: Place, *, mean: float = 0.0, std: float = 1.0) -> Tensor:
     return place.normal(mean, std)
 
 
-def _xavier(place: Place, gain: float, distribution: str) -> Tensor:
+GAINS = {"linear": 1.0, "conv": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "selu": 0.75}
+
+
+def gain(activation: str, negative_slope: float = 0.01) -> float:
+    """What a weight before ``activation`` is multiplied by so that values keep their size (as in PyTorch).
+
+    Known: linear, conv, sigmoid, tanh, relu, leaky_relu (of ``negative_slope``), selu. Initializers with a ``gain`` take
+    the name in its place.
+
+    >>> round(gain("relu"), 4), round(gain("leaky_relu", 0.2), 4)
+    (1.4142, 1.3868)
+    >>> get("xavier_uniform", gain="tanh")
+    xavier_uniform(gain='tanh')
+    """
+    if activation == "leaky_relu":
+        return sqrt(2 / (1 + negative_slope**2))
+    if activation not in GAINS:
+        raise unknown("activation that has a gain", activation, [*GAINS, "leaky_relu"])
+    return GAINS[activation]
+
+
+def _number(size: float | str) -> float:
+    """A gain, by its activation or as it is."""
+    return gain(size) if isinstance(size, str) else size
+
+
+def _rows(place: Place, name: str, least: int = 2, most: float = inf) -> tuple[int, int]:
+    """A weight (out, in, …) as rows and columns. Errors: ShapeError for another number of axes."""
+    if not least <= len(place.shape) <= most:
+        axes = (
+            f"{least} axes" if least == most else f"{least} axes or more" if most == inf else f"{least} to {most} axes"
+        )
+        raise ShapeError(f"[{name}] a weight of {axes} is expected, not {place.shape}")
+    return place.shape[0], prod(place.shape[1:])
+
+
+@register
+def truncated_normal(
+    place: Place, *, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0
+) -> Tensor:
+    """Normal with a mean and a standard deviation, drawn again where it is not between ``low`` and ``high``.
+
+    Errors: ArgumentError if fewer than one in a hundred values would be.
+    """
+    share = (erf((high - mean) / std / sqrt(2)) - erf((low - mean) / std / sqrt(2))) / 2 if std > 0 else 0.0
+    if share < 0.01:
+        raise ArgumentError(
+            f"[truncated_normal] low is {low!r} and high {high!r}: they leave too little of the normal distribution of mean "
+            f"{mean!r} and std {std!r}"
+        )
+    values = place.normal(mean, std)
+    while True:
+        outside = (values < low).logical_or(values > high)
+        if not outside.any():
+            return values
+        values = where(outside, place.normal(mean, std), values)
+
+
+@register
+def orthogonal(place: Place, *, gain: float | str = 1.0) -> Tensor:
+    """Rows (or columns, of which there are fewer) of length ``gain`` that stand at right angles (Saxe et al., 2013)."""
+    rows, columns = _rows(place, "orthogonal")
+    shape = (max(rows, columns), min(rows, columns))
+    drawn = Place(shape, 1, "float64", place.generator).normal(0.0, 1.0).numpy()
+    q, r = np.linalg.qr(drawn)
+    q = q * np.where(r.diagonal() < 0, -1.0, 1.0)  # every rotation is as likely as any other
+    return place.taken(_number(gain) * (q if rows >= columns else q.T).reshape(place.shape))
+
+
+@register
+def identity(place: Place, *, gain: float = 1.0) -> Tensor:
+    """``gain`` on the diagonal of a weight (out, in): what comes in goes out."""
+    return place.taken(gain * np.eye(*_rows(place, "identity", 2, 2)))
+
+
+@register
+def dirac(place: Place) -> Tensor:
+    """1 in the middle of a convolution's window, from each channel to that of its number: what comes in goes out."""
+    _rows(place, "dirac", 3, 5)
+    out, channels, *window = place.shape
+    if out % place.groups:
+        raise ShapeError(f"[dirac] {out} channels go out, which {place.groups} groups cannot share")
+    values, size = np.zeros(place.shape), out // place.groups
+    for group in range(place.groups):
+        for channel in range(min(size, channels)):
+            values[(group * size + channel, channel, *[n // 2 for n in window])] = 1.0
+    return place.taken(values)
+
+
+@register
+def sparse(place: Place, *, sparsity: float, std: float = 0.01) -> Tensor:
+    """Normal, and in each column of a weight (out, in) a share ``sparsity`` of zeros (Martens, 2010)."""
+    rows, _ = _rows(place, "sparse", 2, 2)
+    if not 0 <= sparsity <= 1:
+        raise ArgumentError(f"[sparse] sparsity is {sparsity!r}, expected a share, from 0 to 1")
+    values, order = place.normal(0.0, std), argsort(argsort(place.uniform(0.0, 1.0), axis=0), axis=0)
+    kept: Tensor = where(order < ceil(sparsity * rows), 0.0, values)
+    return kept
+
+
+def _xavier(place: Place, size: float | str, distribution: str) -> Tensor:
     fan_in, fan_out = place.fans()
+    gain = _number(size)
     return place.scaled(2 * gain * gain / max(1, fan_in + fan_out), distribution)
 
 
 @register
-def xavier_uniform(place: Place, *, gain: float = 1.0) -> Tensor:
+def xavier_uniform(place: Place, *, gain: float | str = 1.0) -> Tensor:
     """Uniform of variance ``gain² · 2 / (fan_in + fan_out)`` (Glorot and Bengio, 2010)."""
     return _xavier(place, gain, "uniform")
 
 
 @register
-def xavier_normal(place: Place, *, gain: float = 1.0) -> Tensor:
+def xavier_normal(place: Place, *, gain: float | str = 1.0) -> Tensor:
     """Normal of variance ``gain² · 2 / (fan_in + fan_out)`` (Glorot and Bengio, 2010)."""
     return _xavier(place, gain, "normal")
 
 
-@register
-def kaiming_uniform(place: Place, *, negative_slope: float = 0.0) -> Tensor:
-    """Uniform of variance ``2 / ((1 + negative_slope²) fan_in)`` (He et al., 2015)."""
-    return place.scaled(2 / (1 + negative_slope**2) / max(1, place.fans()[0]), "uniform")
+def _kaiming(place: Place, slope: float, mode: str, activation: str, distribution: str) -> Tensor:
+    if mode not in ("fan_in", "fan_out"):
+        raise unknown("mode of kaiming", mode, ["fan_in", "fan_out"])
+    fan = place.fans()[0 if mode == "fan_in" else 1]
+    return place.scaled(gain(activation, slope) ** 2 / max(1, fan), distribution)
 
 
 @register
-def kaiming_normal(place: Place, *, negative_slope: float = 0.0) -> Tensor:
-    """Normal of variance ``2 / ((1 + negative_slope²) fan_in)`` (He et al., 2015)."""
-    return place.scaled(2 / (1 + negative_slope**2) / max(1, place.fans()[0]), "normal")
+def kaiming_uniform(
+    place: Place, *, negative_slope: float = 0.0, mode: str = "fan_in", activation: str = "leaky_relu"
+) -> Tensor:
+    """Uniform of variance ``gain² / fan_in``, by default ``2 / ((1 + negative_slope²) fan_in)`` (He et al., 2015)."""
+    return _kaiming(place, negative_slope, mode, activation, "uniform")
+
+
+@register
+def kaiming_normal(
+    place: Place, *, negative_slope: float = 0.0, mode: str = "fan_in", activation: str = "leaky_relu"
+) -> Tensor:
+    """Normal of variance ``gain² / fan_in``, by default ``2 / ((1 + negative_slope²) fan_in)`` (He et al., 2015)."""
+    return _kaiming(place, negative_slope, mode, activation, "normal")
+
+
+@register
+def lecun_uniform(place: Place) -> Tensor:
+    """Uniform of variance ``1 / fan_in`` (LeCun et al., 1998)."""
+    return place.scaled(1 / max(1, place.fans()[0]), "uniform")
 
 
 @register
