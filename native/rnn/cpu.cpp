@@ -2,7 +2,8 @@
 //
 // The input's part of every step is one product before the loop, the weights' gradients are one product each after it. In
 // the loop a chunk of the batch runs through all steps on one thread, without a barrier: a small product with the packed
-// recurrent weights, then the cell (rnn.simd.cpp). Bound by those products; docs/performance.md has the measured times.
+// recurrent weights, then the cell (rnn.simd.cpp). Bound by the products: LSTM 64→128, 64 steps, batch 32, one thread of a
+// Zen 5: 1.9 ms forward and 3.0 back, of which the products alone take 1.65 and 2.8.
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>

@@ -25,7 +25,7 @@ class Bidirectional(Layer):
 
     ``merge_mode`` is "concat" (features side by side), "sum", "mul" or "ave". Without ``return_sequences`` the result merges
     the last states of both, that of the way back belonging to the first step. The state is a tuple of those of both. A flag
-    that is not given is that of ``layer``; what a call returns then follows the rule of ``Recurrent``. The layers are
+    that is not given is that of ``layer``; what a call returns then follows the rule of ``nn.rnn.Recurrent``. The layers are
     ``forward_layer`` and ``backward_layer``. Errors: ArgumentTypeError for a layer that is not recurrent.
 
     >>> import chainrule as cr
@@ -73,7 +73,7 @@ class Bidirectional(Layer):
     def forward(
         self, x: Tensor, state: Any = None, *, mask: Any = None, lengths: Any = None, returns: str | None = None
     ) -> Any:
-        """See the class; ``state`` is a tuple of one for each way, ``mask``, ``lengths``, ``returns`` as for ``Recurrent``."""
+        """See the class; ``state`` is a tuple of one for each way, ``mask``, ``lengths``, ``returns`` as for its layer."""
         there, back = (None, None) if state is None else state
         options = {"mask": mask, "lengths": lengths, "returns": "all"}
         y, state_there = self.forward_layer(x, there, **options)

@@ -19,8 +19,8 @@ class Cell(Layer):
     """What RNNCell, GRUCell and LSTMCell have in common.
 
     ``x`` is (batch, features). The parameters are PyTorch's: ``weight_ih`` (k·hidden_size, features), ``weight_hh``
-    (k·hidden_size, hidden_size), ``bias_ih`` and ``bias_hh``. ``init`` is as for ``Recurrent``. ``Cell(hidden)`` takes the
-    number of features from x.
+    (k·hidden_size, hidden_size), ``bias_ih`` and ``bias_hh``. ``init`` is as for ``nn.rnn.Recurrent``. ``Cell(hidden)`` takes
+    the number of features from x.
     """
 
     blocks = 1

@@ -270,7 +270,8 @@ def valid_steps(name: str, x: Tensor, mask: Any, lengths: Any, batch_first: bool
 class RNN(Recurrent):
     """``h' = tanh(W x + b + U h + c)`` along a sequence (Elman, 1990); ``nonlinearity`` is "tanh" or "relu".
 
-    ``Recurrent`` says what the other arguments are and what a call returns; ``RNN(hidden)`` takes the input's size from x.
+    ``nn.rnn.Recurrent`` says what the other arguments are and what a call returns; ``RNN(hidden)`` takes the size of the
+    input from x.
 
     >>> import chainrule as cr
     >>> layer = RNN(3, 5)
@@ -313,8 +314,8 @@ class RNN(Recurrent):
 class GRU(Recurrent):
     """A gated recurrent unit along a sequence (Cho et al., 2014), with PyTorch's equations and gates r, z, n.
 
-    ``Recurrent`` says what the arguments are and what a call returns. ``reset_after=False`` has the reset gate act before the
-    recurrent product, as in the paper and in KeyDNN; PyTorch, and Keras by default, have it act after.
+    ``nn.rnn.Recurrent`` says what the arguments are and what a call returns. With ``reset_after=False`` the reset gate
+    acts before the recurrent product, as in the paper and in KeyDNN; PyTorch, and Keras by default, have it after.
 
     >>> import chainrule as cr
     >>> y, h = GRU(3, 5, num_layers=2, bidirectional=True)(cr.zeros(7, 2, 3))
@@ -355,7 +356,7 @@ class GRU(Recurrent):
 class LSTM(Recurrent):
     """A long short-term memory along a sequence (Hochreiter and Schmidhuber, 1997), gates i, f, g, o.
 
-    ``Recurrent`` says what the arguments are and what a call returns.
+    ``nn.rnn.Recurrent`` says what the arguments are and what a call returns.
 
     >>> import chainrule as cr
     >>> from chainrule import nn
