@@ -88,7 +88,7 @@ def test_parallel_without_merging():
 
 
 @nn.register
-class Tower(nn.Module):
+class Heads(nn.Module):
     """Modules in a list and by name, as a user has them."""
 
     def __init__(self, depth=2):
@@ -102,7 +102,7 @@ class Tower(nn.Module):
 
 
 def test_lists_and_dicts_belong_to_their_module(tmp_path):
-    model, data = Tower(3), x(2, 4)
+    model, data = Heads(3), x(2, 4)
     names = [*model.state_dict()]
     assert names[:2] == ["blocks.0.weight", "blocks.0.bias"] and "heads.b.weight" in names and len(names) == 10
     model.save(tmp_path / "tower.safetensors")

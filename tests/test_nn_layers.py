@@ -9,7 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.domain.errors import ArgumentError, ArgumentTypeError, NotSupportedError, ShapeError
+from chainrule.domain.errors import ArgumentError, ArgumentTypeError, ShapeError
 
 RNG = np.random.default_rng(0)
 
@@ -144,8 +144,8 @@ def test_conv2d_says_what_is_wrong():
         nn.Conv2d(3, 4, 3, groups=2)
     with pytest.raises(ArgumentError, match="stride is 0"):
         nn.Conv2d(3, 4, 3, stride=0)
-    with pytest.raises(NotSupportedError, match="padding_mode 'circular'"):
-        nn.Conv2d(3, 4, 3, padding_mode="circular")
+    with pytest.raises(ArgumentError, match="padding_mode of Conv2d 'circle': did you mean 'circular'"):
+        nn.Conv2d(3, 4, 3, padding_mode="circle")
     model = nn.Sequential(nn.Conv2d(3, 8, 3))
     with pytest.raises(ShapeError, match=r"^0: \[conv2d\] x has 2 channels .*expects 3"):
         model(cr.zeros(1, 2, 4, 4))

@@ -1,4 +1,4 @@
-// Bindings of the conv room: conv2d and its gradients.
+// Bindings of the conv room: conv2d, conv_transpose2d and their gradients.
 #include <algorithm>
 #include <stdexcept>
 #include <utility>
@@ -11,6 +11,7 @@
 #include "core/array.h"
 #include "core/memory.h"
 #include "core/params.h"
+#include "core/threads.h"
 
 using namespace nb::literals;
 
@@ -89,12 +90,13 @@ Owned conv2d(Array x, Array weight, Array bias, Pair stride, Pair padding, Pair 
     return make_tuple(std::move(y), make_tuple(Owned(x.object()), Owned(weight.object())));
 }
 
+// Images of a shape: what the convolution of it makes g of, turned round.
 template <class T>
-Owned input_gradient(const Array& g, const Array& x, const Array& weight, const Geometry& geometry) {
+Owned input_gradient(const Array& g, const npy_intp* shape, bool last, const Array& weight, const Geometry& geometry) {
     const long item = sizeof(T), group_outs = weight.dim(0) / geometry.groups;
-    const bool last = channels_last(x), strided = geometry.stride[0] > 1 || geometry.stride[1] > 1;
+    const bool strided = geometry.stride[0] > 1 || geometry.stride[1] > 1;
     // Only whole rows of tiles are stored channel by channel: a strided gradient is computed channels-last.
-    Owned gx = make_images(x.dim(0), x.dim(1), x.dim(2), x.dim(3), x.dtype(), last || strided);
+    Owned gx = make_images(shape[0], shape[1], shape[2], shape[3], g.dtype(), last || strided);
     const Weights<T> weights{weight.data<T>(),        group_outs,
                              weight.dim(1),           group_outs * weight.stride(0) / item,
                              weight.stride(0) / item, weight.stride(1) / item,
@@ -114,7 +116,7 @@ Owned input_gradient(const Array& g, const Array& x, const Array& weight, const 
 template <class T>
 Owned conv2d_vjp_of(const Array& g, const Array& x, const Array& weight, const Geometry& geometry, const Needs& needs) {
     Owned gx = none(), gw = none(), gb = none();
-    if (needs[0]) gx = input_gradient<T>(g, x, weight, geometry);
+    if (needs[0]) gx = input_gradient<T>(g, x.shape(), channels_last(x), weight, geometry);
     if (needs[1]) {
         gw = make_output(4, weight.shape(), x.dtype());
         Images<const T> from = images<const T>(x);
@@ -137,6 +139,81 @@ Owned conv2d_vjp(Array g, Array x, Array weight, Needs needs, Pair stride, Pair 
                                 : conv2d_vjp_of<double>(g, x, weight, geometry, needs);
 }
 
+template <class T>
+void add_bias(const Images<T>& y, const T* bias) {
+    const bool pixels = y.sc == 1;
+    parallel_range(y.n * y.h, std::max(1L, 32768 / std::max(1L, y.w * y.c)), [&](long begin, long end) {
+        for (long row = begin; row < end; row++) {
+            T* at = y.data + row / y.h * y.sn + row % y.h * y.sh;
+            if (pixels) {
+                for (long j = 0; j < y.w; j++)
+                    for (long c = 0; c < y.c; c++) at[j * y.sw + c] += bias[c];
+            } else {
+                for (long c = 0; c < y.c; c++)
+                    for (long j = 0; j < y.w; j++) at[c * y.sc + j * y.sw] += bias[c];
+            }
+        }
+    });
+}
+
+// The transposed convolution is conv2d's input gradient; its gradients are conv2d and conv2d's weight gradient.
+Owned conv_transpose2d(Array x, Array weight, Array bias, Pair stride, Pair padding, Pair output_padding, long groups,
+                       Pair dilation) {
+    if (!x.is_float() || weight.dtype() != x.dtype() || (bias && bias.dtype() != x.dtype())) return not_implemented();
+    // windows that would fit once more would not be of x: the body does them
+    if (output_padding.first >= stride.first || output_padding.second >= stride.second || x.size() == 0)
+        return not_implemented();
+    if (x.rank() != 4 || weight.rank() != 4 || groups < 1 || x.dim(1) % groups || x.dim(1) != weight.dim(0) ||
+        (bias && (bias.rank() != 1 || bias.dim(0) != weight.dim(1) * groups)))
+        throw std::invalid_argument(
+            "[conv_transpose2d] x, weight and bias must be (n, c, h, w), (c, out/groups, kh, kw) and (out,)");
+    const Geometry geometry = geometry_of(weight, stride, padding, dilation, groups);
+    const long more[2] = {output_padding.first, output_padding.second};
+    npy_intp shape[4] = {x.dim(0), weight.dim(1) * groups};
+    for (int axis : {0, 1}) {
+        shape[2 + axis] = (x.dim(2 + axis) - 1) * geometry.stride[axis] - 2 * geometry.padding[axis] +
+                          geometry.dilation[axis] * (geometry.kernel[axis] - 1) + more[axis] + 1;
+        if (shape[2 + axis] < 1) throw std::invalid_argument("[conv_transpose2d] the padding leaves nothing");
+    }
+    const Owned flat_bias = bias ? contiguous(bias) : Owned();
+    Owned y = x.is(DType::float32) ? input_gradient<float>(x, shape, channels_last(x), weight, geometry)
+                                   : input_gradient<double>(x, shape, channels_last(x), weight, geometry);
+    if (bias && x.is(DType::float32)) add_bias(images<float>(y), flat_bias.data<float>());
+    if (bias && x.is(DType::float64)) add_bias(images<double>(y), flat_bias.data<double>());
+    Py_INCREF(x.object());
+    Py_INCREF(weight.object());
+    return make_tuple(std::move(y), make_tuple(Owned(x.object()), Owned(weight.object())));
+}
+
+template <class T>
+Owned conv_transpose2d_vjp_of(const Array& g, const Array& x, const Array& weight, const Geometry& geometry,
+                              const Needs& needs) {
+    Owned gx = none(), gw = none(), gb = none();
+    if (needs[0]) gx = conv2d_of<T>(g, weight, Array(), geometry);
+    if (needs[1]) {
+        gw = make_output(4, weight.shape(), x.dtype());
+        Images<const T> from = images<const T>(g);
+        if (from.c == 1) from.sc = 1;
+        const ReleaseGil gil(nanoseconds(weight, x));
+        weight_gradient(from, images<const T>(x), geometry, gw.data<T>());
+    }
+    if (needs[2]) {
+        const npy_intp shape[1] = {g.dim(1)};
+        gb = make_output(1, shape, x.dtype());
+        channel_sums(images<const T>(g), gb.data<T>());
+    }
+    return make_tuple(std::move(gx), std::move(gw), std::move(gb));
+}
+
+Owned conv_transpose2d_vjp(Array g, Array x, Array weight, Needs needs, Pair stride, Pair padding, Pair, long groups,
+                           Pair dilation) {
+    if (g.dtype() != x.dtype() || g.rank() != 4)
+        throw std::invalid_argument("[conv_transpose2d_vjp] g must be like the output");
+    const Geometry geometry = geometry_of(weight, stride, padding, dilation, groups);
+    return x.is(DType::float32) ? conv_transpose2d_vjp_of<float>(g, x, weight, geometry, needs)
+                                : conv_transpose2d_vjp_of<double>(g, x, weight, geometry, needs);
+}
+
 }  // namespace
 
 void bind_conv(nb::module_& m) {
@@ -144,6 +221,10 @@ void bind_conv(nb::module_& m) {
           "groups"_a);
     m.def("conv2d_vjp", &conv2d_vjp, "g"_a, "x"_a, "weight"_a, nb::kw_only(), "needs"_a, "stride"_a, "padding"_a,
           "dilation"_a, "groups"_a);
+    m.def("conv_transpose2d", &conv_transpose2d, "x"_a, "weight"_a, "bias"_a.none(), nb::kw_only(), "stride"_a, "padding"_a,
+          "output_padding"_a, "groups"_a, "dilation"_a);
+    m.def("conv_transpose2d_vjp", &conv_transpose2d_vjp, "g"_a, "x"_a, "weight"_a, nb::kw_only(), "needs"_a, "stride"_a,
+          "padding"_a, "output_padding"_a, "groups"_a, "dilation"_a);
 }
 
 }  // namespace chainrule

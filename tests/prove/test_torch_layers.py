@@ -100,10 +100,20 @@ SHAPES = [
     *[case(f"embedding {i}", lambda w, i=i: cr.embedding(Tensor([[0, 2], [2, 3]]), w, padding_idx=i),
            lambda w, i=i: F.embedding(torch.tensor([[0, 2], [2, 3]]), w, padding_idx=i), X[0]) for i in (None, 2, -1)],
 ]  # fmt: skip
+K2, K1, B = R.standard_normal((3, 2, 3, 2)), R.standard_normal((3, 2, 4)), R.standard_normal(2)
+CONVS = [
+    *[both("conv_transpose2d", F.conv_transpose2d, IMAGES, K2, B, **p) for p in (
+        {}, {"stride": 2, "padding": 1, "output_padding": 1}, {"stride": (3, 1), "dilation": (1, 2), "padding": (2, 0)},
+        {"dilation": 3, "output_padding": (2, 1)})],
+    both("conv_transpose2d", F.conv_transpose2d, IMAGES, K2, R.standard_normal(6), groups=3, stride=2),
+    both("conv_transpose1d", F.conv_transpose1d, LINES, K1, B, stride=3, padding=1, output_padding=2),
+    *[both("conv1d", F.conv1d, LINES, R.standard_normal((4, 3, 3)), C, **p) for p in (
+        {}, {"stride": 2, "padding": 2, "dilation": 2})],
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("backend", ["numpy", "cpu"])
-@pytest.mark.parametrize(("ours", "theirs", "args", "rtol"), [*ACTIVATIONS, *NORMS, *POOLS, *SHAPES])
+@pytest.mark.parametrize(("ours", "theirs", "args", "rtol"), [*ACTIVATIONS, *NORMS, *POOLS, *SHAPES, *CONVS])
 def test_values_and_gradients(ours, theirs, args, rtol, backend):
     with backends.use(backend):
         mine = [Tensor(a, requires_grad=True) for a in args]

@@ -23,7 +23,8 @@ from .attention import KVCache, MultiHeadAttention
 from .bidirectional import Bidirectional
 from .cells import GRUCell, LSTMCell, RNNCell
 from .containers import ModuleDict, ModuleList, Parallel, Residual
-from .conv import Conv2d
+from .conv import Conv1d, Conv2d
+from .conv_transpose import ConvTranspose1d, ConvTranspose2d
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, DropPath
 from .embedding import Embedding
 from .linear import Linear
@@ -56,7 +57,10 @@ __all__ = [
     "BatchNorm3d",
     "Bidirectional",
     "CELU",
+    "Conv1d",
     "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
     "DropPath",
     "Dropout",
     "Dropout1d",

@@ -1,35 +1,43 @@
-"""The convolution layer."""
+"""The convolution layers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from ..domain.errors import ArgumentError, NotSupportedError, unknown
-from ..ops.conv import conv2d, image
+from ..domain.errors import ArgumentError, ShapeError, unknown
+from ..ops._conv_transpose import conv1d
+from ..ops.conv import conv2d
 from ..ops.shape import pad
 from ..tensor import Tensor
 from .layer import Weighted, count, given_init, pair, suitable
 from .parameter import Parameter
 from .registry import register
 
+PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
-@register
-class Conv2d(Weighted):
-    """2-D cross-correlation of images (n, channels, height, width) with ``out_channels`` filters.
 
-    ``weight`` is (out_channels, in_channels / groups, height, width of the kernel), ``bias`` (out_channels,) begins with
-    zeros. Sizes are integers or pairs. ``padding`` may be "valid" (none) or "same" (the result is as large as x; stride
-    1 only; an even kernel has the larger half of it after the image). The number of channels of x may be left out,
-    ``Conv2d(8, kernel_size=3)``, and is then taken from the first input. ``padding_mode`` is "zeros". ``init`` as in
-    Linear. Errors: ArgumentError; ShapeError if x has another number of channels.
+def sizes(layer: str, name: str, value: Any, least: int, axes: int) -> Any:
+    """A size for each axis: of one axis an integer, of two a pair. Errors: ArgumentError."""
+    if axes == 2:
+        return pair(layer, name, value, least)
+    found = value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
+    if type(found) is not int or found < least:
+        raise ArgumentError(f"{layer}: {name} is {value!r}, expected an integer of at least {least}")
+    return found
 
-    >>> import chainrule as cr
-    >>> Conv2d(1, 8, 3, padding="same")(cr.zeros(2, 1, 28, 28)).shape
-    (2, 8, 28, 28)
-    >>> Conv2d(8, kernel_size=3, stride=2)(cr.zeros(2, 1, 28, 28)).shape
-    (2, 8, 13, 13)
-    """
 
+def each(value: Any) -> tuple[int, ...]:
+    """A size for each axis as a tuple."""
+    return (value,) if isinstance(value, int) else value
+
+
+class Convolution(Weighted):
+    """What Conv1d and Conv2d have in common."""
+
+    axes = 0
+    takes = ""
+    convolve: Callable[..., Any]
     bias: Parameter | None
 
     def __init__(
@@ -47,36 +55,35 @@ class Conv2d(Weighted):
         init: Any = None,
         dtype: str = "float32",
     ) -> None:
+        name, axes = type(self).__name__, self.axes
         if kernel_size is None:
             raise ArgumentError(
-                "Conv2d: kernel_size is missing: write Conv2d(in_channels, out_channels, kernel_size), or "
-                "Conv2d(out_channels, kernel_size=...) to take the number of channels from the first input"
+                f"{name}: kernel_size is missing: write {name}(in_channels, out_channels, kernel_size), or "
+                f"{name}(out_channels, kernel_size=...) to take the number of channels from the first input"
             )
         if out_channels is None:
             in_channels, out_channels = None, in_channels
-        self.out_channels = count("Conv2d", "out_channels", out_channels)
-        self.kernel_size = pair("Conv2d", "kernel_size", kernel_size, 1)
-        self.stride = pair("Conv2d", "stride", stride, 1)
-        self.dilation = pair("Conv2d", "dilation", dilation, 1)
-        self.groups = count("Conv2d", "groups", groups)
-        self.padding = padding if isinstance(padding, str) else pair("Conv2d", "padding", padding, 0)
-        self._before, self._around = self._pads()
+        self.out_channels = count(name, "out_channels", out_channels)
+        self.kernel_size = sizes(name, "kernel_size", kernel_size, 1, axes)
+        self.stride = sizes(name, "stride", stride, 1, axes)
+        self.dilation = sizes(name, "dilation", dilation, 1, axes)
+        self.groups = count(name, "groups", groups)
+        self.padding = padding if isinstance(padding, str) else sizes(name, "padding", padding, 0, axes)
+        if padding_mode not in PADDING_MODES:
+            raise unknown(f"padding_mode of {name}", padding_mode, PADDING_MODES)
         self.padding_mode = padding_mode
-        if padding_mode != "zeros":
-            raise NotSupportedError(
-                f"Conv2d: padding_mode {padding_mode!r} is not supported, only 'zeros': pad x before"
-            )
+        self._before, self._around = self._pads(name)
         if in_channels is not None:
-            count("Conv2d", "in_channels", in_channels)
+            count(name, "in_channels", in_channels)
         if self.out_channels % groups or (in_channels or 0) % groups:
             raise ArgumentError(
-                f"Conv2d: {in_channels or '?'} in_channels and {out_channels} out_channels cannot be divided into "
+                f"{name}: {in_channels or '?'} in_channels and {out_channels} out_channels cannot be divided into "
                 f"{groups} groups"
             )
         self.init = given_init(init)
         first = self.init or suitable("linear")
-        sizes = (self.out_channels, None if in_channels is None else in_channels // groups, *self.kernel_size)
-        self.weight = Parameter(shape=sizes, init=first, dtype=dtype, name="weight", groups=groups)
+        shape = (self.out_channels, None if in_channels is None else in_channels // groups, *each(self.kernel_size))
+        self.weight = Parameter(shape=shape, init=first, dtype=dtype, name="weight", groups=groups)
         self.bias = Parameter(shape=(self.out_channels,), dtype=dtype, name="bias") if bias else None
 
     @property
@@ -85,30 +92,34 @@ class Conv2d(Weighted):
         channels = self.weight.sizes[1]
         return None if channels is None else channels * self.groups
 
-    def _pads(self) -> tuple[tuple[int, ...] | None, tuple[int, int]]:
-        """What to pad x with before (left, right, top, bottom; or None), and what the op pads evenly."""
-        if not isinstance(self.padding, str):
-            return None, self.padding
+    def _pads(self, name: str) -> tuple[tuple[int, ...] | None, Any]:
+        """What to pad x with before (last axis first, before and after; or None), and what the op pads evenly."""
+        nothing = 0 if self.axes == 1 else (0, 0)
         if self.padding == "valid":
-            return None, (0, 0)
-        if self.padding != "same":
-            raise unknown("padding of Conv2d", self.padding, ["same", "valid"])
-        if self.stride != (1, 1):
+            return None, nothing
+        if not isinstance(self.padding, str):
+            ends = [(p, p) for p in each(self.padding)]
+        elif self.padding != "same":
+            raise unknown(f"padding of {name}", self.padding, ["same", "valid"])
+        elif each(self.stride) != (1,) * self.axes:
             raise ArgumentError(
-                f"Conv2d: padding 'same' needs stride 1, not {self.stride}: give the padding as numbers"
+                f"{name}: padding 'same' needs stride 1, not {self.stride}: give the padding as numbers"
             )
-        v, h = (d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True))
-        if v % 2 == h % 2 == 0:
-            return None, (v // 2, h // 2)
-        return (h // 2, h - h // 2, v // 2, v - v // 2), (0, 0)
+        else:
+            totals = [d * (k - 1) for d, k in zip(each(self.dilation), each(self.kernel_size), strict=True)]
+            ends = [(n // 2, n - n // 2) for n in totals]
+        if self.padding_mode == "zeros" and all(before == after for before, after in ends):
+            return None, ends[0][0] if self.axes == 1 else tuple(before for before, _ in ends)
+        flat = tuple(n for before, after in reversed(ends) for n in (before, after))
+        return (flat if any(flat) else None), nothing
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         if self.weight.pending is not None and not self.weight.is_built:
             self._build(x)
         if self._before is not None:
-            x = pad(x, pad=self._before)
-        y: Tensor = conv2d(
+            x = pad(x, pad=self._before, mode=PADDING_MODES[self.padding_mode])
+        y: Tensor = self.convolve(
             x,
             self.weight,
             self.bias,
@@ -121,7 +132,45 @@ class Conv2d(Weighted):
 
     def _build(self, x: Tensor) -> None:
         """Take the number of channels from x."""
-        image("conv2d", x)
+        op = f"conv{self.axes}d"
+        if x.ndim != self.axes + 2:
+            raise ShapeError(f"[{op}] x has shape {x.shape}; {self.takes}")
         if x.shape[1] % self.groups:
-            raise ArgumentError(f"[conv2d] x has {x.shape[1]} channels, which {self.groups} groups do not divide")
-        self.weight.build((self.out_channels, x.shape[1] // self.groups, *self.kernel_size))
+            raise ArgumentError(f"[{op}] x has {x.shape[1]} channels, which {self.groups} groups do not divide")
+        self.weight.build((self.out_channels, x.shape[1] // self.groups, *each(self.kernel_size)))
+
+
+@register
+class Conv1d(Convolution):
+    """Conv2d of sequences (n, channels, length): ``weight`` is (out_channels, in_channels / groups, length of the kernel).
+
+    >>> import chainrule as cr
+    >>> Conv1d(8, kernel_size=3, padding="same")(cr.zeros(2, 4, 10)).shape
+    (2, 8, 10)
+    """
+
+    axes = 1
+    takes = "sequences are (n, channels, length)"
+    convolve = staticmethod(conv1d)
+
+
+@register
+class Conv2d(Convolution):
+    """2-D cross-correlation of images (n, channels, height, width) with ``out_channels`` filters.
+
+    ``weight`` is (out_channels, in_channels / groups, height, width of the kernel), ``bias`` (out_channels,) begins with
+    zeros. Sizes are integers or pairs. ``padding`` may be "valid" (none) or "same" (the result is as large as x; stride
+    1 only; an even kernel has the larger half of it after the image); ``padding_mode`` says with what: "zeros", "reflect",
+    "replicate" or "circular". The number of channels of x may be left out, ``Conv2d(8, kernel_size=3)``, and is then taken
+    from the first input. ``init`` as in Linear. Errors: ArgumentError; ShapeError if x has another number of channels.
+
+    >>> import chainrule as cr
+    >>> Conv2d(1, 8, 3, padding="same")(cr.zeros(2, 1, 28, 28)).shape
+    (2, 8, 28, 28)
+    >>> Conv2d(8, kernel_size=3, stride=2)(cr.zeros(2, 1, 28, 28)).shape
+    (2, 8, 13, 13)
+    """
+
+    axes = 2
+    takes = "images are (n, channels, height, width)"
+    convolve = staticmethod(conv2d)

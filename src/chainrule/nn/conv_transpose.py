@@ -1,0 +1,138 @@
+"""The transposed convolution layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..domain.errors import ArgumentError, NotSupportedError, ShapeError
+from ..ops._conv_transpose import conv_transpose1d, conv_transpose2d
+from ..tensor import Tensor
+from .conv import each, sizes
+from .layer import Weighted, count, given_init, suitable
+from .parameter import Parameter
+from .registry import register
+
+
+class TransposedConvolution(Weighted):
+    """What ConvTranspose1d and ConvTranspose2d have in common."""
+
+    axes = 0
+    takes = ""
+    convolve: Callable[..., Any]
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in_channels: int | None = None,
+        out_channels: int | None = None,
+        kernel_size: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+        *,
+        init: Any = None,
+        dtype: str = "float32",
+    ) -> None:
+        name, axes = type(self).__name__, self.axes
+        if kernel_size is None:
+            raise ArgumentError(
+                f"{name}: kernel_size is missing: write {name}(in_channels, out_channels, kernel_size), or "
+                f"{name}(out_channels, kernel_size=...) to take the number of channels from the first input"
+            )
+        if out_channels is None:
+            in_channels, out_channels = None, in_channels
+        self.out_channels = count(name, "out_channels", out_channels)
+        self.kernel_size = sizes(name, "kernel_size", kernel_size, 1, axes)
+        self.stride = sizes(name, "stride", stride, 1, axes)
+        self.padding = sizes(name, "padding", padding, 0, axes)
+        self.output_padding = sizes(name, "output_padding", output_padding, 0, axes)
+        self.dilation = sizes(name, "dilation", dilation, 1, axes)
+        self.groups = count(name, "groups", groups)
+        self.padding_mode = padding_mode
+        if padding_mode != "zeros":
+            raise NotSupportedError(f"{name}: padding_mode {padding_mode!r} is not supported, only 'zeros'")
+        for o, s, d in zip(each(self.output_padding), each(self.stride), each(self.dilation), strict=True):
+            if o >= s and o >= d:
+                raise ArgumentError(
+                    f"{name}: output_padding is {output_padding}; it should be less than stride {stride} or dilation "
+                    f"{dilation}"
+                )
+        if in_channels is not None:
+            count(name, "in_channels", in_channels)
+        if self.out_channels % groups or (in_channels or 0) % groups:
+            raise ArgumentError(
+                f"{name}: {in_channels or '?'} in_channels and {out_channels} out_channels cannot be divided into "
+                f"{groups} groups"
+            )
+        self.init = given_init(init)
+        first = self.init or suitable("linear")
+        shape = (in_channels, self.out_channels // groups, *each(self.kernel_size))
+        self.weight = Parameter(shape=shape, init=first, dtype=dtype, name="weight", groups=groups)
+        self.bias = Parameter(shape=(self.out_channels,), dtype=dtype, name="bias") if bias else None
+
+    @property
+    def in_channels(self) -> int | None:
+        """The number of channels of x, or None until it is known."""
+        return self.weight.sizes[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        if self.weight.pending is not None and not self.weight.is_built:
+            self._build(x)
+        y: Tensor = self.convolve(
+            x,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            groups=self.groups,
+            dilation=self.dilation,
+        )
+        return y
+
+    def _build(self, x: Tensor) -> None:
+        """Take the number of channels from x."""
+        op = f"conv_transpose{self.axes}d"
+        if x.ndim != self.axes + 2:
+            raise ShapeError(f"[{op}] x has shape {x.shape}; {self.takes}")
+        if x.shape[1] % self.groups:
+            raise ArgumentError(f"[{op}] x has {x.shape[1]} channels, which {self.groups} groups do not divide")
+        self.weight.build((x.shape[1], self.out_channels // self.groups, *each(self.kernel_size)))
+
+
+@register
+class ConvTranspose1d(TransposedConvolution):
+    """ConvTranspose2d of sequences (n, channels, length).
+
+    >>> import chainrule as cr
+    >>> ConvTranspose1d(8, kernel_size=4, stride=2, padding=1)(cr.zeros(2, 4, 10)).shape
+    (2, 8, 20)
+    """
+
+    axes = 1
+    takes = "sequences are (n, channels, length)"
+    convolve = staticmethod(conv_transpose1d)
+
+
+@register
+class ConvTranspose2d(TransposedConvolution):
+    """The gradient of Conv2d as a layer, which makes images larger by ``stride`` (Zeiler et al., 2010).
+
+    ``weight`` is (in_channels, out_channels / groups, height, width of the kernel). The result is (h - 1) stride - 2 padding
+    + dilation (kernel - 1) + output_padding + 1 high; ``output_padding`` is less than the stride or the dilation. The number
+    of channels of x may be left out. Errors: ArgumentError; ShapeError if x has another number of channels.
+
+    >>> import chainrule as cr
+    >>> ConvTranspose2d(8, kernel_size=3, stride=2, padding=1, output_padding=1)(cr.zeros(2, 4, 7, 7)).shape
+    (2, 8, 14, 14)
+    """
+
+    axes = 2
+    takes = "images are (n, channels, height, width)"
+    convolve = staticmethod(conv_transpose2d)
