@@ -114,6 +114,20 @@ def test_kernels_do_what_the_bodies_say(name, states, params, dtype):
         np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "states", "params"), STEPS)
+def test_large_parameters_are_cut_into_pieces(name, states, params):
+    found = {}
+    for backend in ("numpy", "cpu"):
+        random = np.random.default_rng(0)
+        with cr.backends.use(backend):
+            numbers = [Tensor(0.0, dtype="float64")] * (name in ("adam_", "adagrad_")) + [Tensor(0.1)]
+            tensors = [Tensor(np.abs(random.standard_normal(100_001))) for _ in range(2 + states)]
+            getattr(o, name)(*numbers, *tensors, count=1, **{"eps": 1e-3, **params} if name != "lion_" else params)
+            found[backend] = [x.numpy() for x in tensors]
+    for a, b in zip(found["numpy"], found["cpu"], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
 @on_both
 def test_16_bits_are_computed_in_float32(backend):
     with cr.backends.use(backend):
