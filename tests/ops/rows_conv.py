@@ -5,8 +5,18 @@ from tests.ops import oracles as o
 from tests.ops.table import BOTH, row
 
 
-def two(value, other):
-    return value if isinstance(value, tuple) else (other, value)
+def conv3d(x, w, b=None, stride=(1, 1, 1), padding=(0, 0, 0), dilation=(1, 1, 1), groups=1):
+    x = np.pad(x, [(0, 0), (0, 0), *[(p, p) for p in padding]])
+    sizes = [
+        (n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], w.shape[2:], stride, dilation, strict=True)
+    ]
+    y = np.zeros((len(x), len(w), *sizes))
+    for f, place in ((f, place) for f in range(len(w)) for place in np.ndindex(*sizes)):
+        g, c = f // (len(w) // groups), w.shape[1]
+        at = [i * s + np.arange(k) * d for i, s, k, d in zip(place, stride, w.shape[2:], dilation, strict=True)]
+        window = x[:, g * c : (g + 1) * c][:, :, at[0][:, None, None], at[1][:, None], at[2]]
+        y[:, f, *place] = (window * w[f]).sum((1, 2, 3, 4))
+    return y if b is None else y + b[:, None, None, None]
 
 
 def conv_transpose2d(
@@ -48,6 +58,10 @@ SAMPLES = [
         ((1, 4, 3, 3), (4, 1, 2, 3), (2,), {"groups": 2, "dilation": (2, 1), "stride": (2, 2)}),
         ((1, 2, 3, 3), (2, 3, 2, 2), (3,), {"dilation": (3, 3), "output_padding": (2, 1), "padding": (1, 2)}),
         ((2, 2, 3, 3), (2, 3, 1, 1), (3,), {"stride": (2, 2), "output_padding": (1, 1)}))],
+    *[row("conv3d", x, w, b, span=BOTH, expected=conv3d, **p) for x, w, b, p in (
+        ((2, 2, 3, 4, 3), (3, 2, 2, 2, 3), (3,), {}),
+        ((1, 2, 4, 4, 5), (3, 2, 2, 1, 2), (3,), {"stride": (2, 1, 3), "padding": (1, 0, 1)}),
+        ((1, 4, 5, 3, 4), (2, 2, 2, 2, 2), None, {"groups": 2, "dilation": (3, 1, 2)}))],
     *[row("conv1d", x, w, b, span=BOTH, expected=of_sequences(o.conv2d), **p) for x, w, b, p in (
         ((2, 3, 7), (4, 3, 3), (4,), {"stride": 2, "padding": 1}), ((2, 4, 7), (6, 2, 2), None, {"groups": 2, "dilation": 2}))],
     *[row("conv_transpose1d", x, w, b, span=BOTH, expected=of_sequences(conv_transpose2d), **p) for x, w, b, p in (

@@ -107,6 +107,9 @@ CONVS = [
         {"dilation": 3, "output_padding": (2, 1)})],
     both("conv_transpose2d", F.conv_transpose2d, IMAGES, K2, R.standard_normal(6), groups=3, stride=2),
     both("conv_transpose1d", F.conv_transpose1d, LINES, K1, B, stride=3, padding=1, output_padding=2),
+    both("conv3d", F.conv3d, R.standard_normal((2, 3, 5, 6, 4)), R.standard_normal((4, 3, 2, 3, 2)), C, stride=2, padding=1),
+    both("conv3d", F.conv3d, R.standard_normal((1, 4, 5, 6, 4)), R.standard_normal((4, 2, 2, 3, 2)), groups=2, dilation=2,
+         padding=(0, 1, 0)),
     *[both("conv1d", F.conv1d, LINES, R.standard_normal((4, 3, 3)), C, **p) for p in (
         {}, {"stride": 2, "padding": 2, "dilation": 2})],
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..domain.errors import ArgumentError, ShapeError, unknown
+from ..ops._conv3d import conv3d
 from ..ops._conv_transpose import conv1d
 from ..ops.conv import conv2d
 from ..ops.shape import pad
@@ -18,9 +19,16 @@ PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replic
 
 
 def sizes(layer: str, name: str, value: Any, least: int, axes: int) -> Any:
-    """A size for each axis: of one axis an integer, of two a pair. Errors: ArgumentError."""
+    """A size for each axis: of one axis an integer, of two a pair, of three a triple. Errors: ArgumentError."""
     if axes == 2:
         return pair(layer, name, value, least)
+    if axes == 3:
+        three = tuple(value) if isinstance(value, (tuple, list)) else (value,) * 3
+        if len(three) != 3 or any(type(n) is not int or n < least for n in three):
+            raise ArgumentError(
+                f"{layer}: {name} is {value!r}, expected an integer of at least {least}, or three of them"
+            )
+        return three
     found = value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
     if type(found) is not int or found < least:
         raise ArgumentError(f"{layer}: {name} is {value!r}, expected an integer of at least {least}")
@@ -33,7 +41,7 @@ def each(value: Any) -> tuple[int, ...]:
 
 
 class Convolution(Weighted):
-    """What Conv1d and Conv2d have in common."""
+    """What Conv1d, Conv2d and Conv3d have in common."""
 
     axes = 0
     takes = ""
@@ -94,7 +102,7 @@ class Convolution(Weighted):
 
     def _pads(self, name: str) -> tuple[tuple[int, ...] | None, Any]:
         """What to pad x with before (last axis first, before and after; or None), and what the op pads evenly."""
-        nothing = 0 if self.axes == 1 else (0, 0)
+        nothing = 0 if self.axes == 1 else (0,) * self.axes
         if self.padding == "valid":
             return None, nothing
         if not isinstance(self.padding, str):
@@ -174,3 +182,17 @@ class Conv2d(Convolution):
     axes = 2
     takes = "images are (n, channels, height, width)"
     convolve = staticmethod(conv2d)
+
+
+@register
+class Conv3d(Convolution):
+    """Conv2d of volumes (n, channels, depth, height, width): the kernel has three sizes.
+
+    >>> import chainrule as cr
+    >>> Conv3d(1, 8, (2, 3, 3), padding=(0, 1, 1))(cr.zeros(2, 1, 5, 28, 28)).shape
+    (2, 8, 4, 28, 28)
+    """
+
+    axes = 3
+    takes = "volumes are (n, channels, depth, height, width)"
+    convolve = staticmethod(conv3d)

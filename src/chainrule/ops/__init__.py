@@ -5,6 +5,7 @@ from __future__ import annotations
 # First the methods of Tensor: further down, the ops softmax, norm and index hide the rooms of their names.
 from . import methods as methods, optim as optim  # isort: skip
 from ._adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
+from ._conv3d import conv3d
 from ._conv_transpose import conv1d, conv_transpose1d, conv_transpose2d
 from ._op import OPS as OPS
 from ._pool1d import avg_pool1d, lp_pool1d, lp_pool2d, max_pool1d, max_pool1d_with_indices
@@ -200,6 +201,7 @@ __all__ = [
     "contrastive",
     "conv1d",
     "conv2d",
+    "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
     "cos",
