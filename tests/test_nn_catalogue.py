@@ -474,3 +474,13 @@ def test_training_keeps_the_temperature_of_a_softmax():
         if len(model) == 2:
             np.testing.assert_allclose(model.predict(x).numpy(), model(Tensor(x)).numpy(), rtol=1e-6)
     np.testing.assert_allclose(*weights, rtol=1e-5)
+
+
+def test_a_model_of_words_is_built_shown_and_trained():
+    model = nn.Sequential(nn.Embedding(10, 4, padding_idx=0), nn.Dropout1d(0.1), nn.Flatten(), nn.Linear(2))
+    assert model.summary((None, 5)).rows[-1].output == "(None, 2)"
+    assert nn.Sequential(nn.Sequential(nn.Embedding(10, 4)), nn.Linear(2)).build((None, 5)).is_built
+    x, y = RNG.integers(0, 10, (60, 5)), np.arange(60) % 2
+    model.compile("cross_entropy", cr.optim.Adam(model.parameters(), lr=0.05))
+    history = model.fit(x, y, epochs=20, batch_size=20, verbose=0)
+    assert history["loss"][-1] < 0.7 * history["loss"][0] and not model[0].weight.numpy()[0].any()

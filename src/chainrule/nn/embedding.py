@@ -67,6 +67,10 @@ class Embedding(Layer):
         """The dtype of the weight."""
         return self.weight.dtype
 
+    def input_dtype(self, default: str = "float32") -> str:
+        """Numbers of words are integers."""
+        return "int64"
+
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         y: Tensor = embedding(x, self.weight, padding_idx=self.padding_idx)

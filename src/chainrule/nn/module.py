@@ -224,11 +224,16 @@ class Module(Methods):
         """Whether the shapes of all its parameters and buffers are known."""
         return all(not isinstance(value, LazyTensor) or value.is_built for *_, value in self.tensors())
 
-    def build(self, x: Any, *, dtype: str = "float32") -> Self:
+    def input_dtype(self, default: str = "float32") -> str:
+        """The dtype that its first layer takes: ``default``, unless that is one of integers, as Embedding."""
+        first = next(self.children(), None)
+        return default if first is None else first.input_dtype(default)
+
+    def build(self, x: Any, *, dtype: str | None = None) -> Self:
         """Find the sizes that layers take from their input, and draw all values that are not drawn.
 
         ``x`` is the shape of a batch, with any size or None for its first axis, or a batch. The module runs once, in
-        eval mode and on zeros if it has only a shape.
+        eval mode and on zeros if it has only a shape; their dtype is float32, or int64 where words are embedded.
 
         >>> from chainrule import nn
         >>> nn.Sequential(nn.Linear(4), nn.ReLU(), nn.Linear(2)).build((None, 3))
@@ -241,7 +246,7 @@ class Module(Methods):
         modes = [(module, module.training) for module in self.modules()]
         if isinstance(x, (tuple, list)) and all(n is None or isinstance(n, int) for n in x):
             shape = tuple(1 if n is None else n for n in x)
-            x = zeros(shape, dtype=dtype)
+            x = zeros(shape, dtype=dtype or self.input_dtype())
         try:
             with no_grad():
                 self.eval()(x)

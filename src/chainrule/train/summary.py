@@ -123,7 +123,9 @@ def shapes(model: Any, input_shape: tuple[int | None, ...]) -> dict[int, str]:
     handles = [layer.register_forward_hook(note) for layer in model.modules()]
     try:
         with no_grad(), mode(model, training=False):
-            model(zeros(tuple(1 if n is None else n for n in input_shape), dtype=dtype, device=device))
+            model(
+                zeros(tuple(1 if n is None else n for n in input_shape), dtype=model.input_dtype(dtype), device=device)
+            )
     finally:
         for handle in handles:
             handle.remove()
