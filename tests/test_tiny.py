@@ -42,7 +42,7 @@ def test_a_convolution_learns():
     for i in range(60):  # horizontal or vertical strokes, anywhere
         place = i // 2 % 8
         x[(i, 0, place) if y[i] else (i, 0, slice(None), place)] = 1.0
-    model = nn.Sequential(nn.Conv2d(4, kernel_size=3), nn.ReLU(), nn.MaxPool2d(6), nn.Flatten(), nn.Linear(2))
+    model = nn.Sequential(nn.Conv2d(8, kernel_size=3), nn.ReLU(), nn.MaxPool2d(6), nn.Flatten(), nn.Linear(2))
     model.compile("cross_entropy", cr.optim.Adam(model.parameters(), lr=0.03), metrics="accuracy")
     history = model.fit(x, y, epochs=20, batch_size=10, verbose=0)
     assert history["accuracy"][-1] == 1.0
