@@ -5,7 +5,7 @@ import pytest
 from tests.optim_formulas import muon
 
 import chainrule as cr
-from chainrule import nn, optim
+from chainrule import nn, optim, train
 from chainrule.domain.errors import ArgumentError, ArgumentTypeError, StateError
 
 
@@ -66,6 +66,26 @@ def test_biases_and_norms_are_exempt():
     assert [g["lr"] for g in groups] == [0.2, 0.2]
     only = optim.SGD([cr.zeros(2, requires_grad=True)], weight_decay=1.0, exempt=True)
     assert [g["weight_decay"] for g in only.param_groups] == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "state"),
+    [
+        ("sgd", "momentum", 0.9, "momentum_buffer"),
+        ("rmsprop", "momentum", 0.9, "momentum_buffer"),
+        ("rmsprop", "centered", True, "grad_avg"),
+        ("adam", "amsgrad", True, "max_exp_avg_sq"),
+    ],
+)
+def test_an_option_may_be_set_after_the_first_step(name, option, value, state):
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    optimizer = optim.get(name, [x], lr=0.1)
+    for on in (False, True):
+        optimizer.zero_grad()
+        (x * x).sum().backward()
+        optimizer.step()
+        assert (state in next(iter(optimizer.state_dict()["state"].values()), {})) == on
+        optimizer.param_groups[0][option] = value
 
 
 def test_penalties_say_what_is_wrong():
@@ -221,3 +241,42 @@ def test_update_bn_puts_all_back():
         model[1].running_var.numpy(), np.mean([s.var(0, ddof=1) for s in seen], 0), rtol=1e-5, atol=1e-6
     )
     assert model[1].momentum == 0.3 and model[1].training and not model[2].training
+
+
+class Watch(train.Callback):
+    """Keeps the weights after each batch."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def on_batch_end(self, batch, logs):
+        self.seen.append(self.model[0].weight.numpy().copy())
+
+
+@pytest.mark.parametrize(
+    ("every", "start", "updates"), [("batch", 0, 9), ("batch", 1, 6), ("epoch", 1, 2), ("epoch", 5, 0)]
+)
+def test_the_callback_averages_weights(every, start, updates):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((12, 3)).astype("f"), np.ones((12, 1), "f")
+    model = nn.Sequential(nn.Linear(3, 1)).compile("mse", "sgd")
+    average, seen = optim.SWA(model.parameters()), []
+    callbacks = [Watch(seen), train.AverageWeights(average, every, start)]
+    model.fit(x, y, epochs=3, batch_size=4, callbacks=callbacks, verbose=0)
+    assert average.updates == updates
+    kept = seen[3 * start :] if every == "batch" else seen[3 * start + 2 :: 3]
+    wanted = np.mean(kept, axis=0) if kept else seen[-1]
+    np.testing.assert_allclose(model[0].weight.numpy(), wanted, rtol=1e-5)
+    if updates:
+        average.swap()
+        np.testing.assert_array_equal(model[0].weight.numpy(), seen[-1])
+
+
+def test_the_callback_says_what_is_wrong():
+    average = optim.EMA(nn.Linear(1, 1).parameters())
+    with pytest.raises(ArgumentTypeError, match="expected an average of parameters"):
+        train.AverageWeights(0.99)
+    with pytest.raises(ArgumentError, match="unknown every of AverageWeights"):
+        train.AverageWeights(average, "step")
+    with pytest.raises(ArgumentError, match="start is -1"):
+        train.AverageWeights(average, start=-1)

@@ -73,7 +73,7 @@ KINDS = {
 }
 NAMES: dict[str, Callable[[], Metric]] = {
     **dict.fromkeys(KINDS, Accuracy),
-    "top_k_accuracy": TopK,
+    "top_k_accuracy": lambda: TopK(name="top_k_accuracy"),
     "precision": Precision,
     "recall": Recall,
     "f1": F1,

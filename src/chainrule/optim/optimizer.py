@@ -151,11 +151,16 @@ class Optimizer:
         return [e.param for e in entries] + gradients + [e.state[name] for name in states for e in entries]
 
     def begin(self, group: Group, entries: list[Entry], *states: str, step: bool = False) -> None:
-        """Give those that have none their states: zeros, and with ``step`` a count of steps."""
-        fresh = [e for e in entries if not e.state]
-        count = {"step": zeros(dtype="float64", device=group.rate.device)} if fresh and step else {}
-        for entry in fresh:
-            entry.state = {**count, **{name: zeros_like(entry.param) for name in states}}
+        """Give those that lack them their states: zeros, and with ``step`` a count of steps."""
+        fresh = [e for e in entries if not e.state] if step else []
+        if fresh:
+            count = zeros(dtype="float64", device=group.rate.device)
+            for entry in fresh:
+                entry.state["step"] = count
+        for entry in entries:
+            for name in states:
+                if name not in entry.state:  # an option may have been set since the first step
+                    entry.state[name] = zeros_like(entry.param)
 
     def decay(self, group: Group, entries: list[Entry]) -> float:
         """The weight decay that is still to be added to the gradients; a decoupled one is done."""

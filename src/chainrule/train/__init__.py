@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from ..nn import Module
+from .averages import AverageWeights
 from .callbacks import Callback, CallbackList, EarlyStopping, ModelCheckpoint
 from .compiled import compile
 from .history import CSVLogger, History
@@ -27,6 +28,7 @@ for _method in METHODS:
     setattr(Module, _method.__name__, _method)
 
 __all__ = [
+    "AverageWeights",
     "CSVLogger",
     "Callback",
     "CallbackList",
