@@ -171,7 +171,8 @@ def test_a_learning_rate_is_found_and_all_is_as_before():
     model.fit(X, Y, epochs=1, verbose=0)
     before = {k: v.numpy().copy() for k, v in model.state_dict().items()}
     trial = lr_find(model, X, Y, start=1e-4, stop=100.0, steps=60, batch_size=6)
-    assert 1e-3 < trial.suggestion < 5.0 and len(trial.rates) == len(trial.losses) < 60  # it diverged before the end
+    assert trial.suggestion == trial.rates[np.argmin(trial.losses)] / 10 and 1e-3 < trial.suggestion < 5.0
+    assert len(trial.rates) == len(trial.losses) < 60  # it diverged before the end
     assert model.compiled.optimizer.lr == 0.123
     assert all((before[k] == v.numpy()).all() for k, v in model.state_dict().items())
     lazy = nn.Sequential(nn.Linear(1)).compile("mse", "adam")

@@ -66,7 +66,7 @@ class Muon(Formula):
             if entry.param.ndim < 2:
                 del self.param_groups[before:]
                 raise ArgumentError(
-                    f"Muon: the parameter {entry.name!r} has {entry.param.ndim} axes, expected two or more: give biases "
+                    f"Muon: the parameter {entry.name!r} has fewer than two axes ({entry.param.ndim}): give biases "
                     "and norms to another optimizer, such as AdamW"
                 )
 

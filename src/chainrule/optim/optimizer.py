@@ -147,7 +147,9 @@ class Optimizer:
 
     def tensors(self, group: Group, entries: list[Entry], *states: str) -> list[Any]:
         """What the ops of a step take: parameters, gradients, and states by their names."""
-        gradients = [gradient(group, e) for e in entries]
+        gradients: list[Any] = [e.param.grad for e in entries]
+        if group.options.get("l1"):
+            gradients = [gradient(group, e) for e in entries]
         return [e.param for e in entries] + gradients + [e.state[name] for name in states for e in entries]
 
     def begin(self, group: Group, entries: list[Entry], *states: str, step: bool = False) -> None:
