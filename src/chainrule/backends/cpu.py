@@ -16,7 +16,7 @@ CONTROL = {
 }  # fmt: skip
 
 threads = os.environ.get("CHAINRULE_NUM_THREADS")
-if threads is not None and not (threads.isdecimal() and int(threads)):
+if threads and not (threads.isdecimal() and int(threads)):  # empty is unset, as for OpenMP
     raise ArgumentError(f"CHAINRULE_NUM_THREADS is {threads!r}; it should be a positive integer")
 
 NATIVE = {name: f for name, f in vars(_native).items() if callable(f) and name[0] != "_" and name not in CONTROL}
