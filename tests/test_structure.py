@@ -42,7 +42,11 @@ ORDER = [
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
-STEMS = "elementwise activation attention embedding reduce gemm shape memory index conv pool softmax loss norm random optim ctc distance rnn".split()  # a room is ops/<stem>.py, native/<stem>/ where it has kernels, tests/ops/test_<stem>.py
+# a room is ops/<stem>.py, native/<stem>/ where it has kernels, tests/ops/test_<stem>.py
+STEMS = """
+    elementwise activation attention embedding reduce gemm shape memory index conv pool softmax
+    loss norm random optim ctc distance rnn
+""".split()
 NATIVE_ONLY = {"core"}
 
 
