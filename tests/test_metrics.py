@@ -334,3 +334,13 @@ def test_every_name_makes_a_metric():
     for name in metrics.NAMES:
         assert isinstance(metrics.get(name), metrics.Metric) and repr(metrics.get(name))
         assert metrics.get(name).name == {"acc": "accuracy"}.get(name, name)
+
+
+def test_accuracy_leaves_out_what_the_loss_ignores():
+    from chainrule.losses import CrossEntropy
+
+    accuracy = metrics.get("accuracy", CrossEntropy(ignore_index=7))
+    accuracy.update(cr.tensor(np.eye(4, dtype="float32")), cr.tensor([0, 2, 7, 7]))
+    assert accuracy.result() == 0.5
+    accuracy.update(cr.tensor(np.eye(4, dtype="float32")), cr.tensor([0, 1, 2, 3]))
+    assert accuracy.result() == pytest.approx(5 / 6)

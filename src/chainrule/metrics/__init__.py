@@ -116,7 +116,8 @@ def get(metric: Any, loss: Any = None) -> Any:
         if metric in KINDS:
             kind = "binary" if threshold is not None and KINDS[metric] == "auto" else KINDS[metric]
             name = "accuracy" if metric == "acc" else metric
-            return Accuracy(kind, threshold=0.5 if threshold is None else threshold, name=name)
+            ignored = getattr(loss, "ignore_index", None)
+            return Accuracy(kind, threshold=0.5 if threshold is None else threshold, ignore_index=ignored, name=name)
         made = NAMES[metric]()
         if threshold is not None and isinstance(made, Confusion):
             made.kind, made.threshold = "binary", threshold

@@ -21,7 +21,7 @@ class Accuracy(Metric):
     ``kind`` "multiclass": ``output`` is (n, classes, …), scores or probabilities, of which the largest counts; ``target``
     is the class of each, (n, …), or one-hot in the shape of ``output``. "binary": each element of ``output`` says yes
     above ``threshold``: 0.5 for probabilities; 0 for scores; ``target`` is 0 or 1 for each. "auto": binary if ``output``
-    is (n,) or (n, 1), else multiclass. Errors: ShapeError.
+    is (n,) or (n, 1), else multiclass. Classes equal to ``ignore_index`` do not count. Errors: ShapeError.
 
     >>> import chainrule as cr
     >>> accuracy = Accuracy()
@@ -33,13 +33,15 @@ class Accuracy(Metric):
 
     higher_is_better = True
 
-    def __init__(self, kind: str = "auto", *, threshold: float = 0.5, name: str = "accuracy") -> None:
+    def __init__(
+        self, kind: str = "auto", *, threshold: float = 0.5, ignore_index: int | None = None, name: str = "accuracy"
+    ) -> None:
         if kind not in ("auto", "binary", "multiclass"):
             raise unknown("kind of accuracy", kind, ["auto", "binary", "multiclass"])
         super().__init__(name)
-        self.kind, self.threshold = kind, threshold
+        self.kind, self.threshold, self.ignore_index = kind, threshold, ignore_index
 
-    def measure(self, output: Any, target: Any) -> tuple[Any, int]:
+    def measure(self, output: Any, target: Any) -> tuple[Any, Any]:
         """How many are right, of how many."""
         shape = output.shape
         binary = self.kind == "binary" or (self.kind == "auto" and (len(shape) < 2 or shape[1:] == (1,)))
@@ -58,6 +60,9 @@ class Accuracy(Metric):
                 )
             classes = target.argmax(axis=1) if target.shape == shape else target
             right = output.argmax(axis=1) == classes
+            if self.ignore_index is not None and not classes.is_floating:
+                counted = classes != self.ignore_index
+                return (right & counted).sum(), counted.sum()
         return right.sum(), right.size
 
 
