@@ -25,7 +25,7 @@ from chainrule.io import load, load_metadata, load_weights, save, save_weights
 
 
 @nn.register
-class Residual(nn.Module):
+class Skipping(nn.Module):
     """A layer of the user's own, with parameters, layers, a buffer and arguments."""
 
     def __init__(self, width: int, scale: float = 0.5) -> None:
@@ -46,7 +46,7 @@ def cnn() -> nn.Sequential:
         nn.MaxPool2d(2),
         nn.Sequential(nn.Flatten(), nn.Dropout(0.2)),
         nn.Linear(8, init="ones"),
-        Residual(8, scale=0.25),
+        Skipping(8, scale=0.25),
         nn.GELU(approximate="tanh"),
         nn.Linear(3, bias=False),
         nn.Softmax(),
@@ -108,10 +108,10 @@ def test_other_programs_can_read_the_weights(path: Path) -> None:
 
 
 def test_a_model_without_a_sequential(path: Path) -> None:
-    Residual(3, scale=2.0).save(path)
+    Skipping(3, scale=2.0).save(path)
     again = load(path)
-    assert type(again) is Residual and again.scale == 2.0
-    assert load_metadata(path)["architecture"] == {"type": "Residual", "config": {"width": 3, "scale": 2.0}}
+    assert type(again) is Skipping and again.scale == 2.0
+    assert load_metadata(path)["architecture"] == {"type": "Skipping", "config": {"width": 3, "scale": 2.0}}
 
 
 SCRIPT = """
@@ -130,9 +130,9 @@ def test_another_process_gets_the_same_outputs(path: Path) -> None:
 
 
 def test_a_process_that_does_not_know_the_layer_is_told_how(path: Path) -> None:
-    Residual(2).save(path)
+    Skipping(2).save(path)
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(path)], capture_output=True, text=True, timeout=60)
-    assert "model.safetensors: unknown layer type 'Residual'" in done.stderr
+    assert "model.safetensors: unknown layer type 'Skipping'" in done.stderr
     assert "decorated with @nn.register" in done.stderr
 
 

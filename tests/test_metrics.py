@@ -10,7 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import losses, metrics, nn
-from chainrule.domain.errors import ArgumentError, ArgumentTypeError, ClassIndexError, ShapeError
+from chainrule.domain.errors import ArgumentError, ArgumentTypeError, IndexRangeError, ShapeError
 from chainrule.modes import listen
 
 RNG = np.random.default_rng(0)
@@ -270,7 +270,7 @@ def test_the_confusion_matrix():
     said = SCORES.argmax(1)
     wanted = [[((CLASSES == i) & (said == j)).sum() for j in range(4)] for i in range(4)]
     assert found.tolist() == wanted and found.dtype == np.int64
-    with pytest.raises(ClassIndexError, match=r"target has a class that output lacks: it has 4 \(0 to 3\)"):
+    with pytest.raises(IndexRangeError, match=r"target has a class that output lacks: it has 4 \(0 to 3\)"):
         result(metrics.ConfusionMatrix(), SCORES[:2], np.array([0, 4]))
 
 

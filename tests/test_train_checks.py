@@ -31,11 +31,11 @@ BAD = {
     "label": (
         (X, [0, 1, 2, 9, 0, 1]),
         {},
-        errors.ClassIndexError,
+        errors.IndexRangeError,
         r"y is 9 at row 3, but the model has 4 classes \(0 to 3\)",
     ),
-    "negative": ((X, [0, -1, 2, 3, 0, 1]), {}, errors.ClassIndexError, r"y is -1 at row 1"),
-    "from 1": ((X, [1, 2, 3, 4, 1, 2]), {}, errors.ClassIndexError, r"y is 4 at row 3.*count classes from 0"),
+    "negative": ((X, [0, -1, 2, 3, 0, 1]), {}, errors.IndexRangeError, r"y is -1 at row 1"),
+    "from 1": ((X, [1, 2, 3, 4, 1, 2]), {}, errors.IndexRangeError, r"y is 4 at row 3.*count classes from 0"),
     "floats": ((X, Y.astype(float)), {}, errors.DTypeError, r"y has dtype float32 and shape \(6,\).*astype\('int64'\)"),
     "column": ((X, Y[:, None]), {}, errors.ShapeError, r"y has shape \(6, 1\).*squeeze\(1\)"),
     "other one-hot": ((X, np.eye(5)[Y]), {}, errors.DTypeError, r"probabilities of shape \(6, 4\)"),
@@ -62,7 +62,7 @@ BAD = {
     "validation label": (
         (X, Y),
         {"validation_data": (X, Y + 1)},
-        errors.ClassIndexError,
+        errors.IndexRangeError,
         r"\[validation\] y is 4 at row 3",
     ),
     "validation lengths": ((X, Y), {"validation_data": (X, Y[:1])}, errors.DataError, r"\[validation\] x has 6"),
@@ -82,7 +82,7 @@ BAD = {
     "set and y": ((ArrayDataset(X, Y), Y), {}, errors.ArgumentError, r"y was given beside a data set"),
     "set without y": ((ArrayDataset(X),), {}, errors.DataError, r"expected inputs and a target"),
     "empty generator": ((iter(()),), {}, errors.DataError, r"gave no batch"),
-    "label in a loader": ((DataLoader(ArrayDataset(X, Y + 7)),), {}, errors.ClassIndexError, r"y is 7 at row 0"),
+    "label in a loader": ((DataLoader(ArrayDataset(X, Y + 7)),), {}, errors.IndexRangeError, r"y is 7 at row 0"),
     "nan in a loader": (
         (DataLoader(ArrayDataset(spoiled(X, (1, 1), np.nan), Y)),),
         {},
@@ -108,7 +108,7 @@ def test_labels_far_away_are_found_before_the_first_step():
     y = np.zeros(1000, np.int64)
     y[777] = 4
     trained = model()
-    with pytest.raises(errors.ClassIndexError, match="y is 4 at row 777"):
+    with pytest.raises(errors.IndexRangeError, match="y is 4 at row 777"):
         trained.fit(np.ones((1000, 3), np.float32), y, batch_size=10, shuffle=False, verbose=0)
 
 
@@ -189,7 +189,7 @@ def test_bad_arguments_of_compile(arguments, error, message):
 
 def test_bad_data_for_evaluate_and_predict():
     trained = model()
-    with pytest.raises(errors.ClassIndexError, match=r"\[evaluate\] y is 4 at row 3"):
+    with pytest.raises(errors.IndexRangeError, match=r"\[evaluate\] y is 4 at row 3"):
         trained.evaluate(X, Y + 1)
     with pytest.raises(errors.DataError, match=r"\[predict\] the data set is empty"):
         trained.predict(X[:0])

@@ -103,7 +103,7 @@ Owned backward(Array g, Array y, Needs needs, long axis) {
     const std::string message = "[cross_entropy] target " + std::to_string(target) + " at row " + std::to_string(row) +
                                 " is not a class: x has " + std::to_string(classes) + " classes (0 to " +
                                 std::to_string(classes - 1) + ")";
-    const nb::object error = nb::module_::import_("chainrule.domain.errors").attr("ClassIndexError");
+    const nb::object error = nb::module_::import_("chainrule.domain.errors").attr("IndexRangeError");
     PyErr_SetString(error.ptr(), message.c_str());
     throw nb::python_error();
 }

@@ -5,7 +5,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import Tensor, grad, no_grad
-from chainrule.domain.errors import ClassIndexError, ShapeError
+from chainrule.domain.errors import IndexRangeError, ShapeError
 
 SHAPE = (4, 5, 3)
 MASK = np.random.default_rng(3).random(SHAPE) > 0.5
@@ -187,7 +187,7 @@ def test_what_cannot_be_assigned(recorded):
     for place in (..., 0, slice(0, 2), [0, 1], np.array([True, False, True])):
         with pytest.raises(ShapeError, match=r"values of shape \(5,\) do not broadcast to their place in \(3, 4\)"):
             x[place] = Tensor(np.ones(5))
-    with pytest.raises(ClassIndexError, match="index 3 is out of bounds for axis 0"):
+    with pytest.raises(IndexRangeError, match="index 3 is out of bounds for axis 0"):
         x[[0, 3]] = 1.0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..domain.dtype import DTYPES
-from ..domain.errors import ArgumentError, ChainruleError, ClassIndexError, DTypeError, ShapeError
+from ..domain.errors import ArgumentError, ChainruleError, DTypeError, IndexRangeError, ShapeError
 from . import _philox
 
 KERNELS: dict[str, Callable[..., Any]] = {}
@@ -285,12 +285,14 @@ def written(name: str, y: Any, place: Any, v: Any) -> Any:
     try:
         y[place] = v
     except IndexError as error:
-        raise ClassIndexError(f"[{name}] {error}, where x has shape {y.shape}") from None
+        raise IndexRangeError(f"[{name}] {error}, where x has shape {y.shape}") from None
     except ValueError as error:
         if not y.flags.writeable:
             raise
         given = np.shape(v)
-        raise ShapeError(f"[{name}] values of shape {given} do not broadcast to their place in {y.shape}: {error}") from None
+        raise ShapeError(
+            f"[{name}] values of shape {given} do not broadcast to their place in {y.shape}: {error}"
+        ) from None
     return y
 
 
@@ -316,7 +318,7 @@ def index(x: Any, *indices: Any, pattern: Any) -> Any:
     try:
         return np.array(x[filled(pattern, indices)])
     except IndexError as error:
-        raise ClassIndexError(f"[index] {error}, where x has shape {x.shape}") from None
+        raise IndexRangeError(f"[index] {error}, where x has shape {x.shape}") from None
 
 
 @computes
@@ -335,7 +337,7 @@ def along(name: str, indices: Any, axis: int, shape: Any) -> Any:
     """``indices`` along one axis of an array of ``shape``, and every other place as it is."""
     wrong = indices[(indices < 0) | (indices >= shape[axis])]
     if wrong.size:
-        raise ClassIndexError(f"[{name}] index {wrong[0]} is out of range for axis {axis} of {tuple(shape)}")
+        raise IndexRangeError(f"[{name}] index {wrong[0]} is out of range for axis {axis} of {tuple(shape)}")
     places = list(np.ogrid[tuple(map(slice, indices.shape))])
     places[axis] = indices
     return tuple(places)

@@ -51,7 +51,7 @@ class GraphError(ChainruleError, RuntimeError):
     """A gradient that cannot be computed: a released tape, a value changed in place, nothing to differentiate."""
 
 
-class ClassIndexError(ChainruleError, IndexError):
+class IndexRangeError(ChainruleError, IndexError):
     """A label or an index outside its range."""
 
 

@@ -49,7 +49,7 @@ class CrossEntropy(Classes):
     ``x`` is (n, classes) or (n, classes, d, …), scores, not probabilities. ``target`` is a class for each, integers
     (n, d, …); or one-hot or other probabilities in the shape of ``x``. ``weight`` weighs the classes; targets equal to
     ``ignore_index`` do not count; ``label_smoothing`` spreads that share of each target over all classes. Errors:
-    ClassIndexError for a target that is no class, DTypeError for classes that are floats, ShapeError.
+    IndexRangeError for a target that is no class, DTypeError for classes that are floats, ShapeError.
 
     >>> import chainrule as cr
     >>> CrossEntropy()(cr.tensor([[0.0, 0.0], [0.0, 1.0]]), cr.tensor([1, 1]))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..creation import ones, zeros
-from ..domain.errors import ArgumentError, ClassIndexError, ShapeError, unknown
+from ..domain.errors import ArgumentError, IndexRangeError, ShapeError, unknown
 from ..ops.index import scatter_add
 from ..ops.memory import cast
 from .base import Metric
@@ -48,8 +48,8 @@ class Confusion(Metric):
         empty = zeros(n * n, dtype="float64", device=output.device)
         try:
             found = scatter_add(empty, places, ones(places.shape, dtype="float64", device=output.device), axis=0)
-        except ClassIndexError:
-            raise ClassIndexError(
+        except IndexRangeError:
+            raise IndexRangeError(
                 f"[{self.name}] target has a class that output lacks: it has {n} (0 to {n - 1})"
             ) from None
         return {"matrix": found.reshape(n, n)}

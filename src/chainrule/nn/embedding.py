@@ -32,7 +32,7 @@ class Embedding(Layer):
 
     ``x`` is of integers, of any shape; the result has an axis more, embedding_dim long. The vector of ``padding_idx`` begins
     with zeros and gets no gradient. ``init`` names the initializer of the weight, by default the standard normal. Errors:
-    ClassIndexError for a number below 0 or too large.
+    IndexRangeError for a number below 0 or too large.
 
     >>> import chainrule as cr
     >>> layer = Embedding(1000, 16, padding_idx=0)

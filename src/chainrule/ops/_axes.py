@@ -6,7 +6,7 @@ from math import prod
 from operator import index
 from typing import Any
 
-from ..domain.errors import ArgumentError, ArgumentTypeError, ClassIndexError, ShapeError
+from ..domain.errors import ArgumentError, ArgumentTypeError, IndexRangeError, ShapeError
 
 
 def one_axis(op: str, axis: Any, shape: tuple[int, ...], *, room: int = 0) -> int:
@@ -18,7 +18,7 @@ def one_axis(op: str, axis: Any, shape: tuple[int, ...], *, room: int = 0) -> in
         raise ArgumentTypeError(f"[{op}] axis is an integer, not {axis!r}") from None
     if not -n <= found < n:
         allowed = f"from {-n} to {n - 1}" if n else "none, for it has no axes"
-        raise ClassIndexError(f"[{op}] axis {found} is not an axis of {shape}; allowed: {allowed}")
+        raise IndexRangeError(f"[{op}] axis {found} is not an axis of {shape}; allowed: {allowed}")
     return found % n
 
 

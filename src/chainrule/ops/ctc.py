@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..domain.dtype import FLOAT
-from ..domain.errors import ArgumentError, ClassIndexError, DTypeError, ShapeError
+from ..domain.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from ..tensor import Tensor
 from ._op import op
 from ._widened import wide
@@ -37,7 +37,7 @@ def ctc(
     way is the labels in order, each as often in a row as it likes, with any number of ``blank`` between, and at least one
     between equal labels. "mean" divides each loss by its number of labels first, as PyTorch does. Labels that do not fit
     into the time cost infinity, or nothing with ``zero_infinity``; they have no gradient. Errors: ShapeError, DTypeError,
-    ClassIndexError, ArgumentError.
+    IndexRangeError, ArgumentError.
 
     >>> x = Tensor([[[0.5, 0.5]], [[0.5, 0.5]]]).log()
     >>> ctc(x, Tensor([[1]]), Tensor([2]), Tensor([1])).exp()  # one over the share of ways that say "1"
@@ -85,7 +85,7 @@ def _(x: Any, target: Any, input_lengths: Any, target_lengths: Any, *, blank: in
         raise DTypeError(f"[ctc] x is {x.dtype}, expected log-probabilities")
     time, n, classes = x.shape
     if not 0 <= blank < classes:
-        raise ClassIndexError(f"[ctc] blank is {blank}, but x has {classes} classes (0 to {classes - 1})")
+        raise IndexRangeError(f"[ctc] blank is {blank}, but x has {classes} classes (0 to {classes - 1})")
     for name, value, most in (
         ("input_lengths", input_lengths, time),
         ("target_lengths", target_lengths, target.shape[1]),
@@ -95,4 +95,4 @@ def _(x: Any, target: Any, input_lengths: Any, target_lengths: Any, *, blank: in
         if n and not 0 <= int(value.amin()) <= int(value.amax()) <= most:
             raise ArgumentError(f"[ctc] {name} are {value.tolist()}, expected numbers from 0 to {most}")
     if target.size and not 0 <= int(target.amin()) <= int(target.amax()) < classes:
-        raise ClassIndexError(f"[ctc] target has {target.tolist()}, but x has {classes} classes (0 to {classes - 1})")
+        raise IndexRangeError(f"[ctc] target has {target.tolist()}, but x has {classes} classes (0 to {classes - 1})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..domain.dtype import INTEGER
-from ..domain.errors import ArgumentError, ClassIndexError, DTypeError, ShapeError
+from ..domain.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from ..tensor import Tensor
 from ._op import op
 from .elementwise import lt, ne, where
@@ -18,7 +18,7 @@ from .shape import reshape
 def embedding(indices: Tensor, weight: Tensor, *, padding_idx: int | None = None) -> Any:
     """The rows of ``weight`` (rows, features) that ``indices``, integers of any shape, name: (..., features).
 
-    The row ``padding_idx`` gets no gradient. Errors: ClassIndexError for an index below 0 or beyond the rows.
+    The row ``padding_idx`` gets no gradient. Errors: IndexRangeError for an index below 0 or beyond the rows.
 
     >>> embedding(Tensor([2, 0]), Tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
     tensor([[5., 6.],
@@ -28,9 +28,9 @@ def embedding(indices: Tensor, weight: Tensor, *, padding_idx: int | None = None
     indices = indices if indices.dtype == "int64" else cast(indices, dtype="int64")
     try:
         return index(weight, where(lt(indices, 0), rows, indices), pattern=("tensor", ...))
-    except ClassIndexError:
+    except IndexRangeError:
         wrong = next(i for i in reshape(indices, shape=(-1,)).tolist() if not 0 <= i < rows)
-        raise ClassIndexError(
+        raise IndexRangeError(
             f"[embedding] index {wrong} is no row: weight has {rows} rows (0 to {rows - 1})"
         ) from None
 

@@ -12,7 +12,7 @@ from operator import index as integer
 from typing import Any
 
 from ..domain.dtype import BOOL, FLOAT
-from ..domain.errors import ArgumentError, ArgumentTypeError, ClassIndexError, DTypeError, ShapeError
+from ..domain.errors import ArgumentError, ArgumentTypeError, DTypeError, IndexRangeError, ShapeError
 from ..tensor import Tensor
 from ._axes import one_axis
 from ._front import front
@@ -23,7 +23,7 @@ from .memory import clone, like
 
 
 def split(x: Tensor, index: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
-    """Any index as a pattern and index tensors. Errors: ClassIndexError for what is out of range, DTypeError for floats.
+    """Any index as a pattern and index tensors. Errors: IndexRangeError for what is out of range, DTypeError for floats.
 
     >>> split(Tensor([[1.0, 2.0]]), (0, [1, 1]))
     ((0, 'tensor', Ellipsis), [tensor([1, 1])])
@@ -32,11 +32,11 @@ def split(x: Tensor, index: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
     used = sum(i.ndim if is_mask(i) else 1 for i in items if i is not None and i is not ... and type(i) is not bool)
     shape, axis, pattern, indices, open_ = x.shape, 0, [], [], False
     if used > len(shape):
-        raise ClassIndexError(f"[getitem] the index takes {used} axes, but x has shape {shape}")
+        raise IndexRangeError(f"[getitem] the index takes {used} axes, but x has shape {shape}")
     for i in items:
         if i is ...:
             if open_:
-                raise ClassIndexError("[getitem] an index can have only one '...'")
+                raise IndexRangeError("[getitem] an index can have only one '...'")
             open_, axis = True, axis + len(shape) - used
         elif isinstance(i, slice):
             axis += 1
@@ -48,7 +48,7 @@ def split(x: Tensor, index: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
             continue
         elif i is not None and type(i) is not bool:
             if not -shape[axis] <= i < shape[axis]:
-                raise ClassIndexError(f"[getitem] index {i} is out of range for axis {axis} of {shape}")
+                raise IndexRangeError(f"[getitem] index {i} is out of range for axis {axis} of {shape}")
             axis += 1
         pattern.append(i)
     return tuple(pattern if open_ else [*pattern, ...]), indices
@@ -88,7 +88,7 @@ def is_mask(i: Any) -> bool:
 def places(mask: Tensor, shape: tuple[int, ...], axis: int) -> list[Tensor]:
     """Where a mask is true, axis by axis."""
     if mask.shape != shape[axis : axis + mask.ndim]:
-        raise ClassIndexError(
+        raise IndexRangeError(
             f"[getitem] the mask has shape {mask.shape}, but the axes it stands for have {shape[axis : axis + mask.ndim]}"
         )
     where = nonzero(mask)
@@ -156,7 +156,7 @@ setitem.vjp(x=lambda g, index: setitem(g, 0.0, index=index), v=lambda g, index: 
 
 @primitive
 def index(x: Tensor, *indices: Tensor, pattern: Any) -> Any:
-    """The elements that a pattern with index tensors names. Errors: ClassIndexError for an index out of range.
+    """The elements that a pattern with index tensors names. Errors: IndexRangeError for an index out of range.
 
     >>> index(Tensor([1.0, 2.0, 3.0]), Tensor([2, 0, 2]), pattern=("tensor", ...))
     tensor([3., 1., 3.])
@@ -244,7 +244,7 @@ def axis_first(call: Any) -> Any:
 def gather(x: Tensor, indices: Tensor, *, axis: int) -> Any:
     """The elements of ``x`` at ``indices`` along one axis; along the others each index takes from its own place.
 
-    Errors: ClassIndexError for an index below 0 or beyond the axis.
+    Errors: IndexRangeError for an index below 0 or beyond the axis.
 
     >>> gather(Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([[1], [0]]), axis=1)
     tensor([[2.],

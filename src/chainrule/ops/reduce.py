@@ -1,6 +1,6 @@
 """The reduction room. ``axis`` is an int, a tuple of ints, or None for all axes; ``keepdims`` leaves the axes as ones.
 
-Sums and products of integers and bools are int64. Errors: ClassIndexError for an axis that is not there.
+Sums and products of integers and bools are int64. Errors: IndexRangeError for an axis that is not there.
 """
 
 from __future__ import annotations

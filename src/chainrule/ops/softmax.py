@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..domain.dtype import FLOAT
-from ..domain.errors import ArgumentError, ClassIndexError, DTypeError, ShapeError, unknown
+from ..domain.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, unknown
 from ..tensor import Tensor
 from ._axes import one_axis
 from ._op import OpCall, op
@@ -84,7 +84,7 @@ def cross_entropy(
     ``x`` is (n, classes) or (n, classes, d, ...). ``target`` is the class of each, integers (n, d, ...), where
     ``ignore_index`` does not count; or probabilities (one-hot rows, too) in the shape of ``x``. ``weight`` (classes,)
     weighs the classes; the mean is divided by the weights of the targets. ``label_smoothing`` spreads that share of each
-    target evenly over the classes. Errors: ShapeError, DTypeError for float classes, ClassIndexError for a class that x
+    target evenly over the classes. Errors: ShapeError, DTypeError for float classes, IndexRangeError for a class that x
     lacks.
 
     >>> cross_entropy(Tensor([[0.0, 0.0], [0.0, 1.0]]), Tensor([1, 1]))
@@ -158,10 +158,10 @@ def picked(logs: Any, target: Any, name: str) -> Any:
     """Of each row of ``logs`` the element of its target."""
     try:
         return gather(logs, unsqueeze(target, axis=1), axis=1)
-    except ClassIndexError:
+    except IndexRangeError:
         classes = logs.shape[1]
         row, label = next((i, t) for i, t in enumerate(reshape(target, shape=(-1,)).tolist()) if not 0 <= t < classes)
-        raise ClassIndexError(
+        raise IndexRangeError(
             f"[{name}] target {label} at row {row} is not a class: x has {classes} classes (0 to {classes - 1})"
         ) from None
 

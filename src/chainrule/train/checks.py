@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..domain.errors import ArgumentError, ClassIndexError, DataError, DTypeError, ShapeError
+from ..domain.errors import ArgumentError, DataError, DTypeError, IndexRangeError, ShapeError
 from ..losses import CrossEntropy
 
 CHUNK = 1 << 22  # elements looked at together
@@ -66,11 +66,11 @@ def dataset(name: str, dataset: Any) -> None:
 
 def labels(name: str, loss: Any, output: tuple[int, ...], target: Any) -> None:
     """Raise unless cross-entropy, if that is the loss, takes ``target`` for scores of the shape ``output`` (of any number
-    of samples): DTypeError, ShapeError, or ClassIndexError with the value, its row, and the number of classes.
+    of samples): DTypeError, ShapeError, or IndexRangeError with the value, its row, and the number of classes.
 
     >>> labels("fit", CrossEntropy(), (1, 10), np.array([0, 9, 12]))
     Traceback (most recent call last):
-    chainrule.domain.errors.ClassIndexError: [fit] y is 12 at row 2, but the model has 10 classes (0 to 9)
+    chainrule.domain.errors.IndexRangeError: [fit] y is 12 at row 2, but the model has 10 classes (0 to 9)
     >>> labels("fit", CrossEntropy(), (1, 10), np.array([0.0, 9.0, 1.0]))
     Traceback (most recent call last):
     chainrule.domain.errors.DTypeError: [fit] y has dtype float64 and shape (3,), but cross-entropy takes labels, ...
@@ -93,7 +93,7 @@ def labels(name: str, loss: Any, output: tuple[int, ...], target: Any) -> None:
     if wrong.any():
         index = tuple(int(i) for i in np.argwhere(wrong)[0])
         hint = ": count classes from 0" if target[index] == count and not (target == 0).any() else ""
-        raise ClassIndexError(
+        raise IndexRangeError(
             f"[{name}] y is {target[index]} at row {index[0] if len(index) == 1 else index}, but the model has {count} "
             f"classes (0 to {count - 1}){hint}"
         )

@@ -44,7 +44,7 @@ def fit(
     ``interrupted`` is then True. Training mode is on meanwhile; each layer's mode is put back at the end.
 
     Before the first step arrays are checked: DataError (empty, unequal lengths, NaN or infinity), DTypeError, ShapeError
-    and ClassIndexError (labels that cross-entropy cannot take), ArgumentError.
+    and IndexRangeError (labels that cross-entropy cannot take), ArgumentError.
 
     >>> import chainrule as cr
     >>> from chainrule import nn
