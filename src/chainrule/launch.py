@@ -66,9 +66,11 @@ def launch(name: str, inputs: Any, params: dict[str, Any], promotion: str | None
         if base is None or type(base) is not backend.array_type:
             outputs = wrap(raw, backend, Storage())
         else:
-            outputs = located(raw, inputs, backend)
+            outputs = located(raw, [x for x in inputs if isinstance(x, Tensor)], backend)
+    elif type(raw) is tuple:
+        outputs = wrapped(raw, [x for x in inputs if isinstance(x, Tensor)], backend)
     else:
-        outputs = wrapped(raw, list(inputs), backend)
+        outputs = wrap(backend.asarray(raw), backend, Storage())
     if listening and modes.listeners:
         for listener in modes.listeners:
             listener.launched(backend, name, inputs, params, outputs)
@@ -159,25 +161,32 @@ def elsewhere(name: str, inputs: Any) -> DeviceError:
     return DeviceError(f"[{name}] its tensors are on different devices: {places}. Move one with x.to(device)")
 
 
-def located(array: Any, known: Any, backend: Any) -> Tensor:
+def located(array: Any, known: list[Tensor], backend: Any) -> Tensor:
     """The tensor of an array: one of the known, or a view of one, or in memory of its own."""
+    base = array.base
     for t in known:
-        if isinstance(t, Tensor):
-            if array is t.array:
-                return t
-            if array.base is not None and (array.base is t.array or backend.overlap(array, t.array)):
+        if t.array is array:
+            return t
+    if base is not None and type(base) is backend.array_type:
+        for t in known:
+            if base is t.array or backend.overlap(array, t.array):
                 return view(t, array)
     return wrap(array, backend, Storage())
 
 
-def wrapped(raw: Any, known: list[Any], backend: Any) -> Any:
+def wrapped(raw: Any, known: list[Tensor], backend: Any) -> Any:
     """Nested tuples of arrays, scalars and None: the same, of tensors. A later array may be an earlier one again."""
-    if type(raw) is tuple:
-        return tuple([wrapped(r, known, backend) for r in raw])
-    if raw is None:
-        return None
-    known.append(located(backend.asarray(raw), known, backend))  # NumPy gives a scalar where no axis is left
-    return known[-1]
+    found: list[Any] = []
+    for r in raw:
+        if r is None:
+            found.append(None)
+        elif type(r) is tuple:
+            found.append(wrapped(r, known, backend))
+        else:  # NumPy gives a scalar where no axis is left
+            y = located(r if type(r) is backend.array_type else backend.asarray(r), known, backend)
+            known.append(y)
+            found.append(y)
+    return tuple(found)
 
 
 def verify(backend: Any, name: str, arrays: list[Any], raw: Any) -> None:

@@ -89,6 +89,8 @@ class LazyTensor(Tensor):
     @property
     def shape(self) -> tuple[int, ...]:
         """The size of each axis. Errors: NotBuiltError while one is not known."""
+        if self.pending is None:
+            return self.array.shape  # type: ignore[no-any-return]
         known = [n for n in self.sizes if n is not None]
         if len(known) < len(self.sizes):
             raise self.not_built()

@@ -230,12 +230,11 @@ def matching(name: str, tensors: Any, count: int, states: tuple[int, ...]) -> No
         raise ArgumentTypeError(
             f"[{name}] {len(tensors)} tensors are given, but {count} parameters need {each} times as many"
         )
-    for i, group in enumerate(groups(tensors, count)):
-        for x in group[1:]:
-            if x.shape != group[0].shape:
-                raise ShapeError(
-                    f"[{name}] parameter {i} has shape {group[0].shape}, but a gradient or state {x.shape}"
-                )
+    shapes = [x.shape for x in tensors]
+    for i in range(count):
+        for shape in shapes[i + count :: count]:
+            if shape != shapes[i]:
+                raise ShapeError(f"[{name}] parameter {i} has shape {shapes[i]}, but a gradient or state {shape}")
 
 
 @sgd_.checks
