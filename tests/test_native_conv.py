@@ -95,6 +95,8 @@ CASES = {
     "no padding": ((2, 5, 8, 8), (7, 3, 2), params()),
     "pointwise": ((2, 20, 6, 5), (40, 1, 1), params()),
     "pointwise stride": ((2, 20, 7, 5), (10, 1, 1), params(stride=(2, 2))),
+    "pointwise, as large by padding": ((1, 20, 3, 3), (16, 1, 1), params(stride=(3, 2), padding=(3, 1))),
+    "one channel, as large by padding": ((2, 1, 3, 3), (16, 1, 1), params(stride=(3, 2), padding=(3, 1))),
     "stride 2": ((2, 6, 9, 11), (17, 3, 3), params(stride=(2, 2), padding=(1, 1))),
     "stride 3 beyond the kernel": ((1, 4, 11, 12), (5, 2, 2), params(stride=(3, 4))),
     "dilation": ((2, 4, 12, 13), (6, 3, 3), params(padding=(2, 2), dilation=(2, 2))),
