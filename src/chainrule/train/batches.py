@@ -108,8 +108,10 @@ def labelled(
     dataset = as_dataset(name, x, y, dtype)
     checks.dataset(name, dataset)
     size = checks.at_least(name, "batch_size", default if batch_size is None else batch_size, 1)
-    loader = DataLoader(dataset, size, shuffle=shuffle, device=device)
-    return Batches(name, loader, device, len(dataset), checks.arrays_of(dataset))
+    arrays = checks.arrays_of(dataset)
+    ahead = 0 if arrays else 2  # a batch of arrays is gathered sooner than handed from one thread to another
+    loader = DataLoader(dataset, size, shuffle=shuffle, device=device, prefetch=ahead)
+    return Batches(name, loader, device, len(dataset), arrays)
 
 
 def prediction_batches(model: Any, x: Any, batch_size: int | None) -> Iterator[tuple[Tensor, ...]]:
