@@ -29,7 +29,7 @@ demo: $(venv)/.installed-plot ## train on the real MNIST digits; results in runs
 test: $(venv)/.installed-dev ## the tests: the product in 5 seconds, then everything, the examples in the docs too
 	CHAINRULE_STRICT=1 $(python) -m pytest -q --durations=5 tests/test_tiny.py tests src --ignore=tests/prove
 
-prove: $(venv)/.installed-dev ## what takes longer; results are kept in docs/proof
+prove: $(venv)/.installed-dev,bench,sklearn ## what takes longer, with PyTorch as a peer; results are kept in docs/proof
 	CHAINRULE_STRICT=1 $(python) -m pytest -v tests/prove
 
 bench: $(venv)/.installed-dev ## speed, as ratios to PyTorch where it is installed (pip install -e .[bench])
@@ -50,7 +50,8 @@ clean: ## remove what was built and installed (not runs/)
 
 # ---- set-up: the build tools are installed first and stay, so that a changed kernel is rebuilt in seconds
 
-$(venv)/.installed-dev $(venv)/.installed-plot: $(venv)/.installed-%: $(venv)/.tools $(sources)
+extras := dev plot dev,bench,sklearn
+$(extras:%=$(venv)/.installed-%): $(venv)/.installed-%: $(venv)/.tools $(sources)
 	@echo "Installing chainrule[$*] (building its native module takes a few minutes the first time) ..."
 	$(python) -m pip install --quiet --no-build-isolation --editable ".[$*]"
 	@touch $@
