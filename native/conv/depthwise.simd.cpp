@@ -6,18 +6,6 @@ namespace chainrule::CHAINRULE_ISA {
 
 namespace {
 
-template <class T>
-Vec<T> load_some(const T* p, long n) {
-    return n >= lanes<T> ? load(p) : load_part(p, n);
-}
-template <class T>
-void store_some(T* p, Vec<T> v, long n) {
-    if (n >= lanes<T>)
-        store(p, v);
-    else
-        store_part(p, v, n);
-}
-
 // Four outputs side by side share the weights.
 template <class T, int N>
 [[gnu::always_inline]] inline void outputs_of(const T* x, const DepthwiseRow& s, const T* w, Vec<T> bias, T* y,

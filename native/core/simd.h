@@ -80,6 +80,15 @@ template <class T> inline void store_part(T* p, Vec<T> v, long n) {
 #endif
 }
 
+// A whole vector if n elements or more are left, else a part of one.
+template <class T> inline Vec<T> load_some(const T* p, long n) { return n >= lanes<T> ? load(p) : load_part(p, n); }
+template <class T> inline void store_some(T* p, Vec<T> v, long n) {
+    if (n >= lanes<T>)
+        store(p, v);
+    else
+        store_part(p, v, n);
+}
+
 // a * b + c in one rounding where the hardware has it.
 inline float fma(float a, float b, float c) {
 #if defined(__FMA__) || defined(__aarch64__)

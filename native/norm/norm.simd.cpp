@@ -13,18 +13,6 @@ namespace {
 
 constexpr long block_rows = 64, block_run = 1024;
 
-template <class T>
-Vec<T> load_some(const T* p, long n) {
-    return n >= lanes<T> ? load(p) : load_part(p, n);
-}
-template <class T>
-void store_some(T* p, Vec<T> v, long n) {
-    if (n >= lanes<T>)
-        store(p, v);
-    else
-        store_part(p, v, n);
-}
-
 // Adds `count` elements of the given mean and m2 to `before` ones.
 inline void merge(double& mean, double& m2, double before, double count, double part_mean, double part_m2) {
     const double delta = part_mean - mean, share = count / (before + count);

@@ -14,13 +14,13 @@ struct IndexVec {
     typedef I type __attribute__((vector_size(lanes<T> * sizeof(I))));
 };
 
-// n <= lanes of T.
+// n elements, or none if it is below 1, or a whole vector if it is above.
 template <class T>
-Vec<T> load_some(const T* p, long n) {
+Vec<T> load_at_most(const T* p, long n) {
     return n >= lanes<T> ? load(p) : load_part(p, n > 0 ? n : 0);
 }
 template <class T>
-void store_some(T* p, Vec<T> v, long n) {
+void store_at_most(T* p, Vec<T> v, long n) {
     if (n >= lanes<T>) return store(p, v);
 #if defined(__AVX512F__)
     if (n > 0) store_part(p, v, n);
@@ -97,9 +97,9 @@ void max_forward(Pixels<const T> x, long channels, const Window& wy, const Windo
             for (long ky = t.y0; ky < t.y1; ky++) {
                 const T* from = x.at(t.top + ky * wy.dilation, t.left) + c;
                 for (long kx = t.x0; kx < t.x1; kx++)
-                    keep_greater<T>(best, at, load_some(from + kx * wx.dilation * x.pixel, n), ky * wx.kernel + kx);
+                    keep_greater<T>(best, at, load_at_most(from + kx * wx.dilation * x.pixel, n), ky * wx.kernel + kx);
             }
-            store_some(y.at(r, q) + c, best, n);
+            store_at_most(y.at(r, q) + c, best, n);
             store_index<T>(index.at(r, q) + c, at, n);
         });
     });
@@ -114,7 +114,7 @@ template <class T, class F>
         for (long kx = t.x0; kx < t.x1; kx++) {
             T* pixel = to + kx * wx.dilation * gx.pixel;
             const Vec<T> value = part(ky * wx.kernel + kx);
-            store_some(pixel, once ? value : load_some(pixel, n) + value, n);
+            store_at_most(pixel, once ? value : load_at_most(pixel, n) + value, n);
         }
     }
 }
@@ -125,7 +125,7 @@ void max_backward(Pixels<const T> g, Pixels<const I> index, long channels, const
     const bool once = wy.tiles() && wx.tiles();
     each_output(wy, wx, [&](long r, long q, const Taps& t) {
         each_vector<T>(channels, [&](long c, long n) {
-            const Vec<T> grad = load_some(g.at(r, q) + c, n);
+            const Vec<T> grad = load_at_most(g.at(r, q) + c, n);
             const auto at = load_index<T>(index.at(r, q) + c, n);
             spread<T>(gx, t, wy, wx, once, c, n,
                       [&](long k) { return select(at == splat_index<T>(k), grad, Vec<T>{}); });
@@ -147,9 +147,9 @@ void average(Pixels<const T> x, long channels, const Window& wy, const Window& w
             Vec<T> sum{};
             for (long ky = t.y0; ky < t.y1; ky++) {
                 const T* from = x.at(t.top + ky, t.left) + c;
-                for (long kx = t.x0; kx < t.x1; kx++) sum += load_some(from + kx * x.pixel, n);
+                for (long kx = t.x0; kx < t.x1; kx++) sum += load_at_most(from + kx * x.pixel, n);
             }
-            store_some(y.at(r, q) + c, sum * scale, n);
+            store_at_most(y.at(r, q) + c, sum * scale, n);
         });
     });
 }
@@ -160,7 +160,7 @@ void average_back(Pixels<const T> g, long channels, const Window& wy, const Wind
     each_output(wy, wx, [&](long r, long q, const Taps& t) {
         const Vec<T> scale = splat(share<T>(wy, wx, t, padded));
         each_vector<T>(channels, [&](long c, long n) {
-            const Vec<T> part = load_some(g.at(r, q) + c, n) * scale;
+            const Vec<T> part = load_at_most(g.at(r, q) + c, n) * scale;
             spread<T>(gx, t, wy, wx, once, c, n, [&](long) { return part; });
         });
     });
@@ -190,8 +190,8 @@ struct Quad {
     Vec<T> tap[4];
     Quad(const T* top, const T* bottom, long n) {
         constexpr int L = lanes<T>;
-        const Vec<T> a = load_some(top, 2 * n), b = load_some(top + L, 2 * n - L);
-        const Vec<T> c = load_some(bottom, 2 * n), d = load_some(bottom + L, 2 * n - L);
+        const Vec<T> a = load_at_most(top, 2 * n), b = load_at_most(top + L, 2 * n - L);
+        const Vec<T> c = load_at_most(bottom, 2 * n), d = load_at_most(bottom + L, 2 * n - L);
         tap[0] = every_second<0>(a, b, Lanes<T>{});
         tap[1] = every_second<1>(a, b, Lanes<T>{});
         tap[2] = every_second<0>(c, d, Lanes<T>{});
@@ -207,7 +207,7 @@ void max2(const T* top, const T* bottom, T* y, uint8_t* index, long n) {
         Vec<T> best = quad.tap[0];
         ints<Vec<T>> at{};
         for (int k = 1; k < 4; k++) keep_greater<T>(best, at, quad.tap[k], k);
-        store_some(y + j, best, n - j);
+        store_at_most(y + j, best, n - j);
         store_index<T>(index + j, at, n - j < L ? n - j : L);
     }
 }
@@ -216,7 +216,7 @@ template <class T>
 void average2(const T* top, const T* bottom, T* y, long n) {
     for (long j = 0; j < n; j += lanes<T>) {
         const Quad<T> quad(top + 2 * j, bottom + 2 * j, n - j);
-        store_some(y + j, ((quad.tap[0] + quad.tap[1]) + (quad.tap[2] + quad.tap[3])) * splat(T(0.25)), n - j);
+        store_at_most(y + j, ((quad.tap[0] + quad.tap[1]) + (quad.tap[2] + quad.tap[3])) * splat(T(0.25)), n - j);
     }
 }
 
@@ -225,11 +225,11 @@ void max2_back(const T* g, const uint8_t* index, T* top, T* bottom, long n) {
     constexpr int L = lanes<T>;
     const auto odd = parity<ints<Vec<T>>>(Lanes<T>{});
     const auto half = [&](Vec<T> grad, ints<Vec<T>> at, long j, long count) {
-        store_some(top + j, select(at == odd, grad, Vec<T>{}), count);
-        store_some(bottom + j, select(at == odd + 2, grad, Vec<T>{}), count);
+        store_at_most(top + j, select(at == odd, grad, Vec<T>{}), count);
+        store_at_most(bottom + j, select(at == odd + 2, grad, Vec<T>{}), count);
     };
     for (long j = 0; j < n; j += L) {
-        const Vec<T> grad = load_some(g + j, n - j);
+        const Vec<T> grad = load_at_most(g + j, n - j);
         const auto at = load_index<T>(index + j, n - j < L ? n - j : L);
         half(doubled<0>(grad, Lanes<T>{}), doubled<0>(at, Lanes<T>{}), 2 * j, 2 * (n - j));
         half(doubled<1>(grad, Lanes<T>{}), doubled<1>(at, Lanes<T>{}), 2 * j + L, 2 * (n - j) - L);
@@ -240,11 +240,11 @@ template <class T>
 void average2_back(const T* g, T* top, T* bottom, long n) {
     constexpr int L = lanes<T>;
     for (long j = 0; j < n; j += L) {
-        const Vec<T> grad = load_some(g + j, n - j) * splat(T(0.25));
+        const Vec<T> grad = load_at_most(g + j, n - j) * splat(T(0.25));
         const Vec<T> low = doubled<0>(grad, Lanes<T>{}), high = doubled<1>(grad, Lanes<T>{});
         for (T* row : {top, bottom}) {
-            store_some(row + 2 * j, low, 2 * (n - j));
-            store_some(row + 2 * j + L, high, 2 * (n - j) - L);
+            store_at_most(row + 2 * j, low, 2 * (n - j));
+            store_at_most(row + 2 * j + L, high, 2 * (n - j) - L);
         }
     }
 }

@@ -27,18 +27,6 @@ Vec<T> across(Vec<T> v, F f) {
 constexpr auto add = [](auto a, auto b) { return a + b; };
 constexpr auto greater = [](auto a, auto b) { return a > b ? a : b; };
 
-template <class T>
-Vec<T> load_some(const T* p, long n) {
-    return n >= lanes<T> ? load(p) : load_part(p, n);
-}
-template <class T>
-void store_some(T* p, Vec<T> v, long n) {
-    if (n >= lanes<T>)
-        store(p, v);
-    else
-        store_part(p, v, n);
-}
-
 // v in the first n lanes, `rest` in the others.
 template <class T>
 Vec<T> first_lanes(Vec<T> v, long n, T rest) {
