@@ -10,6 +10,7 @@ import threading
 from operator import index
 from typing import Any
 
+from . import backends
 from .domain.device import Device
 from .domain.errors import ArgumentError
 from .ops import random as ops
@@ -44,7 +45,7 @@ class Generator:
     def set_state(self, state: tuple[int, int]) -> None:
         """Go on from a state that ``get_state`` gave."""
         with self.lock:
-            self.state[:] = Tensor(list(state), dtype="int64", device=self.state.device)
+            self.state[0], self.state[1] = state  # numbers, which belong to no backend
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_restored, (self.get_state(), str(self.state.device)))
@@ -102,17 +103,14 @@ def _restored(state: tuple[int, int], device: str) -> Generator:
     return generator
 
 
-_default: dict[str, Generator] = {}
+_default: dict[tuple[str, str, bool], Generator] = {}  # by backend, device, and whether it is of initial values
 _lock = threading.Lock()
+_seed = 0  # what manual_seed was given last
 
 
 def default_generator(device: str | Device | None = None) -> Generator:
     """The generator that is used where none is given; it has a lock, for threads share it."""
-    name = str(device or "cpu")
-    with _lock:
-        if name not in _default:
-            _default[name] = Generator(0, device=device)
-        return _default[name]
+    return _generator(device, initial=False)
 
 
 def initial_generator(device: str | Device | None = None) -> Generator:
@@ -120,25 +118,31 @@ def initial_generator(device: str | Device | None = None) -> Generator:
 
     So a parameter that is drawn at its first use does not shift the numbers that follow, such as a dropout mask.
     """
-    default = default_generator(device)
+    return _generator(device, initial=True)
+
+
+def _generator(device: str | Device | None, initial: bool) -> Generator:
+    name = str(backends.get(device)), str(device or "cpu"), initial
     with _lock:
-        name = f"initial {device or 'cpu'}"
         if name not in _default:
-            _default[name] = Generator(0, device=device)
-            _default[name].set_state((~default.get_state()[0], 0))
+            _default[name] = Generator(device=device)
+            _default[name].set_state((~_seed if initial else _seed, 0))
         return _default[name]
 
 
 def manual_seed(seed: int) -> Generator:
-    """Seed the default generator, and with it the generator of initial values.
+    """Seed the default generators of all devices, and with them those of initial values.
 
     >>> _ = manual_seed(3); a = uniform((2,))
     >>> _ = manual_seed(3); b = uniform((2,))
     >>> bool((a == b).all())
     True
     """
+    global _seed
     generator = default_generator().manual_seed(seed)
-    initial_generator().set_state((~generator.get_state()[0], 0))
+    _seed = index(seed)
+    for (*_, initial), known in [*_default.items()]:
+        known.set_state((~_seed if initial else _seed, 0))
     return generator
 
 
