@@ -29,6 +29,8 @@ class Methods:
         validation_data: Any = None,
         validation_split: float = 0.0,
         shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
         callbacks: Iterable[ICallback] | ICallback | None = None,
         verbose: int | str = "auto",
         initial_epoch: int = 0,

@@ -12,9 +12,11 @@ from ..data import ArrayDataset, DataLoader, split
 from ..domain.data import IDataset
 from ..domain.device import Device
 from ..domain.dtype import DType, float32
-from ..domain.errors import ArgumentError, ArgumentTypeError, DataError
+from ..domain.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from ..losses import Loss
 from ..tensor import Tensor, from_array, host_array
 from . import checks
+from .weights import ClassWeights
 
 BATCH_SIZE = 32  # of training, if not given
 EVALUATION_BATCH_SIZE = 256  # without a tape there is memory for larger batches, and they are faster
@@ -25,8 +27,10 @@ NONE_GIVEN = (
 
 
 class Batches:
-    """(inputs, target) of each batch of a loader, as tensors on ``device``: a batch ends with its target.
+    """(inputs, target, weight) of each batch of a loader, as tensors on ``device``: a batch ends with its target.
 
+    The weight, of each sample in the loss of training, is None without ``weighted`` (the batch then begins with the
+    weights) and ``class_weights``.
     ``samples`` is their number in an epoch, or None. ``arrays`` hold the whole data, the target last; without them only
     the first batch is looked at before training.
     """
@@ -37,8 +41,10 @@ class Batches:
         self.name, self.loader, self.device, self.samples = name, loader, device, samples
         self.unseen = arrays is None  # whether the inputs are still to be looked at
         self.targets: list[tuple[str, Any]] = [(name, None if arrays is None else arrays[-1])]  # to be looked at
+        self.weighted = False
+        self.class_weights: ClassWeights | None = None
 
-    def __iter__(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+    def __iter__(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor, Tensor | None]]:
         batch: Any = None
         for batch in self.loader:
             *inputs, target = parts(batch, self.device)
@@ -48,22 +54,47 @@ class Batches:
                 for part in (*inputs, target):
                     checks.finite(self.name, "the first batch", part.numpy())
                 self.unseen = False
-            yield tuple(inputs), target
+            weight = inputs.pop(0) if self.weighted else None
+            if self.class_weights is not None:
+                of_class = self.class_weights(target)
+                weight = of_class if weight is None else each(weight, of_class)
+            yield tuple(inputs), target, weight
         if batch is None:
             raise DataError(f"[{self.name}] {NONE_GIVEN}")
+
+    def weigh(self, loss: Any, class_weight: Any) -> None:
+        """Take the weights of classes, if given; raise ArgumentError if there are weights and ``loss`` takes none."""
+        if (class_weight is not None or self.weighted) and not isinstance(loss, Loss):
+            raise ArgumentError(
+                f"[fit] weights were given, but the loss {loss!r} takes none: use one of chainrule.losses, or weigh inside it"
+            )
+        if class_weight is not None:
+            self.class_weights = ClassWeights(class_weight, loss, self.device)
 
     def check_labels(self, loss: Any, output: Tensor, target: Tensor) -> None:
         """Before the first step: raise if there are labels that ``loss`` cannot take for a model with such an output."""
         for name, whole in self.targets:
             checks.scores(name, loss, output)
+            if self.class_weights is not None:
+                self.class_weights.check(output)
             checks.labels(name, loss, output.shape, target.numpy() if whole is None else whole)
         self.targets = []
 
 
 def training_batches(
-    model: Any, x: Any, y: Any, batch_size: int | None, shuffle: bool, fraction: float, validation: Any
+    model: Any,
+    x: Any,
+    y: Any,
+    batch_size: int | None,
+    shuffle: bool,
+    fraction: float,
+    validation: Any,
+    sample_weight: Any = None,
 ) -> tuple[Batches, Batches | None]:
     """What to train on, and what to validate with, if anything."""
+    weighted = sample_weight is not None
+    if weighted:
+        x, y = weighted_dataset(x, y, sample_weight, place(model)[1]), None
     if fraction:
         if validation is not None:
             raise ArgumentError("[fit] give validation_data or validation_split, not both")
@@ -74,12 +105,14 @@ def training_batches(
         checks.not_sorted("fit", dataset)
         (x, validation), y = split(dataset, fraction), None
     train = labelled("fit", model, x, y, batch_size, BATCH_SIZE, shuffle)
+    train.weighted = weighted
     if validation is None:
         return train, None
     pair = isinstance(validation, (tuple, list)) and len(validation) == 2
     held_x, held_y = validation if pair else (validation, None)
     held = labelled("validation", model, held_x, held_y, None, EVALUATION_BATCH_SIZE)
     if fraction:
+        held.weighted = weighted
         whole = checks.arrays_of(dataset)
         train.targets, held.targets, train.unseen, held.unseen = (
             [("fit", whole and whole[-1])],
@@ -162,6 +195,23 @@ def as_dataset(name: str, x: Any, y: Any, dtype: DType) -> Any:
     if y is not None and len(arrays[0]) != len(arrays[1]):
         raise DataError(f"[{name}] x has {len(arrays[0])} samples but y has {len(arrays[1])}: give one y for each x")
     return ArrayDataset(*arrays)
+
+
+def weighted_dataset(x: Any, y: Any, sample_weight: Any, dtype: DType) -> Any:
+    """A data set of (weight, x, y)."""
+    if y is None or is_dataset(x) or is_loader(x):
+        raise ArgumentError("[fit] sample_weight goes with arrays x and y: a data set or a loader cannot be weighed")
+    weight = array("fit", "sample_weight", sample_weight, dtype)
+    if weight.shape != (len(x),):
+        raise ShapeError(f"[fit] sample_weight has shape {weight.shape}, expected {(len(x),)}: one for each sample")
+    checks.finite("fit", "sample_weight", weight)
+    return ArrayDataset(weight, *as_dataset("fit", x, y, dtype).arrays)
+
+
+def each(weight: Tensor, others: Tensor) -> Tensor:
+    """The weight (n,) of each sample times those (n, …) of what is in it."""
+    found: Tensor = weight.reshape(-1, *(1,) * (others.ndim - 1)) * others
+    return found
 
 
 def array(name: str, what: str, data: Any, dtype: DType) -> Any:

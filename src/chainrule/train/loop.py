@@ -28,6 +28,8 @@ def fit(
     validation_data: Any = None,
     validation_split: float = 0.0,
     shuffle: bool = True,
+    class_weight: Any = None,
+    sample_weight: Any = None,
     callbacks: Iterable[ICallback] | ICallback | None = None,
     verbose: int | str = "auto",
     initial_epoch: int = 0,
@@ -39,6 +41,8 @@ def fit(
     each epoch with ``shuffle`` (a loader has its own size and order). Reported losses and metrics are averages over
     samples. Validation, without gradients and in eval mode, is on ``validation_data`` (``(x, y)``, a data set, a loader)
     or on the last fraction ``validation_split`` of the samples as they are given, which are then not trained on.
+    ``class_weight``, one for each class or a dict of some, and ``sample_weight`` (n,), beside arrays, multiply the losses
+    of training, which must be one of ``chainrule.losses``; validation and metrics are not weighted.
     ``verbose``: 0 silent, 1 a line that is redrawn, 2 a line an epoch, "auto" 1 on a terminal and 2 elsewhere.
     ``initial_epoch`` epochs count as done. Ctrl-C ends training and keeps the weights and the history, whose
     ``interrupted`` is then True. Training mode is on meanwhile; each layer's mode is put back at the end.
@@ -57,9 +61,12 @@ def fit(
     plan = compiled(model, "fit")
     at_least("fit", "epochs", epochs, 1)
     at_least("fit", "initial_epoch", initial_epoch, 0)
-    train, validation = training_batches(model, x, y, batch_size, shuffle, validation_split, validation_data)
+    train, validation = training_batches(
+        model, x, y, batch_size, shuffle, validation_split, validation_data, sample_weight
+    )
     history, averages = History(), Averages(plan)
     body, head, loss_of = objective(model, plan.loss)
+    train.weigh(loss_of, class_weight)
     progress = progress_for(verbose, epochs, train.samples)
     every = CallbackList(callbacks, model)
     every.expect(plan.names + [f"val_{name}" for name in plan.names if validation])
@@ -70,11 +77,11 @@ def fit(
             every.on_epoch_begin(epoch)
             averages.reset()
             with mode(model, training=True):
-                for number, (inputs, target) in enumerate(train):
+                for number, (inputs, target, weight) in enumerate(train):
                     every.on_batch_begin(number)
                     output = body(*inputs)
                     train.check_labels(loss_of, output, target)
-                    loss = loss_of(output, target)
+                    loss = loss_of(output, target) if weight is None else loss_of(output, target, weight)
                     plan.optimizer.zero_grad()
                     loss.backward()
                     plan.optimizer.step()
@@ -116,7 +123,7 @@ def averages_of(model: Any, data: Batches) -> dict[str, float]:
     averages = Averages(plan)
     body, head, loss_of = objective(model, plan.loss)
     with no_grad(), mode(model, training=False):
-        for inputs, target in data:
+        for inputs, target, _ in data:
             output = body(*inputs)
             data.check_labels(loss_of, output, target)
             averages.update(loss_of(output, target), output if head is None else head(output), target)

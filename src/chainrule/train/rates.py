@@ -161,7 +161,7 @@ def lr_find(
     trial, average = Trial([], []), 0.0
     try:
         with mode(model, training=True):
-            for number, (inputs, target) in enumerate(repeated(batches, steps)):
+            for number, (inputs, target, _) in enumerate(repeated(batches, steps)):
                 rate = start * (stop / start) ** (number / (steps - 1))
                 plan.optimizer.lr = rate
                 output = body(*inputs)
