@@ -18,7 +18,16 @@ Path = str | os.PathLike[str]
 class Methods:
     compiled: Compiled
 
-    def compile(self, loss: Any, optimizer: Any = "adam", metrics: Any = ()) -> Self: ...
+    def compile(
+        self,
+        loss: Any,
+        optimizer: Any = "adam",
+        metrics: Any = (),
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        accumulate: int = 1,
+    ) -> Self: ...
     def fit(
         self,
         x: Any,

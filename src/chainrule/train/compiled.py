@@ -12,13 +12,35 @@ from ..domain.errors import ArgumentError, ArgumentTypeError, NotCompiledError
 from ..modes import no_grad
 from ..nn import Module, Sequential, Sigmoid, Softmax
 from ..tensor import Tensor
+from .checks import at_least
 
 
 class Compiled:
-    """What ``compile`` leaves in ``model.compiled``: ``loss``, ``optimizer``, ``metrics``."""
+    """What ``compile`` leaves in ``model.compiled``: ``loss``, ``optimizer``, ``metrics``, how gradients are cut and summed."""
 
-    def __init__(self, loss: Any, optimizer: Any, metrics: list[Any]) -> None:
+    def __init__(
+        self,
+        loss: Any,
+        optimizer: Any,
+        metrics: list[Any],
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        accumulate: int = 1,
+    ) -> None:
         self.loss, self.optimizer, self.metrics = loss, optimizer, metrics
+        self.clip_norm, self.clip_value, self.accumulate = clip_norm, clip_value, accumulate
+
+    def parameters(self) -> list[Any]:
+        """Those that the optimizer moves."""
+        return [entry.param for group in self.optimizer.param_groups for entry in group.entries]
+
+    def step(self) -> None:
+        """Cut the gradients as asked, and let the optimizer move the weights."""
+        if self.clip_value is not None:
+            optim.clip_grad_value_(self.parameters(), self.clip_value)
+        if self.clip_norm is not None:
+            optim.clip_grad_norm_(self.parameters(), self.clip_norm)
+        self.optimizer.step()
 
     @property
     def names(self) -> list[str]:
@@ -29,7 +51,16 @@ class Compiled:
         return f"Compiled({self.loss!r}, {self.optimizer!r}, metrics={self.metrics!r})"
 
 
-def compile(model: Any, loss: Any, optimizer: Any = "adam", metrics: Any = ()) -> Any:
+def compile(
+    model: Any,
+    loss: Any,
+    optimizer: Any = "adam",
+    metrics: Any = (),
+    *,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    accumulate: int = 1,
+) -> Any:
     """Say how the model is to be trained, before ``fit`` and ``evaluate``; returns the model.
 
     ``loss`` is a name ("cross_entropy", "mse", "bce", ...), one of ``chainrule.losses``, or any
@@ -38,8 +69,11 @@ def compile(model: Any, loss: Any, optimizer: Any = "adam", metrics: Any = ()) -
     objects of ``chainrule.metrics``, or functions that return the mean over a batch. A Sequential that ends in Softmax or
     Sigmoid is trained on what comes before it if the loss is cross-entropy or binary cross-entropy: the result is the
     same but never overflows, and ``predict`` still gives probabilities (that last layer is not called in training, nor
-    are hooks on the Sequential itself). Errors: ArgumentError for an unknown name, with
-    the nearest; ArgumentTypeError.
+    are hooks on the Sequential itself).
+
+    Before a step ``clip_value`` cuts each element of the gradients, then ``clip_norm`` the norm of all of them. With
+    ``accumulate`` each step is for so many batches together, exactly as if they were one (but batch norms see each).
+    Errors: ArgumentError for an unknown name, with the nearest; ArgumentTypeError.
 
     >>> from chainrule import nn
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.Softmax())
@@ -50,7 +84,16 @@ def compile(model: Any, loss: Any, optimizer: Any = "adam", metrics: Any = ()) -
     chainrule.domain.errors.ArgumentError: unknown loss 'cros_entropy': did you mean 'cross_entropy'? ...
     """
     loss = as_loss(loss)
-    model.compiled = Compiled(loss, as_optimizer(optimizer, model), as_metrics(metrics, model, loss))
+    found = as_optimizer(optimizer, model)
+    at_least("compile", "accumulate", accumulate, 1)
+    for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+        if limit is not None and not limit > 0:
+            raise ArgumentError(f"[compile] {name} is {limit!r}, expected a positive number, or None")
+    if (clip_norm, clip_value, accumulate) != (None, None, 1) and not isinstance(found, optim.Optimizer):
+        raise ArgumentTypeError(
+            f"[compile] clip_norm, clip_value and accumulate need an optim.Optimizer, not {found!r}"
+        )
+    model.compiled = Compiled(loss, found, as_metrics(metrics, model, loss), clip_norm, clip_value, accumulate)
     return model
 
 

@@ -16,6 +16,7 @@ from .compiled import Averages, compiled, objective
 from .history import History
 from .mode import mode
 from .progress import progress_for
+from .updates import Updates
 
 
 def fit(
@@ -67,6 +68,7 @@ def fit(
     history, averages = History(), Averages(plan)
     body, head, loss_of = objective(model, plan.loss)
     train.weigh(loss_of, class_weight)
+    updates = Updates(plan, loss_of)
     progress = progress_for(verbose, epochs, train.samples)
     every = CallbackList(callbacks, model)
     every.expect(plan.names + [f"val_{name}" for name in plan.names if validation])
@@ -82,11 +84,12 @@ def fit(
                     output = body(*inputs)
                     train.check_labels(loss_of, output, target)
                     loss = loss_of(output, target) if weight is None else loss_of(output, target, weight)
-                    plan.optimizer.zero_grad()
-                    loss.backward()
-                    plan.optimizer.step()
+                    updates.zero_grad()
+                    updates.backward(loss, output, target)
+                    updates.step()
                     averages.update(loss, output if head is None else head(output.detach()), target)
                     every.on_batch_end(number, averages)
+                updates.finish()
             logs = averages.results()
             if validation is not None:
                 logs |= {f"val_{name}": value for name, value in averages_of(model, validation).items()}

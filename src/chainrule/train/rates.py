@@ -175,7 +175,7 @@ def lr_find(
                 trial.losses.append(smooth)
                 plan.optimizer.zero_grad()
                 loss.backward()
-                plan.optimizer.step()
+                plan.step()
     finally:
         plan.optimizer.zero_grad()
         model.load_state_dict(weights)
