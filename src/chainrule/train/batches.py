@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, islice, repeat
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,11 @@ class Batches:
         self.targets: list[tuple[str, Any]] = [(name, None if arrays is None else arrays[-1])]  # to be looked at
         self.weighted = False
         self.class_weights: ClassWeights | None = None
+        self.stream = chain.from_iterable(repeat(self))
+
+    def epoch(self, steps: int | None) -> Iterator[tuple[tuple[Tensor, ...], Tensor, Tensor | None]]:
+        """The batches of an epoch: all, or the next ``steps``; where the data ends it begins anew."""
+        return iter(self) if steps is None else islice(self.stream, steps)
 
     def __iter__(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor, Tensor | None]]:
         batch: Any = None

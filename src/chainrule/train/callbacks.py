@@ -102,6 +102,7 @@ class CallbackList:
         for callback in self.callbacks:
             if isinstance(callback, Monitor):
                 callback.expect(names)
+                callback.reported = tuple(names)
 
     @property
     def stop_training(self) -> bool:
@@ -142,6 +143,8 @@ class CallbackList:
 class Monitor(Callback):
     """A callback that watches one of the logs and knows when it is better than ever: ``best``, ``best_epoch``."""
 
+    reported: tuple[str, ...] = ()  # what fit reports, though some of it not after each epoch
+
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         if mode not in MODES:
             raise unknown("mode", mode, MODES)
@@ -165,6 +168,10 @@ class Monitor(Callback):
                 f"validation_split, or monitor={self.monitor.removeprefix('val_')!r}"
             )
         raise unknown(f"value to monitor in {type(self).__name__}", self.monitor, names)
+
+    def missing(self, logs: Logs) -> bool:
+        """Whether the watched value is one that ``fit`` reports, but not after this epoch, which had no validation."""
+        return self.monitor in self.reported and self.monitor not in logs
 
     def improved(self, epoch: int, logs: Logs) -> bool:
         """Whether the watched value is the best so far, by more than ``min_delta``; NaN never is."""
@@ -227,7 +234,9 @@ class EarlyStopping(Monitor):
         self._best_state: dict[str, Any] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Remember the best weights, or lose patience."""
+        """Remember the best weights, or lose patience; epochs without the value do not count."""
+        if self.missing(logs):
+            return
         if self.improved(epoch, logs):
             self.wait = 0
             if self.restore_best_weights:
@@ -280,8 +289,8 @@ class ModelCheckpoint(Monitor):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Save."""
-        if not self.save_best_only or self.improved(epoch, logs):
-            path = self._path(epoch, logs)
+        if not self.save_best_only or (not self.missing(logs) and self.improved(epoch, logs)):
+            path = self._path(epoch, {**dict.fromkeys(self.reported, math.nan), **logs})
             self.model.save(path)
             self.saved.append(path)
 

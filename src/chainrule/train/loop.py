@@ -34,6 +34,8 @@ def fit(
     callbacks: Iterable[ICallback] | ICallback | None = None,
     verbose: int | str = "auto",
     initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    validation_freq: int = 1,
 ) -> History:
     """Train a compiled model and return the History of its epochs.
 
@@ -45,8 +47,10 @@ def fit(
     ``class_weight``, one for each class or a dict of some, and ``sample_weight`` (n,), beside arrays, multiply the losses
     of training, which must be one of ``chainrule.losses``; validation and metrics are not weighted.
     ``verbose``: 0 silent, 1 a line that is redrawn, 2 a line an epoch, "auto" 1 on a terminal and 2 elsewhere.
-    ``initial_epoch`` epochs count as done. Ctrl-C ends training and keeps the weights and the history, whose
-    ``interrupted`` is then True. Training mode is on meanwhile; each layer's mode is put back at the end.
+    An epoch is all the data, or ``steps_per_epoch`` batches, the next one going on where it stopped; validation is
+    after every ``validation_freq`` epochs. ``initial_epoch`` epochs count as done. Ctrl-C ends training and keeps the
+    weights and the history, whose ``interrupted`` is then True. Training mode is on meanwhile; each layer's mode is
+    put back at the end.
 
     Before the first step arrays are checked: DataError (empty, unequal lengths, NaN or infinity), DTypeError, ShapeError
     and IndexRangeError (labels that cross-entropy cannot take), ArgumentError.
@@ -62,6 +66,9 @@ def fit(
     plan = compiled(model, "fit")
     at_least("fit", "epochs", epochs, 1)
     at_least("fit", "initial_epoch", initial_epoch, 0)
+    at_least("fit", "validation_freq", validation_freq, 1)
+    if steps_per_epoch is not None:
+        at_least("fit", "steps_per_epoch", steps_per_epoch, 1)
     train, validation = training_batches(
         model, x, y, batch_size, shuffle, validation_split, validation_data, sample_weight
     )
@@ -69,7 +76,7 @@ def fit(
     body, head, loss_of = objective(model, plan.loss)
     train.weigh(loss_of, class_weight)
     updates = Updates(plan, loss_of)
-    progress = progress_for(verbose, epochs, train.samples)
+    progress = progress_for(verbose, epochs, train.samples if steps_per_epoch is None else None)
     every = CallbackList(callbacks, model)
     every.expect(plan.names + [f"val_{name}" for name in plan.names if validation])
     every.add(history, *progress)
@@ -79,7 +86,7 @@ def fit(
             every.on_epoch_begin(epoch)
             averages.reset()
             with mode(model, training=True):
-                for number, (inputs, target, weight) in enumerate(train):
+                for number, (inputs, target, weight) in enumerate(train.epoch(steps_per_epoch)):
                     every.on_batch_begin(number)
                     output = body(*inputs)
                     train.check_labels(loss_of, output, target)
@@ -91,7 +98,7 @@ def fit(
                     every.on_batch_end(number, averages)
                 updates.finish()
             logs = averages.results()
-            if validation is not None:
+            if validation is not None and (epoch + 1) % validation_freq == 0:
                 logs |= {f"val_{name}": value for name, value in averages_of(model, validation).items()}
             every.on_epoch_end(epoch, logs)
             if every.stop_training:

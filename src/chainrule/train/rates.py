@@ -107,7 +107,9 @@ class ReduceLROnPlateau(Monitor):
         )  # fmt: skip
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Look at the value."""
+        """Look at the value, if there is one."""
+        if self.missing(logs):
+            return
         self.improved(epoch, logs)
         self.plateau.step(logs[self.monitor])
 
