@@ -22,6 +22,7 @@ from chainrule.io import atomic_write
 
 FOLDER = Path(__file__).parent
 HOME = FOLDER.parent.parent
+PACKAGES = ("numpy", "ml_dtypes", "safetensors", "hypothesis", "torch", "scikit-learn")
 RECORD = HOME / "docs" / "proof" / "prove.json"
 
 
@@ -56,7 +57,10 @@ def circumstances():
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": processor(),
         "about": about(),
-        "packages": {name: installed(name) for name in ("numpy", "ml_dtypes", "safetensors", "hypothesis", "torch")},
+        "packages": {
+            name: installed(name)
+            for name in ("numpy", "ml_dtypes", "safetensors", "hypothesis", "torch", "scikit-learn")
+        },
         "compiler": (said("c++", "--version") or "none").splitlines()[0],
         "seed_of_the_fuzzers": SEED,
     }

@@ -81,7 +81,7 @@ def as_tensors(index):
 
 
 @given(st.data())
-@fuzzed(3000)
+@fuzzed(9000)
 def test_indexing_is_numpys(data):
     shape = data.draw(SHAPES)
     index = data.draw(indices(shape))

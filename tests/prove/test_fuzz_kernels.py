@@ -19,7 +19,7 @@ NUMBERS = st.sampled_from([0, 1, 2, -3, 0.5, -1.5, True])
 
 
 @given(st.data())
-@fuzzed(1200)
+@fuzzed(3600)
 def test_one_operand(data):
     name, dtype = data.draw(st.sampled_from(UNARY)), data.draw(st.sampled_from(DTYPES))
     special = data.draw(st.booleans())
@@ -28,7 +28,7 @@ def test_one_operand(data):
 
 
 @given(st.data())
-@fuzzed(2000)
+@fuzzed(6000)
 def test_two_operands(data):
     name = data.draw(st.sampled_from(BINARY))
     shape = data.draw(shapes())
@@ -49,7 +49,7 @@ def test_two_operands(data):
 
 
 @given(st.data())
-@fuzzed(300)
+@fuzzed(900)
 def test_where(data):
     shape = data.draw(shapes())
     args = [data.draw(arrays(data.draw(broadcastable(shape)), "bool"))]
@@ -61,7 +61,7 @@ def test_where(data):
 
 
 @given(st.data())
-@fuzzed(200)
+@fuzzed(600)
 def test_cast(data):
     x = data.draw(arrays(data.draw(shapes()), data.draw(st.sampled_from(DTYPES))))
     if x.dtype.kind not in "biu":
@@ -73,7 +73,7 @@ REDUCTIONS = "sum mean prod amax amin any all argmax argmin max min var std logs
 
 
 @given(st.data())
-@fuzzed(1200)
+@fuzzed(3600)
 def test_reductions(data):
     name, dtype = data.draw(st.sampled_from(REDUCTIONS)), data.draw(st.sampled_from(DTYPES))
     shape = data.draw(shapes(least=1 if name in ("max", "min", "cumsum", "cumprod") else 0))
@@ -92,7 +92,7 @@ def test_reductions(data):
 
 
 @given(st.data())
-@fuzzed(500)
+@fuzzed(1500)
 def test_products_of_matrices(data):
     sizes = st.sampled_from([0, 1, 2, 3, 5, 8, 16, 17, 31, 33, 64, 70, 130])
     dtype = data.draw(st.sampled_from([*FLOATS, *FLOATS, *DTYPES]))
@@ -112,7 +112,7 @@ def test_products_of_matrices(data):
 
 
 @given(st.data())
-@fuzzed(400)
+@fuzzed(1200)
 def test_softmax_and_cross_entropy(data):
     dtype = data.draw(st.sampled_from([*FLOATS, "float16", "bfloat16"]))
     shape = data.draw(shapes(least=1))
@@ -135,7 +135,7 @@ def test_softmax_and_cross_entropy(data):
 
 
 @given(st.data())
-@fuzzed(300)
+@fuzzed(900)
 def test_batch_normalization(data):
     dtype = data.draw(st.sampled_from(FLOATS))
     n, c = data.draw(st.sampled_from([1, 2, 3, 8])), data.draw(SIZES)
@@ -151,7 +151,7 @@ def test_batch_normalization(data):
 
 
 @given(st.data())
-@fuzzed(200)
+@fuzzed(600)
 def test_optimizers(data):
     dtype, count = data.draw(st.sampled_from(FLOATS)), data.draw(st.integers(1, 3))
     each = [data.draw(shapes()) for _ in range(count)]
@@ -176,7 +176,7 @@ def test_optimizers(data):
 
 
 @given(st.data())
-@fuzzed(300)
+@fuzzed(900)
 def test_random_numbers(data):
     state = np.array([data.draw(st.integers(-(2**63), 2**63 - 1)), data.draw(st.integers(0, 2**62))])
     name = data.draw(st.sampled_from(["uniform", "normal", "integers", "bernoulli", "permutation", "dropout"]))

@@ -233,7 +233,7 @@ counts = {"compared": 0, "refused": 0, "no gradient": 0}
     st.lists(st.sampled_from(SHAPES), min_size=2, max_size=3), INSTRUCTIONS, st.integers(0, 2**16), st.booleans(),
     st.sampled_from(["cpu", "numpy"]),
 )  # fmt: skip
-@fuzzed(3000)
+@fuzzed(9000)
 def test_programs(shapes, instructions, seed, contiguous, backend):
     with backends.use(backend):
         program = Program(shapes, seed, contiguous)

@@ -21,7 +21,7 @@ def extents(draw, window, padding, dilation):
 
 
 @given(st.data())
-@fuzzed(2500)
+@fuzzed(5000)
 def test_conv2d(data):
     dtype, window, dilation = data.draw(st.sampled_from(FLOATS)), data.draw(WINDOWS), data.draw(SPREADS)
     padding = data.draw(st.sampled_from([(0, 0), (1, 1), (0, 2), (3, 1), tuple(k // 2 for k in window)]))
@@ -42,7 +42,7 @@ def test_conv2d(data):
 
 
 @given(st.data())
-@fuzzed(1500)
+@fuzzed(3000)
 def test_pooling(data):
     name, dtype = data.draw(st.sampled_from(["max_pool2d", "avg_pool2d"])), data.draw(st.sampled_from(FLOATS))
     window = data.draw(WINDOWS)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-from .. import _native
 from ..domain.errors import ArgumentError
 from . import numpy as reference
+
+_native = import_module("chainrule._native")  # the error of `from .. import` would not say that this is missing
 
 # What the native module has besides kernels: its settings and statistics.
 CONTROL = {
