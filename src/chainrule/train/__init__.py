@@ -17,13 +17,14 @@ from ..nn import Module
 from .averages import AverageWeights
 from .callbacks import Callback, CallbackList, EarlyStopping, ModelCheckpoint
 from .compiled import compile
+from .guards import LambdaCallback, TerminateOnNaN, Timer
 from .history import CSVLogger, History
-from .loop import evaluate, fit, predict
+from .loop import evaluate, fit, predict, train_on_batch
 from .progress import Progress
 from .rates import LRScheduler, ReduceLROnPlateau, Trial, lr_find
 from .summary import summary
 
-METHODS = (compile, fit, evaluate, predict, summary, lr_find)
+METHODS = (compile, fit, train_on_batch, evaluate, predict, summary, lr_find)
 for _method in METHODS:
     setattr(Module, _method.__name__, _method)
 
@@ -35,9 +36,12 @@ __all__ = [
     "EarlyStopping",
     "History",
     "LRScheduler",
+    "LambdaCallback",
     "ModelCheckpoint",
     "Progress",
     "ReduceLROnPlateau",
+    "TerminateOnNaN",
+    "Timer",
     "Trial",
     "lr_find",
 ]

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 from ..domain.callback import ICallback
+from ..domain.errors import ArgumentTypeError
 from ..modes import no_grad
 from ..ops import concat
 from ..tensor import Tensor
-from .batches import EVALUATION_BATCH_SIZE, Batches, labelled, prediction_batches, training_batches
+from .batches import (
+    EVALUATION_BATCH_SIZE,
+    Batches,
+    is_dataset,
+    is_loader,
+    labelled,
+    prediction_batches,
+    training_batches,
+)
 from .callbacks import CallbackList
 from .checks import at_least
 from .compiled import Averages, compiled, objective
@@ -110,6 +120,36 @@ def fit(
             line.close()
     every.on_train_end(history.last())
     return history
+
+
+def train_on_batch(model: Any, x: Any, y: Any) -> dict[str, float]:
+    """One step of a compiled model on one batch, arrays; returns its loss and metrics, as they were before the step.
+
+    For loops of your own; the numbers are read from the device, which waits for the step. ``accumulate`` does not count.
+    Errors: those of ``fit``.
+
+    >>> import chainrule as cr
+    >>> model = cr.nn.Sequential(cr.nn.Linear(2, 1)).compile("mse", "sgd")
+    >>> first = model.train_on_batch([[0.0, 1.0]], [[2.0]])
+    >>> model.train_on_batch([[0.0, 1.0]], [[2.0]])["loss"] < first["loss"]
+    True
+    """
+    plan = compiled(model, "train_on_batch")
+    averages = Averages(plan)
+    body, head, loss_of = objective(model, plan.loss)
+    if is_loader(x) or is_dataset(x):
+        raise ArgumentTypeError(f"[train_on_batch] x is a {type(x).__name__}, expected the array of one batch")
+    batch = labelled("train_on_batch", model, x, y, None, sys.maxsize)
+    with mode(model, training=True):
+        for inputs, target, _ in batch:
+            output = body(*inputs)
+            batch.check_labels(loss_of, output, target)
+            loss = loss_of(output, target)
+            plan.optimizer.zero_grad()
+            loss.backward()
+            plan.step()
+            averages.update(loss, output if head is None else head(output.detach()), target)
+    return averages.results()
 
 
 def evaluate(model: Any, x: Any, y: Any = None, *, batch_size: int | None = None) -> dict[str, float]:
