@@ -84,3 +84,18 @@ def test_what_compile_cannot_take_is_told():
 
     with pytest.raises(cr.errors.ArgumentTypeError, match="optim.Optimizer"):
         nn.Sequential(nn.Linear(1, 1)).compile("mse", Own(), clip_norm=1.0)
+
+
+def test_no_value_is_read_in_a_step_with_all_of_it(monkeypatch):
+    x, y, weight = data()
+    reads, watching = [], []
+    real = cr.Tensor.numpy
+    monkeypatch.setattr(cr.Tensor, "numpy", lambda self: (reads.append(1) if watching else None, real(self))[1])
+    watch = cr.train.LambdaCallback(
+        on_batch_begin=lambda batch, logs: watching.append(1) if batch else None,
+        on_batch_end=lambda batch, logs: watching.clear(),
+    )
+    model = network("cross_entropy", accumulate=2, clip_norm=1.0, clip_value=0.5)
+    weights = {"class_weight": [1, 2, 3, 4], "sample_weight": weight}
+    model.fit(x, y, batch_size=4, epochs=2, callbacks=watch, verbose=0, **weights)
+    assert reads == []
