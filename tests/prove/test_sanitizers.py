@@ -106,7 +106,7 @@ class Build:
         (folder / "tests" / "prove" / "conftest.py").unlink()  # it records the whole proof
         shutil.copy(HOME / "pyproject.toml", folder)
         run(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
-        (own,) = (folder / "venv").glob("lib*/python*/site-packages")
+        (own,) = (folder / "venv").glob("lib/python*/site-packages")
         # its packages, but not the hooks among them: that of an editable installation would find the module in use
         paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
         (own / "outer.pth").write_text("".join(f"{path}\n" for path in sorted(paths)))
