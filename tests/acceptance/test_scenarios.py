@@ -5,7 +5,7 @@ The numbers are those of the list of scenarios that chainrule was asked to cover
 * 2 and 6 on a GPU, 29 with another array library: there is no GPU backend yet.
 * 3, 17, 28, installing: wheels are tried by ``make prove``; 6, 7, 21, 27, benchmarks: ``python -m benchmarks``.
 * 10, a command that trains on MNIST and ``from_keras``: the first is in tests/test_cli.py, the second does not exist yet.
-* 11 and 12, HDF5 files and ``clip_norm`` as an option of training: files are safetensors, clipping belongs to own loops.
+* 11 and 12, HDF5 files: files are safetensors here.
 * 13, a window to draw in: only what it would do to a picture. 20, C++ without Python: does not exist yet.
 """
 
