@@ -203,3 +203,12 @@ def test_other_dtypes_and_wrong_shapes():
         _native.conv2d(x, np.ones((1, 3, 3, 3), "float32"), None, **params())
     with pytest.raises(ValueError, match="does not fit"):
         _native.conv2d(x, np.ones((1, 2, 5, 5), "float32"), None, **params())
+
+
+@pytest.mark.parametrize("outs", [1, 2, 5, 9])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_pointwise_kernel_on_one_channel(batch, outs):
+    x = np.arange(batch * 6, dtype=np.float32).reshape(batch, 1, 2, 3)
+    weight = np.arange(1, outs + 1, dtype=np.float32).reshape(outs, 1, 1, 1)
+    y, _ = _native.conv2d(x, weight, None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
+    np.testing.assert_array_equal(y, x * weight[:, 0])

@@ -61,7 +61,7 @@ Owned conv2d_of(const Array& x, const Array& weight, const Array& bias, const Ge
     Images<const T> from = images<const T>(x);
     Images<T> to = images<T>(y);
     if (x.dim(1) == 1) from.sc = 1;
-    bool pointwise = true;  // every output reads the pixel of its own place, and that alone
+    bool pointwise = !planes;  // every output reads the pixel of its own place, and that alone; all side by side
     for (int axis : {0, 1})
         pointwise &= geometry.kernel[axis] == 1 && geometry.stride[axis] == 1 && geometry.padding[axis] == 0;
     if (pointwise && from.sc == 1 && from.sw == from.c && from.sh == from.c * from.w && from.sn == from.sh * from.h) {
