@@ -74,6 +74,8 @@ def test_one_cycle():
     fall = [end + (2.0 - end) * half_cosine(n / 6) for n in range(1, 7)]
     np.testing.assert_allclose(rates, np.array([rise + fall] * 2).T, rtol=1e-12)
     assert momenta[0] == 0.95 and momenta[3] == 0.85 and momenta[9] == 0.95
+    schedule.step()  # a loop steps after each batch, after the last one too
+    assert given.param_groups[0]["lr"] == pytest.approx(end) and given.param_groups[1]["momentum"] == 0.95
     with pytest.raises(ArgumentError, match="step 11 is one too many: total is 10"):
         schedule.step()
     adam = optimizer(optim.Adam, betas=(0.9, 0.99))

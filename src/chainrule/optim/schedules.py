@@ -231,7 +231,7 @@ class OneCycle(Schedule):
     It begins at ``max_lr / div``, is at the top after the share ``up`` of the steps, and ends at
     ``max_lr / div / final_div``. ``anneal`` is "cos" or "linear"; ``three_phase`` comes down to where it began as fast as
     it went up, before the end. With ``cycle_momentum`` the momentum (or the first beta) goes the other way, between
-    ``momenta``. One step more than ``total - 1`` is an error.
+    ``momenta``. The step after the last batch changes nothing; one more is an error.
     """
 
     def __init__(
@@ -266,8 +266,9 @@ class OneCycle(Schedule):
         return self._at(stops, n)
 
     def _at(self, stops: list[float], n: int) -> float:
-        if n >= self.total:
-            raise ArgumentError(f"OneCycle: step {n + 1} is one too many: total is {self.total}")
+        if n > self.total:
+            raise ArgumentError(f"OneCycle: step {n} is one too many: total is {self.total}")
+        n = min(n, self.total - 1)
         i = min(bisect_left(self.ends, n), len(self.ends) - 1)
         start, end = self.ends[i - 1] if i else 0.0, self.ends[i]
         return self.between(stops[i], stops[i + 1], (n - start) / (end - start) if end > start else 1.0)
