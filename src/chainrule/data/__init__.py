@@ -6,10 +6,46 @@
 [((3, 4), (3,)), ((1, 4), (1,))]
 """
 
+from .collate import default_collate, pad_collate
 from .dataset import ArrayDataset, Subset, split
 from .fetch import cache_folder
+from .geometry import (
+    RandomAffine,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomRotation,
+    RandomShear,
+    RandomShift,
+    RandomVerticalFlip,
+    RandomZoom,
+)
 from .idx import read_idx, write_idx
 from .loader import DataLoader
 from .mnist import load_mnist
+from .transforms import ColorJitter, Compose, GaussianNoise, Normalize, Transform
 
-__all__ = ["ArrayDataset", "DataLoader", "Subset", "cache_folder", "load_mnist", "read_idx", "split", "write_idx"]
+__all__ = [
+    "ArrayDataset",
+    "ColorJitter",
+    "Compose",
+    "DataLoader",
+    "GaussianNoise",
+    "Normalize",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomHorizontalFlip",
+    "RandomRotation",
+    "RandomShear",
+    "RandomShift",
+    "RandomVerticalFlip",
+    "RandomZoom",
+    "Subset",
+    "Transform",
+    "cache_folder",
+    "default_collate",
+    "load_mnist",
+    "pad_collate",
+    "read_idx",
+    "split",
+    "write_idx",
+]

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..domain.data import IDataset
-from ..domain.dtype import DTYPES
 from ..domain.errors import ArgumentError, DataError
 from ..random import Generator
 from ..tensor import Tensor, host_array
+from .collate import collated, known, takes_generator
+from .transforms import transformed
 
 
 class ArrayDataset:
     """Arrays whose first axis counts the samples: ``ArrayDataset(x, y)``.
 
     NumPy arrays and tensors are not copied; lists become arrays (floats become float32). Indexing by an integer gives
-    one sample, by a slice or an array of integers a batch, always a tuple with one entry for each array. Errors:
-    DataError for no arrays, unequal lengths, a dtype that no tensor has.
+    one sample, by a slice or an array of integers a batch, always a tuple with one entry for each array. ``transform``
+    is given the arrays of each batch, as the one of a DataLoader is; ``arrays`` stay as they are. Errors: DataError for
+    no arrays, unequal lengths, a dtype that no tensor has.
 
     >>> data = ArrayDataset(np.eye(3), [2, 0, 1])
     >>> len(data), data[1]
     (3, (array([0., 1., 0.]), np.int64(0)))
     """
 
-    def __init__(self, *arrays: Any) -> None:
+    def __init__(self, *arrays: Any, transform: Callable[..., Any] | None = None) -> None:
         if not arrays:
             raise DataError("[ArrayDataset] no arrays were given: ArrayDataset(x, y)")
         self.arrays = tuple(_array(a, i) for i, a in enumerate(arrays))
@@ -33,16 +36,26 @@ class ArrayDataset:
         if len(set(lengths)) > 1:
             shapes = " and ".join(str(a.shape) for a in self.arrays)
             raise DataError(f"[ArrayDataset] the arrays have {lengths} samples (axis 0 of {shapes}): give one of each")
+        self.transform = transform
+        self.draws = transform is not None and takes_generator(transform)  # whether a batch needs random numbers
 
     def __len__(self) -> int:
         return len(self.arrays[0])
 
     def __getitem__(self, index: Any) -> tuple[Any, ...]:
-        return tuple(a[index] for a in self.arrays)
+        if self.transform is None:
+            return tuple(a[index] for a in self.arrays)
+        if isinstance(index, slice) or np.ndim(index):
+            return self.batch(np.arange(len(self))[index])
+        return tuple(a[0] for a in self.batch([index]))
 
-    def batch(self, indices: Any) -> tuple[Any, ...]:
-        """The samples at ``indices``, copied, one array for each array of the set: no sample is touched by Python."""
-        return tuple(np.take(a, indices, axis=0) for a in self.arrays)
+    def batch(self, indices: Any, generator: Generator | None = None) -> tuple[Any, ...]:
+        """The samples at ``indices``, copied, one array for each array of the set: no sample is touched by Python.
+
+        ``generator`` is for the transformation; None means the default one.
+        """
+        arrays = tuple(np.take(a, indices, axis=0) for a in self.arrays)
+        return arrays if self.transform is None else transformed(self.transform, arrays, generator)
 
     def __repr__(self) -> str:
         return f"ArrayDataset({', '.join(f'{a.dtype}{list(a.shape)}' for a in self.arrays)})"
@@ -68,9 +81,14 @@ class Subset:
     def __getitem__(self, index: Any) -> Any:
         return self.dataset[self.indices[index]]
 
-    def batch(self, indices: Any) -> tuple[Any, ...]:
+    @property
+    def draws(self) -> bool:
+        """Whether a batch of the data set needs random numbers."""
+        return bool(getattr(self.dataset, "draws", False))
+
+    def batch(self, indices: Any, generator: Generator | None = None) -> tuple[Any, ...]:
         """The samples at ``indices`` of this subset, collated."""
-        return collated(self.dataset, self.indices[indices])
+        return collated(self.dataset, self.indices[indices], generator=generator)
 
 
 def split(dataset: IDataset, fraction: float, *, seed: int | None = None) -> tuple[Subset, Subset]:
@@ -92,44 +110,10 @@ def split(dataset: IDataset, fraction: float, *, seed: int | None = None) -> tup
     return Subset(dataset, order[: n - last]), Subset(dataset, order[n - last :])
 
 
-def collated(dataset: Any, indices: Any) -> tuple[Any, ...]:
-    """The samples at ``indices`` as arrays: by the set's own ``batch`` if it has one, else one by one and stacked."""
-    whole = getattr(dataset, "batch", None)
-    if whole is not None:
-        found: tuple[Any, ...] = whole(indices)
-        return found
-    rows = [row if isinstance(row, (tuple, list)) else (row,) for row in (dataset[int(i)] for i in indices)]
-    if len({len(row) for row in rows}) > 1:
-        raise DataError(f"[DataLoader] samples have {sorted({len(row) for row in rows})} parts: all need the same")
-    return tuple(_stacked(column, indices, k) for k, column in enumerate(zip(*rows, strict=True)))
-
-
-def _stacked(values: tuple[Any, ...], indices: Any, part: int) -> Any:
-    """One part of several samples as one array; Python floats become float32."""
-    arrays = [v.numpy() if isinstance(v, Tensor) else np.asarray(v) for v in values]
-    for array, index in zip(arrays, indices, strict=True):
-        if array.shape != arrays[0].shape:
-            raise DataError(
-                f"[DataLoader] part {part} of sample {index} has shape {array.shape}, but that of sample {indices[0]} "
-                f"has {arrays[0].shape}: samples of one batch need one shape"
-            )
-    stacked = np.stack(arrays)
-    if stacked.dtype == np.float64 and not hasattr(values[0], "dtype"):
-        stacked = stacked.astype(np.float32)
-    return _known(stacked, f"[DataLoader] part {part} of the samples")
-
-
 def _array(data: Any, place: int) -> Any:
     """``data`` as an array that can be cut into batches."""
     given = data.numpy() if isinstance(data, Tensor) else data
     array = given if isinstance(given, np.ndarray) else host_array(given)
     if array.ndim == 0:
         raise DataError(f"[ArrayDataset] array {place} is a single number: its first axis has to count the samples")
-    return _known(array, f"[ArrayDataset] array {place}")
-
-
-def _known(array: Any, what: str) -> Any:
-    """``array``, if its dtype is one that tensors have."""
-    if array.dtype.name not in DTYPES:
-        raise DataError(f"{what} has dtype {array.dtype}: convert it to one of {', '.join(DTYPES)}")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return known(array, f"[ArrayDataset] array {place}")
