@@ -31,7 +31,7 @@ ORDER = [
     ["autograd"],
     ["ops"],
     ["random"],
-    ["function", "gradcheck", "creation", "profile"],
+    ["function", "gradcheck", "creation", "profile", "precision"],
     ["nn", "optim"],
     ["losses", "metrics"],
     ["io"],

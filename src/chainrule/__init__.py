@@ -43,6 +43,7 @@ from .function import Function, checkpoint
 from .gradcheck import detect_anomaly, gradcheck
 from .modes import enable_grad, inference, is_grad_enabled, no_grad
 from .ops import *  # noqa: F403
+from .precision import autocast
 from .profile import profile
 from .random import Generator, manual_seed
 from .tensor import Tensor
@@ -62,6 +63,7 @@ __all__ = [
     "Tensor",
     "arange",
     "as_tensor",
+    "autocast",
     "bfloat16",
     "bool",
     "checkpoint",

@@ -114,6 +114,7 @@ def walk(
     hooked: list[Any] = []  # leaves with hooks
     arriving: Any = roots if path is None else [root for root in roots if root[0][0] in path]
     before, modes.grad = modes.grad, create_graph
+    autocast, modes.autocast = modes.autocast, None  # gradients have the dtypes of the forward
     try:
         while True:
             for (node, index), shape, g in arriving:
@@ -145,7 +146,7 @@ def walk(
                 if not retain:
                     node.inputs = node.call = None
     finally:
-        modes.grad = before
+        modes.grad, modes.autocast = before, autocast
 
 
 def step(node: Node, inputs: Any, gradients: dict[int, Any]) -> list[Flow]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .autograd import walk
 from .domain.errors import ArgumentTypeError, GraphError
-from .modes import enable_grad, modes, no_grad
+from .modes import cast_mode, enable_grad, modes, no_grad
 from .random import default_generator
 from .saved import restore, save, save_output
 from .tape import Flow, Input, Node
@@ -128,7 +128,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     if not modes.grad:
         return function(*args)
     generator = default_generator()
-    state = generator.get_state()
+    state, autocast = generator.get_state(), modes.autocast
     entered = entrance(args)
     result = function(*entered)
     outputs = result if isinstance(result, tuple) else (result,)
@@ -144,7 +144,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
         create_graph, now = modes.grad, generator.get_state()
         generator.set_state(saved_state)
         try:
-            with enable_grad():
+            with enable_grad(), cast_mode(autocast):
                 arguments = entrance(restore(kept, node))
                 again = function(*arguments)
         finally:

@@ -90,7 +90,11 @@ def create(name: str, backend: Any, params: dict[str, Any]) -> Tensor:
 
 
 def declined(backend: Any, name: str, arrays: list[Any], params: dict[str, Any]) -> Any:
-    """What the reference makes of a call that a kernel declined, or NotImplemented if there is none."""
+    """What becomes of a call that a kernel declined: itself on float32, the reference, or NotImplemented if there is none."""
+    if name in backend.widens:
+        raw = backend.widened(name, arrays, params)
+        if raw is not NotImplemented:
+            return raw
     fallbacks[backend.name, name] += 1
     if STRICT and name not in backend.declines:
         dtypes = ", ".join(str(a.dtype) for a in arrays if type(a) is backend.array_type)

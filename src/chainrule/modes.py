@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import ContextDecorator
 from typing import Any, Protocol
 
@@ -21,10 +22,13 @@ class Modes(threading.local):
     grad = True  # calls are put on the tape
     listeners: tuple[Listener, ...] = ()
     anomaly = False  # nodes remember the line that made them
+    autocast: Mapping[str, Callable[..., Any]] | None = None  # ops by name: who casts their arguments and runs them
 
 
 modes = Modes()
-listening: list[Listener] = []  # the listeners of all threads: a look at it is cheaper than one at a thread-local
+# The listeners and autocasts of all threads: a look at these is cheaper than one at a thread-local.
+listening: list[Listener] = []
+casting: list[Any] = []
 
 
 class listen:
@@ -57,6 +61,21 @@ class grad_mode(ContextDecorator):
 
     def __exit__(self, *_: object) -> None:
         modes.grad = self.before
+
+
+class cast_mode:
+    """Have the ops that ``autocast`` names called through it; with None all as they are: ``with cast_mode(None): ...``."""
+
+    def __init__(self, autocast: Any) -> None:
+        self.autocast = autocast
+
+    def __enter__(self) -> None:
+        casting.append(self.autocast)
+        self.before, modes.autocast = modes.autocast, self.autocast
+
+    def __exit__(self, *_: object) -> None:
+        modes.autocast = self.before
+        casting.remove(self.autocast)
 
 
 def no_grad(function: Any = None) -> Any:

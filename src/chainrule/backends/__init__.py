@@ -22,20 +22,61 @@ class Host:
 
     array_type: type = np.ndarray
     floating: frozenset[Any] = frozenset(np.dtype(d) for d in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
+    halves: frozenset[Any] = frozenset(d for d in floating if d.itemsize == 2)
     asarray: Callable[[Any], Any] = staticmethod(np.asarray)
     numpy: Callable[[Any], Any] = staticmethod(np.asarray)
     overlap: Callable[[Any, Any], bool] = staticmethod(np.may_share_memory)
 
     def __init__(
-        self, name: str, kernels: Mapping[str, Any], reference: Mapping[str, Any], declines: Mapping[str, str]
+        self,
+        name: str,
+        kernels: Mapping[str, Any],
+        reference: Mapping[str, Any],
+        declines: Mapping[str, str],
+        widens: frozenset[str] = frozenset(),
     ) -> None:
-        self.name, self.device = name, Device("cpu")
+        self.name, self.device, self.widens = name, Device("cpu"), widens
         self.kernels: Mapping[str, Kernel] = dict(kernels)
         self.reference: Mapping[str, Kernel] = dict(reference)
         self.declines: Mapping[str, str] = dict(declines)
 
     def __repr__(self) -> str:
         return self.name
+
+    def widened(self, name: str, arrays: list[Any], params: dict[str, Any]) -> Any:
+        """What a kernel of ``widens`` makes of 16-bit floats: it sees them as float32, and its outputs are rounded once.
+
+        What it saves for its gradient is the 16-bit array where that is an argument or an output, else as it is.
+        NotImplemented if it declines that too, or for arguments of several floating dtypes.
+        """
+        found = {a.dtype for a in arrays if type(a) is np.ndarray and a.dtype in self.floating}
+        if len(found) != 1 or not found <= self.halves:
+            return NotImplemented
+        (half,) = found
+        narrow: dict[int, Any] = {}  # by the identity of what is wide
+        given = []
+        for a in arrays:
+            if type(a) is np.ndarray and a.dtype is half:
+                wide = a.astype(np.float32)
+                narrow[id(wide)] = a
+                given.append(wide)
+            else:
+                given.append(a)
+
+        def rounded(y: Any) -> Any:
+            if type(y) is tuple:
+                return tuple(map(rounded, y))
+            if type(y) is not np.ndarray or y.dtype != np.float32:
+                return y
+            narrow[id(y)] = y.astype(half)
+            return narrow[id(y)]
+
+        with np.errstate(all="ignore"):  # what is too large becomes infinity
+            raw = self.kernels[name](*given, **params)
+            if raw is NotImplemented or f"{name}_vjp" not in self.kernels:
+                return raw if raw is NotImplemented else rounded(raw)
+            outputs, saved = raw
+            return rounded(outputs), tuple(narrow.get(id(s), s) for s in saved)
 
 
 @cache
@@ -44,7 +85,7 @@ def named(name: str) -> Any:
     if name not in ("numpy", "cpu"):
         raise unknown("backend", name, ["numpy", "cpu"])
     module = import_module(f"{__name__}.{name}")
-    return Host(name, module.KERNELS, module.REFERENCE, module.DECLINES)
+    return Host(name, module.KERNELS, module.REFERENCE, module.DECLINES, module.WIDENS)
 
 
 _host: Any = None  # the backend that serves the device "cpu"

@@ -25,3 +25,7 @@ NATIVE = {name: f for name, f in vars(_native).items() if callable(f) and name[0
 KERNELS: dict[str, Callable[..., Any]] = {**reference.KERNELS, **NATIVE}
 REFERENCE = reference.KERNELS
 DECLINES = dict.fromkeys(NATIVE, "float32 and float64 natively; the reference or the body for the rest")
+# 16-bit floats go through these as float32; not what only moves numbers, or writes to them. For gradients see ops
+WIDENS = frozenset(name for name in NATIVE if not name.endswith(("_", "_vjp"))) - {
+    "cast", "clone", "full", "batch_norm_train",
+}  # fmt: skip

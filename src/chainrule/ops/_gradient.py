@@ -82,7 +82,13 @@ def by_kernel(node: Node, inputs: list[Input], g: Any) -> list[Flow]:
         wanted = {position for position, *_ in inputs}
         needs = tuple(position in wanted for position in range(arity))
         gs = g if type(g) is tuple else (g,)
-        found, *_ = launch(op.vjp_name, [*gs, *restore(saved, node)], {**params, "needs": needs})
+        given, half = [*gs, *restore(saved, node)], None
+        if gs[0].array.itemsize == 2:  # the kernels of gradients are for wider floats alone
+            half = gs[0].dtype
+            given = [x.cast(dtype="float32") if isinstance(x, Tensor) and x.is_floating else x for x in given]
+        found, *_ = launch(op.vjp_name, given, {**params, "needs": needs})
+        if half is not None and found is not NotImplemented:
+            found = [None if y is None else y.cast(dtype=half) for y in found]
     if found is NotImplemented:
         return (by_rules if args is None else by_body)(node, inputs, g)
     return [(edge, shape, found[position]) for position, edge, shape, _, _ in inputs if found[position] is not None]

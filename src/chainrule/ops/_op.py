@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 from ..domain.errors import NotSupportedError
 from ..launch import launch
-from ..modes import no_grad
+from ..modes import casting, modes, no_grad
 from ..tensor import Tensor
 from ._bind import bind
 from ._gradient import attach
@@ -132,6 +132,10 @@ class Op:
 
 def run(op_: Op, args: Any, params: dict[str, Any]) -> Any:
     """One call: the kernel or the body, and the tape. ``args`` and ``params`` are complete and as kernels take them."""
+    if casting and modes.autocast is not None:
+        way = modes.autocast.get(op_.name)
+        if way is not None:
+            return way(run, op_, args, params)
     result, args, taped = launch(op_.name, args, params, op_.promote)
     taped = taped and not op_.nondifferentiable
     saved = None
