@@ -6,6 +6,7 @@
 [((3, 4), (3,)), ((1, 4), (1,))]
 """
 
+from .cifar import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES, load_cifar10, load_cifar100, read_cifar
 from .collate import default_collate, pad_collate
 from .dataset import ArrayDataset, Subset, split
 from .fetch import cache_folder
@@ -26,6 +27,9 @@ from .transforms import ColorJitter, Compose, GaussianNoise, Normalize, Transfor
 
 __all__ = [
     "ArrayDataset",
+    "CIFAR100_CLASSES",
+    "CIFAR100_SUPERCLASSES",
+    "CIFAR10_CLASSES",
     "ColorJitter",
     "Compose",
     "DataLoader",
@@ -43,8 +47,11 @@ __all__ = [
     "Transform",
     "cache_folder",
     "default_collate",
+    "load_cifar10",
+    "load_cifar100",
     "load_mnist",
     "pad_collate",
+    "read_cifar",
     "read_idx",
     "split",
     "write_idx",

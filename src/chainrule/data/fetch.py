@@ -13,11 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
 
 from ..domain.errors import DownloadError, FileFormatError, FileWriteError
-from ..io.atomic import atomic_write
 from .idx import unzipped
 from .sources import RemoteFile, Source
+
+WORKPLACE = ".fetching-"
 
 
 def cache_folder() -> Path:
@@ -61,11 +64,12 @@ def obtain(
                     break
                 _say(progress, f"{data.name}: fetching from {source.label}")
                 try:
-                    for file, content in source.fetch(missing, progress):
-                        _verify(file, content)
-                        with atomic_write(root / file.name) as f:
-                            f.write(content)
-                        found[file.name] = content
+                    with _workplace(root) as workplace:
+                        for file, path in source.fetch(missing, workplace, progress):
+                            content = path.read_bytes()
+                            _verify(file, content)
+                            _keep(path, root / file.name)
+                            found[file.name] = content
                 except DownloadError as error:
                     tried.append(f"{source.label}: {error}")
                     _say(progress, f"{data.name}: {tried[-1]}")
@@ -86,7 +90,7 @@ def _kept(root: Path, files: Sequence[RemoteFile]) -> dict[str, bytes]:
     for file in files:
         for path in (root / file.name, root / f"{file.name}.gz"):
             try:
-                content = unzipped(path.read_bytes(), path)
+                content = path.read_bytes() if path.name == file.name else unzipped(path.read_bytes(), path)
                 _verify(file, content)
             except (OSError, FileFormatError):  # missing or damaged: to be fetched
                 continue
@@ -102,6 +106,26 @@ def _verify(file: RemoteFile, content: bytes) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest != file.sha256:
         raise DownloadError(f"{file.name} is damaged: its SHA-256 is {digest[:12]}..., expected {file.sha256[:12]}...")
+
+
+def _keep(path: Path, target: Path) -> None:
+    """Put a whole file in its place at once, safe from a power cut. Errors: FileWriteError."""
+    try:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(path, target)
+    except OSError as error:
+        raise FileWriteError(f"[{target.parent.name}] {target} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _workplace(root: Path) -> Iterator[Path]:
+    """An empty folder in ``root`` (so on the disk that has room for the data), removed in the end; with it those that
+    processes left behind which were killed: who is here holds the lock."""
+    for left in root.glob(f"{WORKPLACE}*"):
+        rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=WORKPLACE, dir=root) as folder:
+        yield Path(folder).resolve()
 
 
 @contextmanager
