@@ -9,6 +9,7 @@
 from .cifar import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES, load_cifar10, load_cifar100, read_cifar
 from .collate import default_collate, pad_collate
 from .dataset import ArrayDataset, Subset, split
+from .fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
 from .fetch import cache_folder
 from .geometry import (
     RandomAffine,
@@ -33,6 +34,7 @@ __all__ = [
     "ColorJitter",
     "Compose",
     "DataLoader",
+    "FASHION_MNIST_CLASSES",
     "GaussianNoise",
     "Normalize",
     "RandomAffine",
@@ -49,6 +51,7 @@ __all__ = [
     "default_collate",
     "load_cifar10",
     "load_cifar100",
+    "load_fashion_mnist",
     "load_mnist",
     "pad_collate",
     "read_cifar",

@@ -134,7 +134,7 @@ def pip() -> list[str]:
 
 @dataclass(frozen=True)
 class DebianPackage(Package):
-    """A package that ``apt-get`` can fetch, in whatever version the system has (the files are what is verified)."""
+    """A package that ``apt-get`` can fetch, in whatever version the system has: the files are what is verified."""
 
     @property
     def label(self) -> str:
