@@ -1,15 +1,17 @@
 """Callbacks: when they are told, what they do, and that their errors are heard."""
 
 import csv
+import io
 import math
+import types
 
 import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import errors, nn, optim
+from chainrule import errors, nn, optim, train
 from chainrule.domain.callback import ICallback
-from chainrule.train import Callback, CallbackList, CSVLogger, EarlyStopping, History, ModelCheckpoint
+from chainrule.train import Callback, CallbackList, EarlyStopping, History
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(24, 3)).astype(np.float32), RNG.integers(0, 4, 24)
@@ -94,6 +96,33 @@ def test_an_error_in_a_callback_reaches_the_caller(hook):
     bad = type("Bad", (Callback,), {f"on_{hook}": fail})()
     with pytest.raises(ZeroDivisionError, match="mine"):
         model().fit(X, Y, callbacks=[bad], verbose=0)
+
+
+def test_the_end_is_told_to_all_for_whom_training_began_though_some_fail():
+    class Fails(Diary):
+        def on_train_begin(self, logs):
+            if self.name == "fails at the beginning ":
+                raise ZeroDivisionError("mine")
+
+        def on_train_end(self, logs):
+            super().on_train_end(logs)
+            raise ValueError(self.name)
+
+    lines = []
+    callbacks = CallbackList([Diary("a ", lines), Fails("b ", lines), Diary("c ", lines)], None)
+    callbacks.on_train_begin()
+    with pytest.raises(ValueError, match="b "):
+        callbacks.on_train_end()
+    callbacks.on_train_end()
+    assert lines == [
+        (line, []) for line in ("a train begin", "c train begin", "a train end", "b train end", "c train end")
+    ]
+    lines.clear()
+    callbacks = CallbackList([Diary("a ", lines), Fails("fails at the beginning ", lines), Diary("c ", lines)], None)
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        callbacks.on_train_begin()
+    callbacks.on_train_end()
+    assert [line[0] for line in lines] == ["a train begin", "a train end"]
 
 
 def test_ctrl_c_keeps_the_history_and_the_weights():
@@ -227,31 +256,113 @@ def test_bad_arguments_of_early_stopping():
         Scripted.run(EarlyStopping("vigour"), [1], "vigour")
 
 
-def test_model_checkpoint_saves_every_epoch_under_its_name(tmp_path):
-    checkpoint = ModelCheckpoint(tmp_path / "{epoch:02d}-{val_loss:.3f}.safetensors")
-    trained = model()
-    history = trained.fit(X, Y, epochs=2, validation_split=0.25, callbacks=[checkpoint], verbose=0)
-    names = [f"{e + 1:02d}-{loss:.3f}.safetensors" for e, loss in enumerate(history["val_loss"])]
-    assert [path.name for path in checkpoint.saved] == names == sorted(p.name for p in tmp_path.iterdir())
-    last = cr.load(checkpoint.saved[-1])
-    np.testing.assert_array_equal(last.predict(X).numpy(), trained.predict(X).numpy())
+@pytest.mark.parametrize("end", ["patience", "epochs", "error", "ctrl-c"])
+def test_early_stopping_restores_the_optimizer_and_training_goes_on_from_there(end):
+    """However training ends, the next steps are those of a training that ended at the best epoch."""
+    best = 2
+    values = [3.0, 2.0, 1.0, 5.0, math.nan]
 
+    def trained(epochs, stopping):
+        cr.manual_seed(8)
+        made = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
+        made.compile("cross_entropy", "adam")
+        callbacks = CallbackList([stopping], made)
+        callbacks.on_train_begin()
+        for epoch in range(epochs):
+            made.train_on_batch(X, Y)
+            if epoch > best:
+                made.compiled.optimizer.lr = 0.5  # a schedule's doing
+            callbacks.on_epoch_end(epoch, {"val_loss": values[epoch]})
+            if callbacks.stop_training:
+                break
+        callbacks.on_train_end()
+        return made
 
-def test_model_checkpoint_keeps_the_best(tmp_path):
-    best = ModelCheckpoint(tmp_path / "best.safetensors", "val_accuracy", save_best_only=True)
-    stopping = EarlyStopping("val_accuracy", patience=100)
-    trained = model(lr=0.5)
-    history = trained.fit(X, Y, epochs=8, validation_split=0.25, callbacks=[best, stopping], verbose=0)
-    assert best.best == max(history["val_accuracy"])
-    np.testing.assert_array_equal(cr.load(tmp_path / "best.safetensors").predict(X).numpy(), trained.predict(X).numpy())
+    stopping = EarlyStopping(patience={"patience": 1}.get(end, 9))
+    early, late = trained(best + 1, EarlyStopping(restore_best_weights=False)), trained(5, stopping)
+    assert stopping.stop_training == (end == "patience") and stopping.best == 1.0
+    assert late.compiled.optimizer.lr == early.compiled.optimizer.lr == 0.001
+    for _ in range(2):
+        assert late.train_on_batch(X, Y) == early.train_on_batch(X, Y)
+    for a, b in zip(early.state_dict().values(), late.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("{los}.safetensors", "unknown name in the file"), ("{}", "cannot be filled")]
+    ("options", "values", "stops", "best"),
+    [
+        ({"baseline": 1.0, "patience": 1}, [3, 2.5, 2, 0.5], 1, 2.5),  # gets better, but not to the baseline in time
+        ({"baseline": 1.0, "patience": 2}, [3, 2.5, 0.5, 2, 2, 2], 5, 0.5),
+        ({"baseline": 0.7, "monitor": "val_accuracy"}, [0.8, 0.75], 1, 0.8),
+        ({"start_from_epoch": 2}, [1, 5, 4, 3, 3.5], 4, 3),  # what came before does not count
+        ({"start_from_epoch": 3, "patience": 1}, [1, 2, 3, 4, 5, 6], 5, 4),
+        ({}, [math.nan, 1], 0, math.inf),
+    ],
 )
-def test_model_checkpoint_with_a_bad_path_stops_before_training(tmp_path, path, message):
-    with pytest.raises(errors.ArgumentError, match=message):
-        model().fit(X, Y, callbacks=[ModelCheckpoint(tmp_path / path)], verbose=0)
+def test_early_stopping_with_a_baseline_and_a_late_start(options, values, stops, best):
+    stopping, marked = EarlyStopping(**options), Marked()
+    assert Scripted.run(stopping, values, options.get("monitor", "val_loss"), marked) == stops
+    assert stopping.best == best
+    assert marked.mark.item() == (stopping.best_epoch if math.isfinite(best) else stops)
+
+
+def test_the_learning_rate_is_in_the_logs_of_those_who_change_it():
+    made = model(lr=0.5)
+    schedule = optim.schedules.Exponential(made.compiled.optimizer, gamma=0.5)
+    seen = []
+    tells = train.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs["lr"]))  # stands before
+    history = made.fit(X, Y, epochs=3, callbacks=[tells, train.LRScheduler(schedule)], verbose=0)
+    assert seen == history["lr"] == [0.5, 0.25, 0.125]
+    plateau = train.ReduceLROnPlateau("loss", factor=0.5, patience=0, min_delta=100.0)
+    assert model(lr=0.5).fit(X, Y, epochs=3, callbacks=plateau, verbose=0)["lr"] == [0.5, 0.5, 0.25]
+    assert model(lr=0.5).fit(X, Y, callbacks=train.LearningRateMonitor(), verbose=0)["lr"] == [0.5]
+    assert "lr" not in model().fit(X, Y, verbose=0)
+
+
+def test_every_callback_works_from_a_loop_written_by_hand(tmp_path):
+    """Ten lines, no compile: what the callbacks need is given to them."""
+    cr.manual_seed(3)
+    network = nn.Sequential(nn.Linear(3, 4))
+    optimizer, loss = optim.SGD(network.parameters(), lr=0.5), cr.losses.CrossEntropy()
+    average = optim.EMA(network.parameters(), decay=0.5)
+    timer, history, told, out = train.Timer(), History(), [], io.StringIO()
+    given = [
+        EarlyStopping("loss", patience=5, optimizer=optimizer),
+        train.ModelCheckpoint(tmp_path / "best.safetensors", "loss", save_best_only=True),
+        train.ReduceLROnPlateau("loss", patience=0, factor=0.5, min_delta=10.0, optimizer=optimizer),
+        train.LRScheduler(lambda epoch, lr: lr, optimizer=optimizer),
+        train.CSVLogger(tmp_path / "log.csv"),
+        train.JSONLLogger(tmp_path / "log.jsonl"),
+        train.TensorBoard(tmp_path / "board"),
+        train.TerminateOnNaN(),
+        train.ProgressBar(epochs=3, samples=len(X), file=out),
+        train.LambdaCallback(on_epoch_end=lambda epoch, logs: told.append(epoch)),
+        timer,
+        train.AverageWeights(average),
+        history,
+    ]
+    callbacks = CallbackList(given, network)
+    callbacks.on_train_begin()
+    for epoch in range(3):
+        callbacks.on_epoch_begin(epoch)
+        callbacks.on_batch_begin(0)
+        value = loss(network(cr.tensor(X)), cr.tensor(Y))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        callbacks.on_batch_end(0, {"loss": value.item(), "samples": len(X)})
+        callbacks.on_epoch_end(epoch, {"loss": value.item()})
+        if callbacks.stop_training:
+            break
+    callbacks.on_train_end()
+    assert told == history.epoch == [0, 1, 2] and history["loss"] == sorted(history["loss"], reverse=True)
+    assert history["lr"] == [0.5, 0.5, 0.25] and average.updates == 3 and len(timer.epochs) == 3
+    assert (tmp_path / "log.csv").read_text().count("\n") == 4
+    assert (tmp_path / "log.jsonl").read_text().count("\n") == 3
+    assert [p.name for p in sorted((tmp_path / "board").iterdir())] == ["train"]
+    assert out.getvalue().count("Epoch ") == 3
+    best = cr.load(tmp_path / "best.safetensors")[0].weight.numpy()
+    np.testing.assert_array_equal(best, average.values["0.weight"].numpy())
 
 
 def test_history_as_a_table(tmp_path):
@@ -264,6 +375,55 @@ def test_history_as_a_table(tmp_path):
     assert repr(history).startswith("History(3 epochs: loss=")
     with pytest.raises(errors.ArgumentError, match="unknown entry of the history 'val_los': did you mean 'val_loss'"):
         history["val_los"]
+
+
+def test_history_as_a_dataframe(monkeypatch):
+    history = History()
+    history.on_epoch_end(4, {"loss": 0.5})
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(errors.MissingDependencyError, match="pip install pandas"):
+        history.to_dataframe()
+    pandas = types.SimpleNamespace(
+        DataFrame=lambda data, index: (data, index), Index=lambda values, name: (values, name)
+    )
+    monkeypatch.setitem(__import__("sys").modules, "pandas", pandas)
+    assert history.to_dataframe() == ({"loss": [0.5]}, ([5], "epoch"))
+
+
+def test_history_in_a_notebook(monkeypatch):
+    history = History()
+    assert history._repr_html_() == "<div><pre>History(0 epochs)</pre></div>"
+    history.on_epoch_end(0, {"loss": 0.5})
+    shown = history._repr_html_()
+    assert shown.startswith("<div><svg") and "<pre>History(1 epochs: loss=0.5)</pre>" in shown
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    assert "<svg" not in history._repr_html_()
+
+
+def test_the_history_until_an_error_is_kept():
+    class Fails(Callback):
+        def on_batch_end(self, batch, logs):
+            if self.epoch == 2:
+                raise ZeroDivisionError("mine")
+
+        def on_epoch_begin(self, epoch, logs):
+            self.epoch = epoch
+
+    trained, diary, stopping = model(lr=5.0), Diary(), EarlyStopping("loss")
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        trained.fit(X, Y, epochs=5, callbacks=[Fails(), stopping, diary], verbose=0)
+    assert trained.history.epoch == [0, 1] and len(trained.history["loss"]) == 2
+    assert diary.lines[-1][0] == "train end"
+    assert trained.fit(X, Y, verbose=0) is trained.history
+
+    class Remembers(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Linear(3, 4))
+            self.history = "of mine"
+
+    own = Remembers().compile("cross_entropy", "sgd")
+    own.fit(X, Y, verbose=0)
+    assert own.history == "of mine"
 
 
 def test_history_with_names_that_come_later():
@@ -295,22 +455,10 @@ def test_history_plot_says_what_is_missing(monkeypatch):
         history.plot()
 
 
-def test_csv_logger_writes_after_every_epoch(tmp_path):
-    path = tmp_path / "log.csv"
-    lines = []
-
-    class Reads(Callback):
-        def on_epoch_end(self, epoch, logs):
-            lines.append(len(path.read_text().splitlines()))
-
-    logger = CSVLogger(path)
-    history = model().fit(X, Y, epochs=3, callbacks=[logger, Reads()], verbose=0)
-    assert lines == [2, 3, 4]
-    assert logger.history == history.history
-    model().fit(X, Y, epochs=1, callbacks=[logger], verbose=0)
-    assert len(path.read_text().splitlines()) == 2
-
-
 def test_the_contract():
-    for made in (Callback(), History(), EarlyStopping(), ModelCheckpoint("a"), CSVLogger("b")):
-        assert isinstance(made, ICallback)
+    names = "EarlyStopping TerminateOnNaN LearningRateMonitor LambdaCallback Timer History ProgressBar Callback".split()
+    made = [getattr(train, name)() for name in names]
+    made += [train.ModelCheckpoint("a"), train.CSVLogger("b"), train.JSONLLogger("c"), train.TensorBoard("d")]
+    made += [train.ReduceLROnPlateau(), train.LRScheduler(lambda epoch, lr: lr)]
+    for callback in made:
+        assert isinstance(callback, ICallback)

@@ -14,7 +14,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.train import Callback, Progress
+from chainrule.train import Callback, ProgressBar
 
 X, Y = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32), np.arange(64) % 4
 
@@ -34,7 +34,7 @@ def live(columns, monkeypatch, *, metrics=2, samples=64):
     monkeypatch.setattr("shutil.get_terminal_size", lambda: __import__("os").terminal_size((columns, 20)))
     monkeypatch.setattr("chainrule.train.progress.REDRAW", 0.0)
     file = io.StringIO()
-    progress = Progress(epochs=2, samples=samples, live=True, file=file)
+    progress = ProgressBar(epochs=2, samples=samples, live=True, file=file)
     logs = {"loss": 0.25} | {f"metric_{i}": 0.5 for i in range(metrics)}
     for epoch in range(2):
         progress.on_epoch_begin(epoch, {})
@@ -104,7 +104,7 @@ def test_on_a_real_terminal_of_40_columns(tmp_path):
 
 def test_it_is_redrawn_by_time_not_by_batch(monkeypatch):
     file = io.StringIO()
-    progress = Progress(epochs=1, samples=10_000, live=True, file=file)
+    progress = ProgressBar(epochs=1, samples=10_000, live=True, file=file)
     progress.on_epoch_begin(0, {})
     reads = []
 
@@ -122,7 +122,7 @@ def test_it_is_redrawn_by_time_not_by_batch(monkeypatch):
 def test_a_terminal_without_unicode_gets_ascii(monkeypatch):
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding="ascii")
-    progress = Progress(epochs=1, samples=10, live=True, file=file)
+    progress = ProgressBar(epochs=1, samples=10, live=True, file=file)
     progress.on_epoch_begin(0, {})
     progress.on_batch_end(0, {"loss": 1.0, "samples": 5})
     progress.on_epoch_end(0, {"loss": 1.0})

@@ -13,7 +13,7 @@ Sequential(
 
 from ..nn import Module
 from .atomic import atomic_write
-from .checkpoint import load, save
+from .checkpoint import load, load_optimizer, save
 from .keydnn import load_json, save_json
 from .weights import load_metadata, load_weights, save_weights
 
@@ -26,6 +26,7 @@ __all__ = [
     "load",
     "load_json",
     "load_metadata",
+    "load_optimizer",
     "load_weights",
     "save",
     "save_json",

@@ -21,10 +21,11 @@ SUFFIX = ".safetensors"
 FLOATING = {name for name, dtype in DTYPES.items() if dtype.is_floating}
 
 
-def save(model: Module, path: str | os.PathLike[str]) -> None:
+def save(model: Module, path: str | os.PathLike[str], *, optimizer: Any = None) -> None:
     """Write ``model`` to ``path`` (``NAME.safetensors``): architecture, parameters, buffers. Also ``model.save(path)``.
 
     The file is replaced as a whole or not at all. It is a plain safetensors file: other programs can read the weights.
+    With ``optimizer`` its state is in it, too: ``load_optimizer`` reads it.
     Layers of your own need ``@nn.register`` above their class. Errors: ArgumentError for another suffix or a layer that
     a file cannot name, NotBuiltError for a model that has not seen an input, FileWriteError.
 
@@ -40,7 +41,13 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
     _suffixed(path, "save", "save_json")
     if not isinstance(model, Module):
         raise ArgumentTypeError(f"[save] a {type(model).__name__} is not a Module; save_weights writes named arrays")
-    save_weights(path, model.state_dict(), {"format": FORMAT, "architecture": describe(model)})
+    arrays, metadata = model.state_dict(), {"format": FORMAT, "architecture": describe(model)}
+    if optimizer is not None:
+        saved = optimizer.state_dict()
+        names = {name: [*values] for name, values in saved["state"].items()}
+        metadata["optimizer"] = {"param_groups": saved["param_groups"], "state": names}
+        arrays.update({_place(name, key): saved["state"][name][key] for name in names for key in names[name]})
+    save_weights(path, arrays, metadata)
 
 
 def load(path: str | os.PathLike[str], *, device: str | Device | None = None) -> Module:
@@ -60,7 +67,43 @@ def load(path: str | os.PathLike[str], *, device: str | Device | None = None) ->
             "load_weights(path) by model.load_state_dict"
         )
     where = f"[load] {path}"
+    for name, keys in metadata.get("optimizer", {}).get("state", {}).items():
+        for key in keys:
+            arrays.pop(_place(name, key), None)
     return filled(built(metadata["architecture"], where), arrays, where, device)
+
+
+def load_optimizer(path: str | os.PathLike[str], optimizer: Any) -> None:
+    """Have ``optimizer`` go on from the state that ``save(..., optimizer=...)`` wrote with its model.
+
+    Errors: those of ``load_weights``; FileFormatError if no state is there; StateError if it is that of other parameters.
+
+    >>> import chainrule as cr
+    >>> from tempfile import TemporaryDirectory
+    >>> model = cr.nn.Sequential(cr.nn.Linear(2, 3)).compile("mse", "adam")
+    >>> _ = model.train_on_batch(cr.ones(1, 2), cr.ones(1, 3))
+    >>> with TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.safetensors", optimizer=model.compiled.optimizer)
+    ...     again = load(f"{folder}/model.safetensors").compile("mse", "adam")
+    ...     load_optimizer(f"{folder}/model.safetensors", again.compiled.optimizer)
+    >>> again.train_on_batch(cr.ones(1, 2), cr.ones(1, 3)) == model.train_on_batch(cr.ones(1, 2), cr.ones(1, 3))
+    True
+    """
+    arrays, metadata = read(path)
+    found: Any = metadata.get("optimizer")
+    try:
+        state = {name: {key: arrays[_place(name, key)] for key in keys} for name, keys in found["state"].items()}
+        groups = found["param_groups"]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise FileFormatError(
+            f"[load_optimizer] {path} has no state of an optimizer: save it by model.save(path, optimizer=optimizer)"
+        ) from error
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _place(parameter: str, key: str) -> str:
+    """The name, in a file, of what an optimizer remembers of a parameter."""
+    return f"optimizer/{parameter}/{key}"
 
 
 def built(architecture: Mapping[str, Any], where: str) -> Module:

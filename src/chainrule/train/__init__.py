@@ -15,13 +15,15 @@ from __future__ import annotations
 
 from ..nn import Module
 from .averages import AverageWeights
-from .callbacks import Callback, CallbackList, EarlyStopping, ModelCheckpoint
+from .callbacks import Callback, CallbackList, EarlyStopping
+from .checkpoints import ModelCheckpoint
 from .compiled import compile
 from .guards import LambdaCallback, TerminateOnNaN, Timer
-from .history import CSVLogger, History
+from .history import History
+from .loggers import CSVLogger, JSONLLogger, TensorBoard
 from .loop import evaluate, fit, predict, train_on_batch
-from .progress import Progress
-from .rates import LRScheduler, ReduceLROnPlateau, Trial, lr_find
+from .progress import ProgressBar
+from .rates import LearningRateMonitor, LRScheduler, ReduceLROnPlateau, Trial, lr_find
 from .summary import summary
 
 METHODS = (compile, fit, train_on_batch, evaluate, predict, summary, lr_find)
@@ -35,11 +37,14 @@ __all__ = [
     "CallbackList",
     "EarlyStopping",
     "History",
+    "JSONLLogger",
     "LRScheduler",
     "LambdaCallback",
+    "LearningRateMonitor",
     "ModelCheckpoint",
-    "Progress",
+    "ProgressBar",
     "ReduceLROnPlateau",
+    "TensorBoard",
     "TerminateOnNaN",
     "Timer",
     "Trial",

@@ -7,14 +7,14 @@ progress line, file names, tables, plots).
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Any
 
 from ..domain.callback import ICallback, Logs
 from ..domain.errors import ArgumentError, ArgumentTypeError, unknown
+from .snapshot import Snapshot
 
 NO_LOGS: Logs = MappingProxyType({})
 MODES = ("auto", "min", "max")
@@ -49,7 +49,7 @@ class Callback:
         """Before the first epoch."""
 
     def on_train_end(self, logs: Logs) -> None:
-        """After the last epoch, also when training ended early or by Ctrl-C."""
+        """After the last epoch, also when training ended early, by Ctrl-C or by an error."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Before the batches of an epoch."""
@@ -89,16 +89,20 @@ class CallbackList:
                 raise ArgumentTypeError(
                     f"[fit] {callback!r} is no callback: give objects of classes that inherit chainrule.train.Callback"
                 )
-        self.callbacks: list[ICallback] = given
-        for callback in given:
-            callback.set_model(model)
+        self.model = model
+        self.callbacks: list[ICallback] = []
+        self.begun: list[ICallback] = []
+        self.add(*given)
 
     def add(self, *callbacks: ICallback) -> None:
         """Put more after those that are there."""
-        self.callbacks += callbacks
+        for callback in callbacks:
+            callback.set_model(self.model)
+            self.callbacks.append(callback)
 
     def expect(self, names: list[str]) -> None:
         """Raise ArgumentError if a callback watches a value that is not among those training will report."""
+        names = [*names, "lr"] if self._lr() is not None else names
         for callback in self.callbacks:
             if isinstance(callback, Monitor):
                 callback.expect(names)
@@ -111,13 +115,17 @@ class CallbackList:
 
     def on_train_begin(self, logs: Logs = NO_LOGS) -> None:
         """Tell all."""
+        self.begun = []
         for callback in self.callbacks:
             callback.on_train_begin(logs)
+            self.begun.append(callback)
 
     def on_train_end(self, logs: Logs = NO_LOGS) -> None:
-        """Tell all."""
-        for callback in self.callbacks:
-            callback.on_train_end(logs)
+        """Tell all for whom training began, once, though some of them fail."""
+        told, self.begun = self.begun, []
+        with ExitStack() as every:
+            for callback in reversed(told):
+                every.callback(callback.on_train_end, logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = NO_LOGS) -> None:
         """Tell all."""
@@ -125,7 +133,9 @@ class CallbackList:
             callback.on_epoch_begin(epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = NO_LOGS) -> None:
-        """Tell all."""
+        """Tell all, and the learning rate of the epoch, ``lr``, if one of them changes or wants it."""
+        rate = self._lr()
+        logs = logs if rate is None or "lr" in logs else {**logs, "lr": rate()}
         for callback in self.callbacks:
             callback.on_epoch_end(epoch, logs)
 
@@ -138,6 +148,11 @@ class CallbackList:
         """Tell all."""
         for callback in self.callbacks:
             callback.on_batch_end(batch, logs)
+
+    def _lr(self) -> Any:
+        """What tells the learning rate: a method of the first callback that has one."""
+        found = (getattr(callback, "learning_rate", None) for callback in self.callbacks)
+        return next((rate for rate in found if callable(rate)), None)
 
 
 class Monitor(Callback):
@@ -155,6 +170,10 @@ class Monitor(Callback):
     def on_train_begin(self, logs: Logs) -> None:
         """Forget an earlier training."""
         self.stop_training = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: nothing was seen."""
         self.sign = self._sign()
         self.best, self.best_epoch = self.sign * math.inf, -1
 
@@ -173,11 +192,15 @@ class Monitor(Callback):
         """Whether the watched value is one that ``fit`` reports, but not after this epoch, which had no validation."""
         return self.monitor in self.reported and self.monitor not in logs
 
+    def better(self, value: float, than: float, by: float = 0.0) -> bool:
+        """Whether ``value`` is better, by more than ``by``; NaN never is."""
+        return self.sign * value < self.sign * than - by
+
     def improved(self, epoch: int, logs: Logs) -> bool:
-        """Whether the watched value is the best so far, by more than ``min_delta``; NaN never is."""
-        self.expect(logs)
+        """Whether the watched value is the best so far, by more than ``min_delta``."""
+        Monitor.expect(self, logs)
         value = logs[self.monitor]
-        if not self.sign * value < self.sign * self.best - self.min_delta:
+        if not self.better(value, self.best, self.min_delta):
             return False
         self.best, self.best_epoch = value, epoch
         return True
@@ -205,9 +228,14 @@ class Monitor(Callback):
 class EarlyStopping(Monitor):
     """End training when ``monitor`` has not improved for more than ``patience`` epochs in a row.
 
-    An improvement is one of more than ``min_delta``. With ``restore_best_weights`` the parameters and buffers of the
-    best epoch are put back when training ends, for whatever reason. ``mode`` is "min", "max" or "auto": as the metric
-    or its name says. Errors: ArgumentError for a value that training does not report, with those it does.
+    An improvement is one of more than ``min_delta``; NaN never is one. With ``baseline`` improvements count only once they
+    reach it: training ends if ``patience`` runs out before. Epochs before ``start_from_epoch``, counted from 0, are not
+    looked at. ``mode`` is "min", "max" or "auto": as the metric or its name says.
+
+    With ``restore_best_weights`` the parameters and buffers of the best epoch, and the optimizer as it was then (moments,
+    steps, learning rates), are put back when training ends, for whatever reason: training can go on from there. The
+    optimizer is that of the compiled model unless it is given. Errors: ArgumentError for a value that training does not
+    report, with those it does.
 
     >>> stopping = EarlyStopping("val_accuracy", patience=2)
     >>> stopping.monitor, stopping.patience, stopping.restore_best_weights
@@ -221,26 +249,32 @@ class EarlyStopping(Monitor):
         patience: int = 0,
         min_delta: float = 0.0,
         restore_best_weights: bool = True,
+        baseline: float | None = None,
+        start_from_epoch: int = 0,
+        optimizer: Any = None,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        if patience < 0:
-            raise ArgumentError(f"[EarlyStopping] patience is {patience}, expected a number of at least 0")
+        for name, value in (("patience", patience), ("start_from_epoch", start_from_epoch)):
+            if value < 0:
+                raise ArgumentError(f"[EarlyStopping] {name} is {value}, expected a number of at least 0")
         self.patience, self.restore_best_weights = patience, restore_best_weights
+        self.baseline, self.start_from_epoch, self.optimizer = baseline, start_from_epoch, optimizer
 
     def on_train_begin(self, logs: Logs) -> None:
         """Forget an earlier training."""
         super().on_train_begin(logs)
         self.wait, self.stopped_epoch = 0, -1
-        self._best_state: dict[str, Any] | None = None
+        self._kept: Snapshot | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Remember the best weights, or lose patience; epochs without the value do not count."""
-        if self.missing(logs):
+        if epoch < self.start_from_epoch or self.missing(logs):
             return
-        if self.improved(epoch, logs):
+        improved = self.improved(epoch, logs)
+        if improved and self.restore_best_weights:
+            self._kept = Snapshot(self.model, self.optimizer)
+        if improved and (self.baseline is None or self.better(self.best, self.baseline)):
             self.wait = 0
-            if self.restore_best_weights:
-                self._best_state = {name: value.clone() for name, value in self.model.state_dict().items()}
             return
         self.wait += 1
         if self.wait > self.patience:
@@ -248,58 +282,6 @@ class EarlyStopping(Monitor):
 
     def on_train_end(self, logs: Logs) -> None:
         """Put the best weights back."""
-        if self._best_state is not None:
-            self.model.load_state_dict(self._best_state)
-            self._best_state = None
-
-
-class ModelCheckpoint(Monitor):
-    """Save the model after each epoch, or with ``save_best_only`` after those that improve ``monitor``.
-
-    ``filepath`` may name the epoch (from 1) and the logs: ``"runs/{epoch:02d}-{val_loss:.3f}.safetensors"``. What is
-    there is replaced whole or not at all. ``saved`` lists the files. Errors: ArgumentError for a name in ``filepath``,
-    or a value to monitor, that training does not report.
-
-    >>> ModelCheckpoint("runs/best.safetensors", save_best_only=True).filepath
-    'runs/best.safetensors'
-    """
-
-    def __init__(
-        self,
-        filepath: str | os.PathLike[str],
-        monitor: str = "val_loss",
-        mode: str = "auto",
-        save_best_only: bool = False,
-    ) -> None:
-        super().__init__(monitor, mode)
-        self.filepath, self.save_best_only = os.fspath(filepath), save_best_only
-        self.saved: list[Path] = []
-
-    def expect(self, names: Iterable[str]) -> None:
-        """Raise ArgumentError unless the watched value, if one is, and the names in the path are among ``names``."""
-        if self.save_best_only:
-            super().expect(names)
-        self._path(0, dict.fromkeys(names, 0.0))
-
-    def on_train_begin(self, logs: Logs) -> None:
-        """Forget an earlier training."""
-        self.saved = []
-        if self.save_best_only:
-            super().on_train_begin(logs)
-
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Save."""
-        if not self.save_best_only or (not self.missing(logs) and self.improved(epoch, logs)):
-            path = self._path(epoch, {**dict.fromkeys(self.reported, math.nan), **logs})
-            self.model.save(path)
-            self.saved.append(path)
-
-    def _path(self, epoch: int, logs: Logs) -> Path:
-        try:
-            return Path(self.filepath.format(epoch=epoch + 1, **logs))
-        except KeyError as error:
-            raise unknown("name in the filepath of ModelCheckpoint", error.args[0], ["epoch", *logs]) from None
-        except (ValueError, IndexError) as error:
-            raise ArgumentError(
-                f"[ModelCheckpoint] the filepath {self.filepath!r} cannot be filled in: {error}"
-            ) from None
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.restore()

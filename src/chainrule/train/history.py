@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Mapping
+from html import escape
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ..domain.callback import Logs
 from ..domain.errors import DataError, MissingDependencyError, unknown
 from ..io.atomic import atomic_write
+from ..nn import Module
 from .callbacks import Callback
+from .loggers import write_table
 
 
 class History(Callback, Mapping[str, list[float]]):
     """The logs of every finished epoch: a mapping from names to lists, ``history["loss"]``.
 
     ``history.history`` is that dict of lists (as in Keras), ``epoch`` the numbers of the epochs (from 0),
-    ``interrupted`` is True if Ctrl-C ended training. ``fit`` returns one; in a loop written by hand it is a callback
-    like the others.
+    ``interrupted`` is True if Ctrl-C ended training. ``fit`` returns one; after an error ``model.history`` has the epochs
+    until then. In a loop written by hand it is a callback like the others. A notebook shows it as curves.
 
     >>> history = History()
     >>> history.on_epoch_end(0, {"loss": 0.9, "val_loss": 1.0})
@@ -32,6 +35,12 @@ class History(Callback, Mapping[str, list[float]]):
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
         self.interrupted = False
+
+    def set_model(self, model: Any) -> None:
+        """Be ``model.history``, unless that is something of the model's own."""
+        known = getattr(model, "history", None)
+        if isinstance(model, Module) and (known is None or isinstance(known, History)):
+            model.history = self
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Add the logs of an epoch; a name that is new has NaN for the epochs before."""
@@ -76,11 +85,22 @@ class History(Callback, Mapping[str, list[float]]):
         epoch,loss
         1,0.5
         """
+        rows = [{"epoch": e + 1, **{k: v[i] for k, v in self.history.items()}} for i, e in enumerate(self.epoch)]
         with atomic_write(path, text=True) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["epoch", *self.history])
-            for row, epoch in enumerate(self.epoch):
-                writer.writerow([epoch + 1, *(repr(values[row]) for values in self.history.values())])
+            write_table(file, rows)
+
+    def to_dataframe(self) -> Any:
+        """The table as a pandas DataFrame, a column for each name, indexed by epoch (from 1).
+
+        Errors: MissingDependencyError without pandas.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingDependencyError(
+                "[History.to_dataframe] needs pandas: pip install pandas (History.to_csv needs nothing)"
+            ) from error
+        return pandas.DataFrame(dict(self.history), index=pandas.Index([e + 1 for e in self.epoch], name="epoch"))
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Curves over epochs: losses in one panel, everything else in another. Returns the matplotlib figure.
@@ -115,24 +135,13 @@ class History(Callback, Mapping[str, list[float]]):
                 figure.savefig(file, format=Path(path).suffix.lstrip(".") or "png", dpi=120)
         return figure
 
-
-class CSVLogger(History):
-    """A history that is written to ``path`` after every epoch, as ``to_csv`` writes it: to be watched, or kept when the
-    program is killed.
-
-    >>> CSVLogger("runs/log.csv").path
-    'runs/log.csv'
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__()
-        self.path = os.fspath(path)
-
-    def on_train_begin(self, logs: Logs) -> None:
-        """Begin a new table."""
-        self.history, self.epoch = {}, []
-
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Add the epoch and write."""
-        super().on_epoch_end(epoch, logs)
-        self.to_csv(self.path)
+    def _repr_html_(self) -> str:
+        """Curves, where there is matplotlib, and the last epoch."""
+        try:
+            text = StringIO()
+            self.plot().savefig(text, format="svg")
+            curves = text.getvalue()
+            curves = curves[curves.index("<svg") :]
+        except (MissingDependencyError, DataError):
+            curves = ""
+        return f"<div>{curves}<pre>{escape(repr(self))}</pre></div>"

@@ -15,13 +15,14 @@ REDRAW = 0.1  # seconds between two drawings of the line: each reads the average
 BAR = 20  # characters
 
 
-class Progress(Callback):
+class ProgressBar(Callback):
     """Shows how training goes. ``live``: redraw a line as batches pass, else one line after each epoch.
 
     The live line has a bar, samples per second, the time left in the epoch, and the averages so far, as far as they
-    fit in the terminal.
+    fit in the terminal; None is on a terminal and in a notebook. ``epochs`` and ``samples`` (of an epoch), where they are
+    known, say how far it is. ``fit`` makes one itself, as its ``verbose`` says; loops written by hand can have this.
 
-    >>> progress = Progress(epochs=3, samples=100)
+    >>> progress = ProgressBar(epochs=3, samples=100)
     >>> progress.on_train_begin({}); progress.on_epoch_begin(0, {})
     >>> progress.on_batch_end(0, {"loss": 0.7, "samples": 100})
     >>> progress.on_epoch_end(0, {"loss": 0.7, "accuracy": 0.5})
@@ -29,10 +30,16 @@ class Progress(Callback):
     """
 
     def __init__(
-        self, *, epochs: int, samples: int | None = None, live: bool = False, file: TextIO | None = None
+        self,
+        *,
+        epochs: int | None = None,
+        samples: int | None = None,
+        live: bool | None = None,
+        file: TextIO | None = None,
     ) -> None:
-        self.epochs, self.samples, self.live, self._file = epochs, samples, live, file
-        self._open = False  # whether a live line waits to be overwritten
+        self.epochs, self.samples, self._file = epochs, samples, file
+        self.live = watched(file or sys.stdout) if live is None else live
+        self._open = 0  # how long the live line is that waits to be overwritten
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Start the clock."""
@@ -57,13 +64,17 @@ class Progress(Callback):
         parts = [self._title(), f"{seconds:.1f} s", speed, *values(logs)]
         self._write(" · ".join(parts) + "\n")
 
-    def close(self) -> None:
+    def on_train_end(self, logs: Logs) -> None:
         """End a live line that an error or Ctrl-C left, so that what follows begins on its own."""
+        self.close()
+
+    def close(self) -> None:
+        """The same."""
         if self._open:
             self._write("\n", keep=True)
 
     def _title(self) -> str:
-        return f"Epoch {self.epoch + 1}/{self.epochs}"
+        return f"Epoch {self.epoch + 1}" + (f"/{self.epochs}" if self.epochs else "")
 
     def _draw(self) -> None:
         """Overwrite the live line with as many parts as fit."""
@@ -88,26 +99,37 @@ class Progress(Callback):
             if len(line) + 3 + len(part) <= width:
                 line += f" · {part}"
         self._write(line[:width])
-        self._open = True
+        self._open = len(line[:width])
 
     def _write(self, text: str, keep: bool = False) -> None:
         file = self._file or sys.stdout
-        start = "\r\x1b[K" if self._open and not keep else ""  # to the start of the line, and clear it
+        clear = "\r" + " " * self._open + "\r" if in_notebook(file) else "\r\x1b[K"  # to the start, and clear the line
+        start = clear if self._open and not keep else ""
         try:
             file.write(start + text)
         except UnicodeEncodeError:  # a terminal or a file that has only ASCII
             file.write((start + text).replace("·", "|").replace("█", "#").replace("░", "."))
         file.flush()
-        self._open = False
+        self._open = 0
 
 
-def progress_for(verbose: int | str, epochs: int, samples: int | None) -> list[Progress]:
+def progress_for(verbose: int | str, epochs: int, samples: int | None) -> list[ProgressBar]:
     """The progress that ``verbose`` asks for: none for 0, live for 1, an epoch a line for 2; "auto" looks at stdout."""
     if verbose not in (0, 1, 2, "auto"):
         raise ArgumentError(f'[fit] verbose is {verbose!r}, expected 0, 1, 2 or "auto"')
     if verbose == "auto":
-        verbose = 1 if sys.stdout is not None and sys.stdout.isatty() else 2
-    return [Progress(epochs=epochs, samples=samples, live=int(verbose) == 1)] if verbose else []
+        verbose = 1 if watched(sys.stdout) else 2
+    return [ProgressBar(epochs=epochs, samples=samples, live=int(verbose) == 1)] if verbose else []
+
+
+def watched(file: TextIO | None) -> bool:
+    """Whether a person looks at it as it is written: a terminal, or the output of a notebook."""
+    return file is not None and (file.isatty() or in_notebook(file))
+
+
+def in_notebook(file: TextIO) -> bool:
+    """Whether it is the output of a cell, which knows no codes that clear a line."""
+    return type(file).__module__.startswith("ipykernel")
 
 
 def values(logs: Logs) -> list[str]:

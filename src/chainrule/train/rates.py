@@ -17,6 +17,7 @@ from .callbacks import Callback, Monitor
 from .checks import at_least
 from .compiled import compiled, objective
 from .mode import mode
+from .snapshot import Snapshot
 
 SMOOTHING = 0.9  # of the losses of lr_find
 DIVERGED = 4.0  # times the least loss: lr_find ends
@@ -26,7 +27,8 @@ class LRScheduler(Callback):
     """Step a schedule of ``chainrule.optim.schedules`` after each "epoch", or ``every="batch"``.
 
     Or set the learning rate before each epoch to ``schedule(epoch, lr)``, a function of the number of the epoch (from 0)
-    and of the rate until then.
+    and of the rate until then; ``optimizer`` is that of the compiled model unless it is given. The logs have the rate of
+    each epoch as ``lr``.
 
     >>> import chainrule as cr
     >>> model = cr.nn.Sequential(cr.nn.Linear(2, 1)).compile("mse", "sgd")
@@ -36,7 +38,9 @@ class LRScheduler(Callback):
     0.00025
     """
 
-    def __init__(self, schedule: Schedule | Callable[[int, float], float], every: str = "epoch") -> None:
+    def __init__(
+        self, schedule: Schedule | Callable[[int, float], float], every: str = "epoch", optimizer: Any = None
+    ) -> None:
         if every not in ("epoch", "batch"):
             raise unknown("every of LRScheduler", every, ["epoch", "batch"])
         if not isinstance(schedule, Schedule) and (isinstance(schedule, type) or not callable(schedule)):
@@ -48,13 +52,22 @@ class LRScheduler(Callback):
             raise ArgumentError(
                 "[LRScheduler] a function of (epoch, lr) is called every epoch; a Schedule can be every batch"
             )
-        self.schedule, self.every = schedule, every
+        self.schedule, self.every, self.optimizer = schedule, every, optimizer
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Ask the function."""
         if not isinstance(self.schedule, Schedule):
-            optimizer = compiled(self.model, "LRScheduler").optimizer
+            optimizer = self._optimizer()
             optimizer.lr = self.schedule(epoch, optimizer.lr)
+
+    def learning_rate(self) -> float:
+        """That of the first group, for the logs."""
+        return float(self._optimizer().lr)
+
+    def _optimizer(self) -> Any:
+        if isinstance(self.schedule, Schedule):
+            return self.schedule.optimizer
+        return self.optimizer or compiled(self.model, "LRScheduler").optimizer
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Step the schedule."""
@@ -71,7 +84,8 @@ class ReduceLROnPlateau(Monitor):
     """Times ``factor`` when ``monitor`` has not improved for more than ``patience`` epochs in a row.
 
     An improvement is one of more than ``min_delta``; after a reduction ``cooldown`` epochs do not count; no rate falls
-    below ``min_lr``. ``mode`` as in EarlyStopping. ``optimizer`` is that of the compiled model unless it is given.
+    below ``min_lr``. ``mode`` as in EarlyStopping. ``optimizer`` is that of the compiled model unless it is given. The
+    logs have the rate of each epoch as ``lr``.
 
     >>> plateau = ReduceLROnPlateau("val_loss", factor=0.5, patience=3)
     >>> plateau.monitor, plateau.patience
@@ -100,9 +114,8 @@ class ReduceLROnPlateau(Monitor):
     def on_train_begin(self, logs: Logs) -> None:
         """Forget an earlier training."""
         super().on_train_begin(logs)
-        optimizer = self.optimizer or compiled(self.model, "ReduceLROnPlateau").optimizer
         self.plateau = ReduceOnPlateau(
-            optimizer, "min" if self.sign == 1 else "max", self.factor, self.patience, self.min_delta, "abs",
+            self._optimizer(), "min" if self.sign == 1 else "max", self.factor, self.patience, self.min_delta, "abs",
             self.cooldown, self.min_lr,
         )  # fmt: skip
 
@@ -112,6 +125,32 @@ class ReduceLROnPlateau(Monitor):
             return
         self.improved(epoch, logs)
         self.plateau.step(logs[self.monitor])
+
+    def learning_rate(self) -> float:
+        """That of the first group, for the logs."""
+        return float(self._optimizer().lr)
+
+    def _optimizer(self) -> Any:
+        return self.optimizer or compiled(self.model, "ReduceLROnPlateau").optimizer
+
+
+class LearningRateMonitor(Callback):
+    """Have the logs of each epoch, and so the history and the loggers, tell the learning rate: ``lr``.
+
+    LRScheduler and ReduceLROnPlateau do this themselves. ``optimizer`` is that of the compiled model unless it is given.
+
+    >>> import chainrule as cr
+    >>> model = cr.nn.Sequential(cr.nn.Linear(2, 1)).compile("mse", "sgd")
+    >>> model.fit([[0.0, 1.0]], [[2.0]], epochs=2, callbacks=LearningRateMonitor(), verbose=0)["lr"]
+    [0.001, 0.001]
+    """
+
+    def __init__(self, optimizer: Any = None) -> None:
+        self.optimizer = optimizer
+
+    def learning_rate(self) -> float:
+        """That of the first group, for the logs."""
+        return float((self.optimizer or compiled(self.model, "LearningRateMonitor").optimizer).lr)
 
 
 @dataclass
@@ -157,10 +196,7 @@ def lr_find(
     if not model.is_built:
         with no_grad(), mode(model, training=False):
             model(*next(iter(batches))[0])
-    weights = {name: value.clone() for name, value in model.state_dict().items()}
-    saved = plan.optimizer.state_dict()
-    state = {name: {key: value.clone() for key, value in one.items()} for name, one in saved["state"].items()}
-    trial, average = Trial([], []), 0.0
+    before, trial, average = Snapshot(model), Trial([], []), 0.0
     try:
         with mode(model, training=True):
             for number, (inputs, target, _) in enumerate(repeated(batches, steps)):
@@ -180,8 +216,7 @@ def lr_find(
                 plan.step()
     finally:
         plan.optimizer.zero_grad()
-        model.load_state_dict(weights)
-        plan.optimizer.load_state_dict({**saved, "state": state})
+        before.restore()
     return trial
 
 
