@@ -22,13 +22,16 @@ from .adaptive_pool import (
 from .attention import KVCache, MultiHeadAttention
 from .bidirectional import Bidirectional
 from .cells import GRUCell, LSTMCell, RNNCell
-from .containers import ModuleDict, ModuleList, Parallel, Residual
+from .containers import ChannelsLast, Merge, ModuleDict, ModuleList, Parallel, Residual
 from .conv import Conv1d, Conv2d, Conv3d
 from .conv_transpose import ConvTranspose1d, ConvTranspose2d
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, DropPath
 from .embedding import Embedding
+from .graph import Graph
 from .linear import Linear
+from .masking import Masking
 from .module import Module, Parameters
+from .node import Input
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d
 from .parameter import LazyTensor, Parameter
 from .piecewise import Hardshrink, HardSigmoid, HardSwish, HardTanh, PReLU, ReLU6, Softshrink, Threshold
@@ -57,6 +60,7 @@ __all__ = [
     "BatchNorm3d",
     "Bidirectional",
     "CELU",
+    "ChannelsLast",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -77,12 +81,14 @@ __all__ = [
     "GlobalAvgPool2d",
     "GlobalMaxPool1d",
     "GlobalMaxPool2d",
+    "Graph",
     "GroupNorm",
     "HardSigmoid",
     "HardSwish",
     "HardTanh",
     "Hardshrink",
     "Identity",
+    "Input",
     "InstanceNorm1d",
     "InstanceNorm2d",
     "KVCache",
@@ -98,9 +104,11 @@ __all__ = [
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
+    "Masking",
     "MaxPool1d",
     "MaxPool2d",
     "Maxout",
+    "Merge",
     "Mish",
     "Module",
     "ModuleDict",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from ..domain.errors import ArgumentError, ShapeError
 from ..ops._adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
-from ..ops.reduce import mean
+from ..ops.elementwise import maximum, where
+from ..ops.memory import cast
+from ..ops.reduce import any as any_of
+from ..ops.reduce import mean, sum
+from ..ops.shape import unsqueeze
 from ..tensor import Tensor
 from .layer import Activation, Layer
 from .registry import register
@@ -97,21 +102,48 @@ class Global(Layer):
             raise ShapeError(f"[{self.op}] x has shape {x.shape}; {takes}")
 
 
+class GlobalSteps(Global):
+    """What the layers have in common that pool over all steps of a sequence: they take a mask of those that count."""
+
+    axes = 1
+
+    def masked(self, *masks: Any) -> dict[str, Any]:
+        """It takes the mask of x."""
+        return {"mask": masks[0]}
+
+    def _counted(self, x: Tensor, mask: Tensor) -> Any:
+        """The mask, (n, 1, length)."""
+        if mask.shape != (x.shape[0], x.shape[2]):
+            raise ShapeError(
+                f"[{self.op}] mask has shape {mask.shape} but x, (n, channels, length), has {x.shape}; where features come "
+                f"last, write nn.ChannelsLast({type(self).__name__}())"
+            )
+        return unsqueeze(mask, axis=1)
+
+
 @register
-class GlobalAvgPool1d(Global):
+class GlobalAvgPool1d(GlobalSteps):
     """The mean of every channel of a sequence: (n, channels, 1). A ``Flatten`` after it gives (n, channels).
+
+    With ``mask`` (n, length) the steps where it is False do not count; without any that counts the mean is 0.
 
     >>> import chainrule as cr
     >>> GlobalAvgPool1d()(cr.ones(2, 8, 7)).shape
     (2, 8, 1)
     """
 
-    op, axes = "global_avg_pool1d", 1
+    op = "global_avg_pool1d"
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """See the class."""
         self._check(x)
-        y: Tensor = mean(x, axis=2, keepdims=True)
+        y: Tensor
+        if mask is None:
+            y = mean(x, axis=2, keepdims=True)
+        else:
+            counted = self._counted(x, mask)
+            total = sum(where(counted, x, 0.0), axis=2, keepdims=True)
+            y = total / maximum(sum(cast(counted, dtype=x.dtype), axis=2, keepdims=True), 1.0)
         return y
 
 
@@ -134,20 +166,26 @@ class GlobalAvgPool2d(Global):
 
 
 @register
-class GlobalMaxPool1d(Global):
-    """The largest value of every channel of a sequence: (n, channels, 1).
+class GlobalMaxPool1d(GlobalSteps):
+    """The largest value of every channel of a sequence: (n, channels, 1). ``mask`` as in GlobalAvgPool1d.
 
     >>> import chainrule as cr
     >>> GlobalMaxPool1d()(cr.ones(2, 8, 7)).shape
     (2, 8, 1)
     """
 
-    op, axes = "global_max_pool1d", 1
+    op = "global_max_pool1d"
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """See the class."""
         self._check(x)
-        y: Tensor = adaptive_max_pool1d(x, output_size=1)
+        y: Tensor
+        if mask is None:
+            y = adaptive_max_pool1d(x, output_size=1)
+        else:
+            counted = self._counted(x, mask)
+            y = adaptive_max_pool1d(where(counted, x, -inf), output_size=1)
+            y = where(any_of(counted, axis=2, keepdims=True), y, 0.0)
         return y
 
 

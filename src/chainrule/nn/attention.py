@@ -134,6 +134,10 @@ class MultiHeadAttention(Layer):
         """The dtype of the parameters."""
         return self.q_proj.dtype
 
+    def masked(self, *masks: Any) -> dict[str, Any]:
+        """It takes the mask of the keys."""
+        return {"key_mask": of_keys(masks[min(1, len(masks) - 1)], self.batch_first)}
+
     def forward(
         self,
         query: Tensor,
@@ -196,6 +200,11 @@ class MultiHeadAttention(Layer):
             return scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal)
         state = default_generator(q.device).reserve(q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2])
         return scaled_dot_product_attention(q, k, v, mask, state, is_causal=is_causal, dropout=self.dropout)
+
+
+def of_keys(mask: Any, batch_first: bool) -> Any:
+    """The mask of a sequence as a ``key_mask`` (n, s)."""
+    return mask if mask is None or batch_first else transpose(mask, axis0=0, axis1=1)
 
 
 def _causal(past: int, q: Any) -> Any:

@@ -70,6 +70,10 @@ class Bidirectional(Layer):
             part for part in super().extra_repr().split(", ") if part.startswith(("merge_mode", "return_"))
         )
 
+    def masked(self, *masks: Any) -> dict[str, Any]:
+        """It takes the mask of x."""
+        return {"mask": masks[0]}
+
     def forward(
         self, x: Tensor, state: Any = None, *, mask: Any = None, lengths: Any = None, returns: str | None = None
     ) -> Any:

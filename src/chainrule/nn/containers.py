@@ -8,7 +8,10 @@ from typing import Any, Self, overload
 
 from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError, unknown
 from ..ops.elementwise import maximum
-from ..ops.shape import concat
+from ..ops.shape import concat, permute
+from ..tensor import Tensor
+from .layer import Layer
+from .masking import gives_mask, kept, through
 from .module import Module
 from .registry import register
 
@@ -41,6 +44,22 @@ class Container(Module):
     def from_children(cls, children: Mapping[str, Module], config: Mapping[str, Any]) -> Self:
         """A new container of named modules, as files have them."""
         raise NotImplementedError
+
+    @property
+    def makes_mask(self) -> bool:  # type: ignore[override]
+        """Whether a module in it makes a mask."""
+        return any(inner.makes_mask for inner in self._layers.values())
+
+    def masked(self, *masks: Any) -> Mapping[str, Any]:
+        """A container whose forward gives a mask takes that of its input."""
+        return {"mask": masks[0]} if gives_mask(type(self).forward) else {}
+
+    def _inner(self, name: str, x: Any, mask: Any) -> tuple[Any, Any]:
+        """What a module in it makes of x, and the mask of that."""
+        inner = self._layers[name]
+        if mask is None and not inner.makes_mask:
+            return inner(x, **inner.in_sequential), None
+        return through(inner, (x,), (mask,), inner.in_sequential)
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -198,17 +217,17 @@ class Residual(Container):
         """A new block, as files have it."""
         return cls(**children)
 
-    def forward(self, x: Any) -> Any:
-        """See the class."""
-        body, shortcut = self._layers["body"], self._layers.get("shortcut")
-        y = body(x, **body.in_sequential)
-        beside = x if shortcut is None else shortcut(x, **shortcut.in_sequential)
+    def forward(self, x: Any, mask: Any = None, *, masks: bool = False) -> Any:
+        """See the class; ``mask`` and ``masks`` as in Sequential."""
+        y, made = self._inner("body", x, mask)
+        beside = self._inner("shortcut", x, mask)[0] if "shortcut" in self._layers else x
         if y.shape != beside.shape:
             raise ShapeError(
                 f"[residual] the body makes {y.shape} of x, {x.shape}, but beside it is {beside.shape}: "
                 "give a shortcut that makes that shape, too"
             )
-        return y + beside
+        y = y + beside
+        return (y, made) if masks else y
 
 
 MERGES = ("concat", "sum", "mean", "mul", "max", "none")
@@ -253,21 +272,86 @@ class Parallel(Container):
         """New modules beside one another, as files have them."""
         return cls(dict(children), **config)
 
-    def forward(self, x: Any) -> Any:
-        """See the class."""
-        found = [branch(x, **branch.in_sequential) for branch in self._layers.values()]
-        if self.merge == "none":
-            return tuple(found)
-        if self.merge == "concat":
-            return concat(*found, axis=self.axis)
-        shapes = {name: y.shape for name, y in zip(self._layers, found, strict=True)}
-        if len({*shapes.values()}) > 1:
-            raise ShapeError(f"[parallel] {self.merge} needs one shape, but the branches give {shapes}")
-        if self.merge == "max":
-            return reduce(maximum, found)
-        total = reduce(lambda a, b: a * b if self.merge == "mul" else a + b, found)
-        return total / len(found) if self.merge == "mean" else total
+    def forward(self, x: Any, mask: Any = None, *, masks: bool = False) -> Any:
+        """See the class; ``mask`` and ``masks`` as in Sequential."""
+        found = {name: self._inner(name, x, mask) for name in self._layers}
+        y = merged({name: y for name, (y, _) in found.items()}, self.merge, self.axis)
+        return (y, kept(y, next((m for _, m in found.values() if m is not None), None))) if masks else y
 
     def extra_repr(self) -> str:
         """How it merges."""
         return f"merge={self.merge}" + (f", axis={self.axis}" if self.merge == "concat" else "")
+
+
+def merged(values: Mapping[str, Any], merge: str, axis: int) -> Any:
+    """Values by name, merged into one. Errors: ShapeError."""
+    found = [*values.values()]
+    if merge == "none":
+        return tuple(found)
+    if merge == "concat":
+        return concat(*found, axis=axis)
+    shapes = {name: y.shape for name, y in values.items()}
+    if len({*shapes.values()}) > 1:
+        raise ShapeError(f"[parallel] {merge} needs one shape, but the branches give {shapes}")
+    if merge == "max":
+        return reduce(maximum, found)
+    total = reduce(lambda a, b: a * b if merge == "mul" else a + b, found)
+    return total / len(found) if merge == "mean" else total
+
+
+@register
+class Merge(Layer):
+    """Several inputs as one, as in Parallel: ``merge`` is "concat" (along ``axis``), "sum", "mean", "mul" or "max".
+
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> nn.Merge("concat")(cr.ones(4, 2), cr.ones(4, 3)).shape
+    (4, 5)
+    >>> a, b = nn.Input((2,)), nn.Input((3,))
+    >>> nn.Graph([a, b], nn.Merge("concat")(a, b))(cr.ones(4, 2), cr.ones(4, 3)).shape
+    (4, 5)
+    """
+
+    def __init__(self, merge: str = "concat", axis: int = 1) -> None:
+        if merge not in MERGES[:-1]:
+            raise unknown("merge of Merge", merge, MERGES[:-1])
+        self.merge, self.axis = merge, axis
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """See the class."""
+        if not inputs:
+            raise ArgumentError("[merge] there is nothing to merge: give at least one input")
+        return merged({str(i): x for i, x in enumerate(inputs)}, self.merge, self.axis)
+
+
+@register
+class ChannelsLast(Container):
+    """``body`` for input whose channels are its last axis, as images (n, height, width, channels); so is the output.
+
+    The body sees (n, channels, ...), as its layers want it, through a view: nothing is copied, and convolutions, pooling and
+    norms work on such memory as it lies. An output of two axes (n, features) stays as it is. Errors: ShapeError.
+
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> features = nn.ChannelsLast(nn.Sequential(nn.Conv2d(8, kernel_size=3), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2)))
+    >>> features(cr.rand(2, 28, 28, 1)).shape
+    (2, 13, 13, 8)
+    """
+
+    def __init__(self, body: Module) -> None:
+        self._layers = {}
+        self._put("body", body)
+
+    @classmethod
+    def from_children(cls, children: Mapping[str, Module], config: Mapping[str, Any]) -> Self:
+        """A new one around its body, as files have it."""
+        return cls(**children)
+
+    def forward(self, x: Any, mask: Any = None, *, masks: bool = False) -> Any:
+        """See the class; ``mask`` as in Sequential."""
+        if x.ndim < 3:
+            raise ShapeError(f"[channels_last] x has shape {x.shape}; it should be (n, ..., channels), as images are")
+        y, _ = self._inner("body", permute(x, axes=(0, x.ndim - 1, *range(1, x.ndim - 1))), mask)
+        if y.ndim > 2:
+            y = permute(y, axes=(0, *range(2, y.ndim), 1))
+        return (y, kept(y, mask)) if masks else y

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..domain.errors import ArgumentError
+from ..ops.elementwise import ne
 from ..ops.embedding import embedding
 from ..tensor import Tensor
 from . import init as initializers
@@ -31,7 +32,8 @@ class Embedding(Layer):
     """A vector for each of ``num_embeddings`` words or the like: ``weight`` (num_embeddings, embedding_dim), which is trained.
 
     ``x`` is of integers, of any shape; the result has an axis more, embedding_dim long. The vector of ``padding_idx`` begins
-    with zeros and gets no gradient. ``init`` names the initializer of the weight, by default the standard normal. Errors:
+    with zeros and gets no gradient. With ``mask_zero`` the word 0 is padding that layers after it in a Sequential or a Graph
+    pass over (see ``Masking``). ``init`` names the initializer of the weight, by default the standard normal. Errors:
     IndexRangeError for a number below 0 or too large.
 
     >>> import chainrule as cr
@@ -48,6 +50,7 @@ class Embedding(Layer):
         embedding_dim: int,
         padding_idx: int | None = None,
         *,
+        mask_zero: bool = False,
         init: Any = None,
         dtype: str = "float32",
     ) -> None:
@@ -55,7 +58,7 @@ class Embedding(Layer):
         self.embedding_dim = count("Embedding", "embedding_dim", embedding_dim)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ArgumentError(f"Embedding: padding_idx is {padding_idx}, but there are {num_embeddings} embeddings")
-        self.padding_idx = padding_idx
+        self.padding_idx, self.mask_zero = padding_idx, mask_zero
         self.init = given_init(init)
         first = self.init or initializers.get("normal")
         if padding_idx is not None:
@@ -71,7 +74,12 @@ class Embedding(Layer):
         """Numbers of words are integers."""
         return "int64"
 
-    def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+    @property
+    def makes_mask(self) -> bool:  # type: ignore[override]
+        """Whether it says which steps count."""
+        return self.mask_zero
+
+    def forward(self, x: Tensor, masks: bool = False) -> Any:
+        """See the class; with ``masks`` (y, mask), where the mask is None without ``mask_zero``."""
         y: Tensor = embedding(x, self.weight, padding_idx=self.padding_idx)
-        return y
+        return (y, ne(x, 0) if self.mask_zero else None) if masks else y

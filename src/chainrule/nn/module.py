@@ -18,6 +18,7 @@ from ..modes import no_grad
 from ..tensor import Tensor
 from . import state as states
 from .hooks import HookHandle, Hooks
+from .node import Node, called, drawn
 from .parameter import LazyTensor, Parameter
 from .registry import decode, encode
 
@@ -62,6 +63,8 @@ class Module(Methods):
         "linear"  # the initialization that suits a layer before this one; None: as what comes after
     )
     in_sequential: Mapping[str, Any] = MappingProxyType({})  # what a Sequential calls it with, besides its input
+    makes_mask: bool = False  # whether it finds out which steps count: a Sequential then calls it with masks=True
+    keeps_steps: bool = True  # whether the first two axes of its output are those of its input, where they are as long
     _hooks: Hooks | None = None
     _buffers: Mapping[str, bool] = MappingProxyType({})  # name: whether files have it
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
@@ -88,12 +91,21 @@ class Module(Methods):
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         try:
+            if drawn and inputs and type(inputs[0]) is Node:
+                return called(self, inputs, named)
             if self._hooks is None:
                 return self.forward(*inputs, **named)
             return self._hooks.call(self, inputs, named)
         except ChainruleError as error:
             self._locate(error)
             raise
+
+    def masked(self, *masks: Any) -> Mapping[str, Any]:
+        """What forward is to be called with, by name, to know the masks of its inputs. By default it is not told of them.
+
+        A mask is bool, True for steps that count, and as the first two axes of its input; None where all count.
+        """
+        return {}
 
     def _locate(self, error: ChainruleError) -> None:
         """Put the name of the module that an error comes from before its path."""
@@ -243,13 +255,17 @@ class Module(Methods):
           (2): Linear(in_features=4, out_features=2)
         )
         """
-        modes = [(module, module.training) for module in self.modules()]
         if isinstance(x, (tuple, list)) and all(n is None or isinstance(n, int) for n in x):
             shape = tuple(1 if n is None else n for n in x)
             x = zeros(shape, dtype=dtype or self.input_dtype())
+        return self._run_once(x)
+
+    def _run_once(self, *inputs: Any) -> Self:
+        """Run once in eval mode, and draw all values."""
+        modes = [(module, module.training) for module in self.modules()]
         try:
             with no_grad():
-                self.eval()(x)
+                self.eval()(*inputs)
         finally:
             for module, training in modes:
                 module.training = training

@@ -149,6 +149,10 @@ class Recurrent(Layer):
         dtype: str = self._weights("_l0")[0].dtype
         return dtype
 
+    def masked(self, *masks: Any) -> dict[str, Any]:
+        """It takes the mask of x."""
+        return {"mask": masks[0]}
+
     def forward(
         self,
         x: Tensor,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, Self, overload
 
 from ..domain.errors import ArgumentError, ArgumentTypeError
 from .layer import Weighted
+from .masking import gives_mask, through
 from .module import Module
+from .norm import BatchNorm
 from .registry import register
 
 
@@ -17,7 +20,9 @@ class Sequential(Module):
 
     Give the layers, a list of them, or a dict of names and layers; without names they are numbered. ``add`` and
     ``append`` take further ones. ``model[0]``, ``model["fc"]``, ``model[:-1]`` (sharing the layers) and ``len`` work.
-    Layers whose weights are not drawn yet initialize them for the activation that follows, norms and pooling between.
+    Layers whose weights are not drawn yet initialize them for the activation that follows, norms and pooling between. With
+    ``bias_before_norm=False`` a layer right before a batch norm is made without its bias, which the norm would take away.
+    ``model(x, mask=mask)`` tells the layers which steps of x count; a layer that makes a mask (``Masking``) does so, too.
 
     >>> import chainrule as cr
     >>> from chainrule import nn
@@ -32,8 +37,11 @@ class Sequential(Module):
     ((4, 2), ['0.weight', '0.bias', 'scores.weight', 'scores.bias'])
     """
 
-    def __init__(self, *layers: Module | Iterable[Module] | Mapping[str, Module]) -> None:
+    def __init__(
+        self, *layers: Module | Iterable[Module] | Mapping[str, Module], bias_before_norm: bool = True
+    ) -> None:
         self._arguments = (), {}  # the layers are its children
+        self._bias_before_norm = bias_before_norm  # no argument of its config: the layers themselves have no bias then
         self._layers: dict[str, Module] = {}
         given: Any = layers
         if len(layers) == 1 and not isinstance(layers[0], Module) and isinstance(layers[0], Iterable):
@@ -55,11 +63,23 @@ class Sequential(Module):
                 yield name, member
         yield from self._layers.items()
 
-    def forward(self, x: Any) -> Any:
-        """The output of the last layer."""
+    @property
+    def makes_mask(self) -> bool:  # type: ignore[override]
+        """Whether a layer in it makes a mask."""
+        return any(layer.makes_mask for layer in self._layers.values())
+
+    def masked(self, *masks: Any) -> Mapping[str, Any]:
+        """It takes the mask of x, unless a subclass says otherwise what it computes."""
+        return {"mask": masks[0]} if gives_mask(type(self).forward) else {}
+
+    def forward(self, x: Any, mask: Any = None, *, masks: bool = False) -> Any:
+        """The output of the last layer; with ``masks`` also its mask. ``mask`` is as the first two axes of x."""
         for layer in self._layers.values():
-            x = layer(x, **layer.in_sequential)
-        return x
+            if mask is None and not layer.makes_mask:
+                x = layer(x, **layer.in_sequential)
+            else:
+                x, mask = through(layer, (x,), (mask,), layer.in_sequential)
+        return (x, mask) if masks else x
 
     def add(self, layer: Module, name: str | None = None) -> Self:
         """Put a layer at the end, under its number or a name. Errors: ArgumentError if the name is taken."""
@@ -123,13 +143,11 @@ class Sequential(Module):
 
     def _hint(self) -> None:
         """Tell every layer with weights which activation follows it."""
-        following = "linear"
-        for layer in reversed([*leaves(self)]):
-            if isinstance(layer, Weighted):
-                layer.suit(following)
-                following = "linear"
-            elif layer.follows_as is not None:
-                following = layer.follows_as
+        if not self._bias_before_norm:
+            for layer, after in pairwise(leaves(self)):
+                if isinstance(layer, Weighted) and isinstance(after, BatchNorm):
+                    layer.bias = None
+        suited(self, "linear")
 
 
 def leaves(model: Sequential) -> Iterator[Module]:
@@ -139,6 +157,18 @@ def leaves(model: Sequential) -> Iterator[Module]:
             yield from leaves(layer)
         else:
             yield layer
+
+
+def suited(layer: Any, following: str | None) -> str | None:
+    """Tell a layer, or those of a Sequential, which activation follows; returns what follows a layer before it."""
+    if isinstance(layer, Sequential):
+        for inner in reversed([*leaves(layer)]):
+            following = suited(inner, following)
+        return following
+    if hasattr(layer, "suit"):
+        layer.suit(following)
+        return "linear"
+    return following if layer.follows_as is None else layer.follows_as
 
 
 def _module(layer: Any) -> Module:

@@ -73,6 +73,7 @@ class Reshape(Layer):
     """
 
     follows_as = None
+    keeps_steps = False
 
     def __init__(self, shape: Any) -> None:
         self.shape = integers("Reshape", "shape", shape)
@@ -93,6 +94,7 @@ class Permute(Layer):
     """
 
     follows_as = None
+    keeps_steps = False
 
     def __init__(self, axes: Any) -> None:
         self.axes = integers("Permute", "axes", axes)
@@ -125,7 +127,9 @@ def register_function(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @register
 class Lambda(Layer):
-    """A function as a layer: ``function(x, **arguments)``. It is registered with ``nn.register_function``, or its name is.
+    """A function as a layer: ``function(x, **arguments)``, in a Graph also of several inputs.
+
+    It is registered with ``nn.register_function``, or its name is.
 
     A file has the name, and the function has to be registered again where it is loaded. Errors: ArgumentError.
 
@@ -146,9 +150,9 @@ class Lambda(Layer):
             raise ArgumentError(f"Lambda: {name} is not registered: put @nn.register_function above its definition")
         self.function, self.arguments = name, dict(arguments or {})
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, *inputs: Any) -> Any:
         """See the class."""
-        return FUNCTIONS[self.function](x, **self.arguments)
+        return FUNCTIONS[self.function](*inputs, **self.arguments)
 
 
 @register

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -10,7 +10,7 @@ from ..domain.errors import ArgumentTypeError, unknown
 from ..ops.activation import gelu, mish, relu, silu
 from ..ops.elementwise import tanh
 from ..tensor import Tensor
-from .attention import KVCache, MultiHeadAttention
+from .attention import KVCache, MultiHeadAttention, of_keys
 from .dropout import Dropout
 from .layer import Layer, count
 from .linear import Linear
@@ -60,6 +60,11 @@ class TransformerLayer(Layer):
         if self.crosses:
             self.multihead_attn = self._attention(dtype=dtype)
             self.norm3, self.dropout3 = self._norm(dtype), Dropout(dropout)
+
+    def masked(self, *masks: Any) -> dict[str, Any]:
+        """It takes the masks of its sequences, for their keys."""
+        names = ("tgt_key_mask", "memory_key_mask") if self.crosses else ("key_mask",)
+        return {name: of_keys(mask, self.batch_first) for name, mask in zip(names, masks, strict=False)}
 
     def _attention(self, **options: Any) -> MultiHeadAttention:
         return MultiHeadAttention(
@@ -162,6 +167,10 @@ class Stack(Module):
             raise ArgumentTypeError(f"{name} repeats a {self.kind.__name__}, not {layer!r}")
         self.layers = [deepcopy(layer) for _ in range(count(name, "num_layers", num_layers))]
         self.norm = norm
+
+    def masked(self, *masks: Any) -> Mapping[str, Any]:
+        """It takes the masks that its layers take."""
+        return self.layers[0].masked(*masks)
 
     def _through(self, x: Tensor, *others: Any, **options: Any) -> Tensor:
         for layer in self.layers:
