@@ -24,6 +24,7 @@ from .geometry import (
 from .idx import read_idx, write_idx
 from .loader import DataLoader
 from .mnist import load_mnist
+from .timeseries import load_japanese_vowels, read_ts
 from .transforms import ColorJitter, Compose, GaussianNoise, Normalize, Transform
 
 __all__ = [
@@ -52,10 +53,12 @@ __all__ = [
     "load_cifar10",
     "load_cifar100",
     "load_fashion_mnist",
+    "load_japanese_vowels",
     "load_mnist",
     "pad_collate",
     "read_cifar",
     "read_idx",
+    "read_ts",
     "split",
     "write_idx",
 ]
