@@ -24,8 +24,10 @@ from .geometry import (
 from .idx import read_idx, write_idx
 from .loader import DataLoader
 from .mnist import load_mnist
+from .texts import Speech, load_moby_dick, load_shakespeare, load_sotu
 from .timeseries import load_japanese_vowels, read_ts
 from .transforms import ColorJitter, Compose, GaussianNoise, Normalize, Transform
+from .words import Pronunciation, load_cmu_pronunciations, load_names
 
 __all__ = [
     "ArrayDataset",
@@ -38,6 +40,7 @@ __all__ = [
     "FASHION_MNIST_CLASSES",
     "GaussianNoise",
     "Normalize",
+    "Pronunciation",
     "RandomAffine",
     "RandomCrop",
     "RandomHorizontalFlip",
@@ -46,15 +49,21 @@ __all__ = [
     "RandomShift",
     "RandomVerticalFlip",
     "RandomZoom",
+    "Speech",
     "Subset",
     "Transform",
     "cache_folder",
     "default_collate",
     "load_cifar10",
     "load_cifar100",
+    "load_cmu_pronunciations",
     "load_fashion_mnist",
     "load_japanese_vowels",
     "load_mnist",
+    "load_moby_dick",
+    "load_names",
+    "load_shakespeare",
+    "load_sotu",
     "pad_collate",
     "read_cifar",
     "read_idx",

@@ -103,7 +103,14 @@ class PypiPackage(Package):
         return f"pip download {self.name}=={self.version}"
 
     def _archive(self, folder: Path) -> Path:
-        options = ["--no-deps", "--no-input", "--disable-pip-version-check", "--quiet", f"--dest={folder}"]
+        options = [
+            "--no-deps",
+            "--no-input",
+            "--retries=1",
+            "--disable-pip-version-check",
+            "--quiet",
+            f"--dest={folder}",
+        ]
         command = [*pip(), "download", *options]
         wanted = f"{self.name}=={self.version}"
         if self.wheel:
