@@ -89,7 +89,7 @@ def test_weights_that_cannot_be_are_told():
         network().fit(x, y, sample_weight=weight[:5], verbose=0)
     with pytest.raises(cr.errors.DataError, match="sample_weight has nan"):
         network().fit(x, y, sample_weight=weight * np.nan, verbose=0)
-    with pytest.raises(cr.errors.ArgumentError, match="arrays x and y"):
+    with pytest.raises(cr.errors.ArgumentError, match=r"samples may be \(x, y, weight\)"):
         network().fit(ArrayDataset(x, y), sample_weight=weight, verbose=0)
     with pytest.raises(cr.errors.ArgumentError, match="takes none"):
         network(lambda a, b: a.mean()).fit(x, y, sample_weight=weight, verbose=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..domain.errors import ShapeError, unknown
@@ -18,7 +18,9 @@ class Loss(Module):
     ``yes_above`` is the output above which an element says yes, if the loss takes each for a yes or no; ``of_scores`` says
     whether it takes scores, or probabilities, if it takes either. A call takes
     ``sample_weight`` (n,), too: each loss is multiplied by the weight of its sample before they are reduced, and the mean
-    is over their number, as in Keras. A subclass says in ``measure`` what the loss is.
+    is over their number, as in Keras. A subclass says in ``measure`` what the loss is. One of more than a prediction and a
+    target says in ``takes`` how many outputs of a model and how many targets ``fit`` gives it, and in ``arguments`` their
+    order, if it is not the outputs and then the targets.
 
     >>> import chainrule as cr
     >>> cr.losses.MSE()(cr.tensor([1.0, 1.0]), cr.tensor([0.0, 3.0]), sample_weight=cr.tensor([2.0, 0.5]))
@@ -28,28 +30,37 @@ class Loss(Module):
     yes_above: float | None = None
     of_scores: bool | None = None
     reductions: tuple[str, ...] = ("mean", "sum", "none")
+    takes: tuple[int, int] = (1, 1)
 
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in self.reductions:
             raise unknown(f"reduction of {type(self).__name__}", reduction, self.reductions)
         self.reduction = reduction
 
-    def measure(self, x: Any, target: Any, reduction: str) -> Any:
-        """The loss, reduced as ``reduction`` says."""
+    def measure(self, *parts: Any) -> Any:
+        """The loss of (x, target, reduction), reduced as that says."""
         raise NotImplementedError(f"{type(self).__name__} needs a measure(self, x, target, reduction)")
 
-    def count(self, x: Any, target: Any) -> Any:
-        """By what the sum of weighted losses is divided for their mean; None for their number."""
+    def count(self, *parts: Any) -> Any:
+        """By what the sum of weighted losses of (x, target) is divided for their mean; None for their number."""
         return None
+
+    def arguments(self, outputs: Sequence[Any], targets: Sequence[Any]) -> Sequence[Any]:
+        """The outputs of a model and the targets, as many as ``takes`` says, in the order that a call takes them."""
+        return (*outputs, *targets)
 
     def forward(self, x: Any, target: Any, sample_weight: Any = None) -> Any:
         """See the class."""
+        return self.reduced((x, target), sample_weight)
+
+    def reduced(self, parts: tuple[Any, ...], sample_weight: Any = None) -> Any:
+        """The loss of all that a call takes but the weights."""
         if sample_weight is None:
-            return self.measure(x, target, self.reduction)
-        losses = weighted(type(self).__name__, self.measure(x, target, "none"), sample_weight)
+            return self.measure(*parts, self.reduction)
+        losses = weighted(type(self).__name__, self.measure(*parts, "none"), sample_weight)
         if self.reduction == "none":
             return losses
-        count = self.count(x, target) if self.reduction != "sum" else None
+        count = self.count(*parts) if self.reduction != "sum" else None
         if count is not None:
             return sum(losses) / count
         return sum(losses) if self.reduction == "sum" else mean(losses)

@@ -31,13 +31,19 @@ class CosineEmbedding(Loss):
     tensor(0.5)
     """
 
+    takes = (2, 1)
+
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin = margin
 
-    def forward(self, x1: Any, x2: Any, target: Any) -> Any:  # type: ignore[override]
+    def measure(self, x1: Any, x2: Any, target: Any, reduction: str) -> Any:
+        """See Loss."""
+        return cosine_embedding(x1, x2, target, margin=self.margin, reduction=reduction)
+
+    def forward(self, x1: Any, x2: Any, target: Any, sample_weight: Any = None) -> Any:  # type: ignore[override]
         """See the class."""
-        return cosine_embedding(x1, x2, target, margin=self.margin, reduction=self.reduction)
+        return self.reduced((x1, x2, target), sample_weight)
 
 
 @register
@@ -52,13 +58,19 @@ class Contrastive(Loss):
     tensor(2.125)
     """
 
+    takes = (2, 1)
+
     def __init__(self, reduction: str = "mean", margin: float = 1.0) -> None:
         super().__init__(reduction)
         self.margin = margin
 
-    def forward(self, x1: Any, x2: Any, target: Any) -> Any:  # type: ignore[override]
+    def measure(self, x1: Any, x2: Any, target: Any, reduction: str) -> Any:
+        """See Loss."""
+        return contrastive(x1, x2, target, margin=self.margin, reduction=reduction)
+
+    def forward(self, x1: Any, x2: Any, target: Any, sample_weight: Any = None) -> Any:  # type: ignore[override]
         """See the class."""
-        return contrastive(x1, x2, target, margin=self.margin, reduction=self.reduction)
+        return self.reduced((x1, x2, target), sample_weight)
 
 
 @register
@@ -72,11 +84,19 @@ class TripletMargin(Loss):
     tensor(0.5)
     """
 
+    takes = (3, 0)
+
     def __init__(self, margin: float = 1.0, p: float = 2.0, swap: bool = False, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin, self.p, self.swap = margin, p, swap
 
-    def forward(self, anchor: Any, positive: Any, negative: Any) -> Any:  # type: ignore[override]
-        """See the class."""
+    def measure(self, anchor: Any, positive: Any, negative: Any, reduction: str) -> Any:
+        """See Loss."""
         options = {"margin": self.margin, "p": self.p, "swap": self.swap}
-        return triplet_margin(anchor, positive, negative, reduction=self.reduction, **options)
+        return triplet_margin(anchor, positive, negative, reduction=reduction, **options)
+
+    def forward(  # type: ignore[override]
+        self, anchor: Any, positive: Any, negative: Any, sample_weight: Any = None
+    ) -> Any:
+        """See the class."""
+        return self.reduced((anchor, positive, negative), sample_weight)

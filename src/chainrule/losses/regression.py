@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..domain.errors import ArgumentError
@@ -152,12 +153,22 @@ class GaussianNLL(Loss):
     tensor(0.8466)
     """
 
+    takes = (2, 1)
+
     def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(reduction)
         if not eps > 0:
             raise ArgumentError(f"GaussianNLL: eps is {eps!r}, expected a positive number")
         self.full, self.eps = full, eps
 
-    def forward(self, x: Any, target: Any, var: Any) -> Any:  # type: ignore[override]
+    def measure(self, x: Any, target: Any, var: Any, reduction: str) -> Any:
+        """See Loss."""
+        return gaussian_nll(x, target, var, full=self.full, eps=self.eps, reduction=reduction)
+
+    def arguments(self, outputs: Sequence[Any], targets: Sequence[Any]) -> Sequence[Any]:
+        """The mean, the target, the variance."""
+        return outputs[0], *targets, *outputs[1:]
+
+    def forward(self, x: Any, target: Any, var: Any, sample_weight: Any = None) -> Any:  # type: ignore[override]
         """See the class."""
-        return gaussian_nll(x, target, var, full=self.full, eps=self.eps, reduction=self.reduction)
+        return self.reduced((x, target, var), sample_weight)

@@ -20,10 +20,11 @@ class Methods:
 
     def compile(
         self,
-        loss: Any,
+        loss: Any = None,
         optimizer: Any = "adam",
         metrics: Any = (),
         *,
+        loss_weights: Any = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
         accumulate: int = 1,
@@ -36,7 +37,7 @@ class Methods:
         epochs: int = 1,
         batch_size: int | None = None,
         validation_data: Any = None,
-        validation_split: float = 0.0,
+        validation_split: float | str = 0.0,
         shuffle: bool = True,
         class_weight: Any = None,
         sample_weight: Any = None,
@@ -45,10 +46,22 @@ class Methods:
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         validation_freq: int = 1,
+        validation_batch_size: int | None = None,
+        validation_steps: int | None = None,
     ) -> History: ...
-    def train_on_batch(self, x: Any, y: Any) -> dict[str, float]: ...
-    def evaluate(self, x: Any, y: Any = None, *, batch_size: int | None = None) -> dict[str, float]: ...
-    def predict(self, x: Any, *, batch_size: int | None = None) -> Tensor: ...
+    def train_on_batch(self, x: Any, y: Any = None, *, sample_weight: Any = None) -> dict[str, float]: ...
+    def train_step(self, batch: Any) -> dict[str, Any]: ...
+    def test_step(self, batch: Any) -> dict[str, Any]: ...
+    def evaluate(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        steps: int | None = None,
+    ) -> dict[str, float]: ...
+    def predict(self, x: Any, *, batch_size: int | None = None) -> Any: ...
     def summary(self, input_shape: Sequence[int | None] | None = None) -> Summary: ...
     def save(self, path: Path, *, optimizer: Any = None) -> None: ...
     def save_json(self, path: Path) -> None: ...

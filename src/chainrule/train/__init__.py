@@ -24,9 +24,10 @@ from .loggers import CSVLogger, JSONLLogger, TensorBoard
 from .loop import evaluate, fit, predict, train_on_batch
 from .progress import ProgressBar
 from .rates import LearningRateMonitor, LRScheduler, ReduceLROnPlateau, Trial, lr_find
+from .step import test_step, train_step
 from .summary import summary
 
-METHODS = (compile, fit, train_on_batch, evaluate, predict, summary, lr_find)
+METHODS = (compile, fit, train_on_batch, train_step, test_step, evaluate, predict, summary, lr_find)
 for _method in METHODS:
     setattr(Module, _method.__name__, _method)
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from .. import backends
-from ..data import ArrayDataset, DataLoader, split
+from ..data import ArrayDataset, DataLoader, Subset, split
 from ..domain.data import IDataset
 from ..domain.device import Device
 from ..domain.dtype import DType, float32
 from ..domain.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
-from ..losses import Loss
 from ..tensor import Tensor, from_array, host_array
 from . import checks
-from .weights import ClassWeights
+from .splits import automatic
+from .structure import Interface, in_parts, leaves, named_leaves, parted, rebuilt
 
 BATCH_SIZE = 32  # of training, if not given
 EVALUATION_BATCH_SIZE = 256  # without a tape there is memory for larger batches, and they are faster
@@ -27,148 +27,297 @@ NONE_GIVEN = (
 )
 
 
-class Batches:
-    """(inputs, target, weight) of each batch of a loader, as tensors on ``device``: a batch ends with its target.
+class Batch(tuple[Any, ...]):
+    """The parts of a batch as the data gives them: ``x, y = batch``.
 
-    The weight, of each sample in the loss of training, is None without ``weighted`` (the batch then begins with the
-    weights) and ``class_weights``.
-    ``samples`` is their number in an epoch, or None. ``arrays`` hold the whole data, the target last; without them only
-    the first batch is looked at before training.
+    ``nested``: they are (x, y) or (x, y, weights), each of one tensor, or of several in a tuple or dict; otherwise a row of
+    inputs, targets and weights. ``samples`` is how many there are. The weights do not count if it is ``unweighted``.
+    ``unchecked`` are (name, all of the data or None) for what has labels that nobody has looked at.
+    """
+
+    nested = False
+    unweighted = False
+    unchecked: list[tuple[str, Any]] = []
+
+    @property
+    def samples(self) -> int:
+        """See the class."""
+        return len(next(chain(leaves(self[1:2]), leaves(self))))
+
+
+class Batches:
+    """The batches of a loader, as tensors on ``device``.
+
+    ``tree`` says which parts the arrays of a batch are; without it they are as the loader gives them. ``samples`` is their
+    number in an epoch, or None. ``whole`` is all the data as one batch of arrays; without it only the first batch is
+    looked at before training. ``steps``: no more batches than that, the next time the next ones if the loader goes on.
     """
 
     def __init__(
-        self, name: str, loader: Any, device: Device, samples: int | None = None, arrays: tuple[Any, ...] | None = None
+        self,
+        name: str,
+        loader: Any,
+        device: Device,
+        samples: int | None = None,
+        tree: Any = None,
+        whole: Any = None,
+        steps: int | None = None,
     ) -> None:
         self.name, self.loader, self.device, self.samples = name, loader, device, samples
-        self.unseen = arrays is None  # whether the inputs are still to be looked at
-        self.targets: list[tuple[str, Any]] = [(name, None if arrays is None else arrays[-1])]  # to be looked at
-        self.weighted = False
-        self.class_weights: ClassWeights | None = None
+        self.tree, self.steps = tree, None if steps is None else checks.at_least(name, "steps", steps, 1)
+        self.unseen = whole is None  # whether the inputs are still to be looked at
+        self.unchecked: list[tuple[str, Any]] = [(name, whole)]
+        self.unweighted = False
         self.stream = chain.from_iterable(repeat(self))
 
-    def epoch(self, steps: int | None) -> Iterator[tuple[tuple[Tensor, ...], Tensor, Tensor | None]]:
+    def epoch(self, steps: int | None) -> Iterator[Batch]:
         """The batches of an epoch: all, or the next ``steps``; where the data ends it begins anew."""
         return iter(self) if steps is None else islice(self.stream, steps)
 
-    def __iter__(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor, Tensor | None]]:
-        batch: Any = None
-        for batch in self.loader:
-            *inputs, target = parts(batch, self.device)
-            if not inputs:
-                raise DataError(f"[{self.name}] a batch is {len(batch)} array(s), expected inputs and a target: (x, y)")
+    def __iter__(self) -> Iterator[Batch]:
+        given: Any = None
+        for given in self.loader if self.steps is None else islice(self.loader, self.steps):
+            batch = as_batch(given, self.device, self.tree)
             if self.unseen:
-                for part in (*inputs, target):
+                for part in leaves(batch):
                     checks.finite(self.name, "the first batch", part.numpy())
                 self.unseen = False
-            weight = inputs.pop(0) if self.weighted else None
-            if self.class_weights is not None:
-                of_class = self.class_weights(target)
-                weight = of_class if weight is None else each(weight, of_class)
-            yield tuple(inputs), target, weight
-        if batch is None:
+            batch.unchecked, batch.unweighted = self.unchecked, self.unweighted
+            yield batch
+        if given is None:
             raise DataError(f"[{self.name}] {NONE_GIVEN}")
 
-    def weigh(self, loss: Any, class_weight: Any) -> None:
-        """Take the weights of classes, if given; raise ArgumentError if there are weights and ``loss`` takes none."""
-        if (class_weight is not None or self.weighted) and not isinstance(loss, Loss):
-            raise ArgumentError(
-                f"[fit] weights were given, but the loss {loss!r} takes none: use one of chainrule.losses, or weigh inside it"
-            )
-        if class_weight is not None:
-            self.class_weights = ClassWeights(class_weight, loss, self.device)
 
-    def check_labels(self, loss: Any, output: Tensor, target: Tensor) -> None:
-        """Before the first step: raise if there are labels that ``loss`` cannot take for a model with such an output."""
-        for name, whole in self.targets:
-            checks.scores(name, loss, output)
-            if self.class_weights is not None:
-                self.class_weights.check(output)
-            checks.labels(name, loss, output.shape, target.numpy() if whole is None else whole)
-        self.targets = []
+def as_batch(given: Any, device: Device, tree: Any = None) -> Batch:
+    """A batch of what a loader gives, or of arrays for the leaves of ``tree``."""
+    if isinstance(given, Batch):
+        return given
+    if tree is not None:
+        parts = rebuilt(tree, iter([tensor(part, device) for part in given]))
+    else:
+        rows = given if isinstance(given, (tuple, list)) else (given,)
+        parts = tuple(parted(part, True) for part in rows)
+        parts = rebuilt(parts, iter([tensor(part, device) for part in leaves(parts)]))
+    batch = Batch(parts)
+    batch.nested = tree is not None or any(map(in_parts, batch))
+    return batch
+
+
+class Given:
+    """Data with a length: a ``dataset``, how the arrays of its batches become (x, y, weights), and all of it in arrays."""
+
+    def __init__(self, dataset: Any, tree: Any = None, whole: Any = None) -> None:
+        self.dataset, self.tree, self.whole = dataset, tree, whole
+
+    @property
+    def targets(self) -> Any:
+        """The arrays of the targets, if all is in arrays: the last part, or that before the weights."""
+        if self.whole is None:
+            return ()
+        return tuple(leaves(self.whole[1])) if self.tree is not None else (self.whole[-1],)
+
+    def part(self, dataset: Any) -> Given:
+        """Some of it."""
+        return Given(dataset, self.tree, self.whole)
 
 
 def training_batches(
     model: Any,
     x: Any,
     y: Any,
-    batch_size: int | None,
-    shuffle: bool,
-    fraction: float,
-    validation: Any,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    fraction: float | str = 0.0,
+    validation: Any = None,
     sample_weight: Any = None,
+    held_size: int | None = None,
+    held_steps: int | None = None,
 ) -> tuple[Batches, Batches | None]:
     """What to train on, and what to validate with, if anything."""
-    weighted = sample_weight is not None
-    if weighted:
-        x, y = weighted_dataset(x, y, sample_weight, place(model)[1]), None
-    if fraction:
-        if validation is not None:
-            raise ArgumentError("[fit] give validation_data or validation_split, not both")
-        if is_loader(x):
+    drawn = fraction == "auto"
+    if drawn and (validation is not None or is_loader(x)):
+        fraction = 0.0
+    if fraction and validation is not None:
+        raise ArgumentError("[fit] give validation_data or validation_split, not both")
+    if is_loader(x):
+        if fraction:
             raise ArgumentError("[fit] validation_split cannot cut a loader: give validation_data, or a data set")
-        dataset = as_dataset("fit", x, y, place(model)[1])
-        checks.dataset("fit", dataset)
-        checks.not_sorted("fit", dataset)
-        (x, validation), y = split(dataset, fraction), None
-    train = labelled("fit", model, x, y, batch_size, BATCH_SIZE, shuffle)
-    train.weighted = weighted
-    if validation is None:
-        return train, None
-    pair = isinstance(validation, (tuple, list)) and len(validation) == 2
-    held_x, held_y = validation if pair else (validation, None)
-    held = labelled("validation", model, held_x, held_y, None, EVALUATION_BATCH_SIZE)
-    if fraction:
-        held.weighted = weighted
-        whole = checks.arrays_of(dataset)
-        train.targets, held.targets, train.unseen, held.unseen = (
-            [("fit", whole and whole[-1])],
-            [],
-            not whole,
-            not whole,
+        train, held = labelled("fit", model, x, y, batch_size, BATCH_SIZE, sample_weight=sample_weight), None
+    else:
+        given, cut = given_data("fit", model, x, y, sample_weight), None
+        if fraction:
+            cut = drawn_split(given) if drawn else ordered_split(given, fraction)
+        train = loaded("fit", model, given if cut is None else given.part(cut[0]), batch_size, BATCH_SIZE, shuffle)
+        held = None
+        if cut is not None:
+            held = loaded("validation", model, given.part(cut[1]), held_size, EVALUATION_BATCH_SIZE, steps=held_steps)
+            held.unweighted, held.unchecked = True, []  # all labels are looked at in training
+    if validation is not None:
+        row = validation if isinstance(validation, (tuple, list)) and len(validation) in (2, 3) else (validation,)
+        held_x, held_y, held_weight = (*row, None, None)[:3]
+        held = labelled(
+            "validation", model, held_x, held_y, held_size, EVALUATION_BATCH_SIZE, held_weight, steps=held_steps
         )
-    elif held.targets[0][1] is not None:  # looked at before training, not after an epoch of it
-        train.targets, held.targets = train.targets + held.targets, []
+        if held.unchecked[0][1] is not None:  # looked at before training, not after an epoch of it
+            train.unchecked, held.unchecked = train.unchecked + held.unchecked, []
     return train, held
 
 
+def ordered_split(given: Given, fraction: Any) -> Any:
+    """All but the last of the samples, and these."""
+    checks.not_empty("fit", given.dataset)
+    checks.not_sorted("fit", given.targets)
+    return split(given.dataset, fraction)
+
+
+def drawn_split(given: Given) -> Any:
+    """Some samples and others, drawn at random; None if there are too few."""
+    checks.not_empty("fit", given.dataset)
+    labels = [y for y in given.targets if y.ndim == 1 and y.dtype.kind in "iu"]
+    drawn = automatic(len(given.dataset), *labels[:1])
+    return None if drawn is None else tuple(Subset(given.dataset, indices) for indices in drawn)
+
+
 def labelled(
-    name: str, model: Any, x: Any, y: Any, batch_size: int | None, default: int, shuffle: bool = False
+    name: str,
+    model: Any,
+    x: Any,
+    y: Any,
+    batch_size: int | None,
+    default: int,
+    sample_weight: Any = None,
+    steps: int | None = None,
 ) -> Batches:
     """The batches of arrays ``x`` and ``y``, of a data set, or of a loader. ``name`` stands in errors.
 
     Data in arrays is checked whole, other data by its first batch.
     """
-    device, dtype = place(model)
     if is_loader(x):
-        dataset = None if getattr(x, "drop_last", False) else getattr(x, "dataset", None)
-        return Batches(name, as_loader(name, x, y, batch_size), device, None if dataset is None else len(dataset))
-    if y is None and not is_dataset(x):
+        for argument, given in (("y", y), ("batch_size", batch_size), ("sample_weight", sample_weight)):
+            if given is not None:
+                raise ArgumentError(f"[{name}] {argument} was given beside a loader, which has its own: leave it out")
+        dataset: Any = None if getattr(x, "drop_last", False) else getattr(x, "dataset", None)
+        return Batches(name, x, place(model)[0], len(dataset) if hasattr(dataset, "__len__") else None, steps=steps)
+    return loaded(name, model, given_data(name, model, x, y, sample_weight), batch_size, default, steps=steps)
+
+
+def loaded(
+    name: str,
+    model: Any,
+    given: Given,
+    batch_size: int | None,
+    default: int,
+    shuffle: bool = False,
+    steps: int | None = None,
+) -> Batches:
+    """Data with a length in batches."""
+    checks.not_empty(name, given.dataset)
+    size, device = (
+        checks.at_least(name, "batch_size", default if batch_size is None else batch_size, 1),
+        place(model)[0],
+    )
+    ahead = (
+        2 if given.whole is None else 0
+    )  # a batch of arrays is gathered sooner than handed from one thread to another
+    loader = DataLoader(given.dataset, size, shuffle=shuffle, device=device, prefetch=ahead)
+    return Batches(name, loader, device, len(given.dataset), given.tree, given.whole, steps)
+
+
+def given_data(name: str, model: Any, x: Any, y: Any, sample_weight: Any) -> Given:
+    """Arrays as a data set, floats in the dtype of the model; a data set as it is; looked at as far as it is in arrays."""
+    if is_dataset(x):
+        for argument, given in (("y", y), ("sample_weight", sample_weight)):
+            if given is not None:
+                raise ArgumentError(
+                    f"[{name}] {argument} was given beside a data set, which has its own: leave it out (samples may be "
+                    "(x, y, weight))"
+                )
+        return of_dataset(name, x)
+    plan, interface = getattr(model, "compiled", None), Interface(model)
+    several = 0 if plan is None else plan.targets
+    if y is None and several != 0:
         raise ArgumentError(f"[{name}] y is missing: give x and y, or a data set or a loader of (x, y)")
-    dataset = as_dataset(name, x, y, dtype)
+    tree: tuple[Any, ...] = (parted(x, interface.least > 1),)
+    if y is not None or sample_weight is not None:
+        tree += (parted(y, several != 1),) if y is not None else ((),)
+    if sample_weight is not None:
+        tree += (parted(sample_weight, several > 1),)
+    dtype = place(model)[1]
+    names = [
+        found
+        for what, part in zip(("x", "y", "sample_weight"), tree, strict=False)
+        for found in named_leaves(what, part)
+    ]
+    arrays = [array(name, what, part, dtype) for what, part in names]
+    first = arrays[0]
+    for (what, _), found in zip(names, arrays, strict=True):
+        if what.startswith("sample_weight"):
+            if found.shape != first.shape[:1]:
+                raise ShapeError(
+                    f"[{name}] {what} has shape {found.shape}, expected {first.shape[:1]}: one for each sample"
+                )
+        elif len(found) != len(first):
+            raise DataError(
+                f"[{name}] x has {len(first)} samples but {what} has {len(found)}: give one {what} for each x"
+            )
+        checks.finite(name, what, found)
+    dataset = ArrayDataset(*arrays)
+    whole = Batch(rebuilt(tree, iter(dataset.arrays)))
+    whole.nested = True
+    return Given(dataset, tree, whole)
+
+
+def of_dataset(name: str, dataset: Any) -> Given:
+    """A data set as it is given; one of samples with parts in parts as one of samples in a row."""
     checks.dataset(name, dataset)
-    size = checks.at_least(name, "batch_size", default if batch_size is None else batch_size, 1)
     arrays = checks.arrays_of(dataset)
-    ahead = 0 if arrays else 2  # a batch of arrays is gathered sooner than handed from one thread to another
-    loader = DataLoader(dataset, size, shuffle=shuffle, device=device, prefetch=ahead)
-    return Batches(name, loader, device, len(dataset), arrays)
+    if arrays is None and not hasattr(dataset, "batch"):
+        sample = dataset[0]
+        if isinstance(sample, (tuple, list)) and any(map(in_parts, sample)):
+            return Given(InARow(dataset), tuple(sample))
+    return Given(dataset, None, None if arrays is None else Batch(arrays))
+
+
+class InARow:
+    """A data set whose samples have parts in parts, ``((a, b), y)``, with all of them in a row: ``(a, b, y)``."""
+
+    def __init__(self, dataset: IDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: Any) -> tuple[Any, ...]:
+        return tuple(leaves(tuple(self.dataset[index])))
 
 
 def prediction_batches(model: Any, x: Any, batch_size: int | None) -> Iterator[tuple[Tensor, ...]]:
-    """The inputs of each batch: all parts but the last, which is the target, or the only one."""
-    device, dtype = place(model)
+    """The inputs of each batch: as many parts as the model takes, or, if it does not say, all but the last."""
+    interface = Interface(model)
     if is_loader(x):
-        loader = as_loader("predict", x, None, batch_size)
+        batches = labelled("predict", model, x, None, batch_size, EVALUATION_BATCH_SIZE)
     else:
-        dataset = as_dataset("predict", x, None, dtype)
-        checks.not_empty("predict", dataset)
-        size = EVALUATION_BATCH_SIZE if batch_size is None else batch_size
-        loader = DataLoader(dataset, checks.at_least("predict", "batch_size", size, 1), device=device)
-    batch: Any = None
-    for batch in loader:
-        found = parts(batch, device)
-        yield found[:-1] or found
-    if batch is None:
-        raise DataError(f"[predict] {NONE_GIVEN}")
+        device, dtype = place(model)
+        if is_dataset(x):
+            given = of_dataset("predict", x)
+        else:
+            tree = (parted(x, interface.least > 1),)
+            arrays = [array("predict", what, part, dtype) for what, part in named_leaves("x", tree[0])]
+            if len({len(a) for a in arrays}) > 1:
+                raise DataError(f"[predict] the parts of x have {[len(a) for a in arrays]} samples: give one of each")
+            given = Given(ArrayDataset(*arrays), tree, Batch())
+        batches = loaded("predict", model, given, batch_size, EVALUATION_BATCH_SIZE)
+    batches.unseen = False
+    for batch in batches:
+        x = batch[0] if batch.nested else row_of_inputs(batch, interface)
+        yield interface.ordered("predict", x)
+
+
+def row_of_inputs(batch: Batch, interface: Interface) -> tuple[Any, ...]:
+    """The inputs among the parts of a batch."""
+    if interface.most == interface.least:
+        return batch[: interface.most]
+    return batch[:-1] if len(batch) > max(interface.least, 1) else batch[:]
 
 
 def is_loader(x: Any) -> bool:
@@ -181,43 +330,6 @@ def is_dataset(x: Any) -> bool:
     return (
         isinstance(x, IDataset) and not isinstance(x, (Tensor, list, tuple, dict, str)) and not hasattr(x, "__array__")
     )
-
-
-def as_loader(name: str, x: Any, y: Any, batch_size: int | None) -> Any:
-    """A loader, if nothing was given that it has itself."""
-    for argument, given in (("y", y), ("batch_size", batch_size)):
-        if given is not None:
-            raise ArgumentError(f"[{name}] {argument} was given beside a loader, which has its own: leave it out")
-    return x
-
-
-def as_dataset(name: str, x: Any, y: Any, dtype: DType) -> Any:
-    """Arrays as a data set, floats in ``dtype``; a data set as it is."""
-    if is_dataset(x):
-        if y is not None:
-            raise ArgumentError(f"[{name}] y was given beside a data set, which has its own: leave it out")
-        return x
-    arrays = [array(name, "x", x, dtype)] + ([] if y is None else [array(name, "y", y, dtype)])
-    if y is not None and len(arrays[0]) != len(arrays[1]):
-        raise DataError(f"[{name}] x has {len(arrays[0])} samples but y has {len(arrays[1])}: give one y for each x")
-    return ArrayDataset(*arrays)
-
-
-def weighted_dataset(x: Any, y: Any, sample_weight: Any, dtype: DType) -> Any:
-    """A data set of (weight, x, y)."""
-    if y is None or is_dataset(x) or is_loader(x):
-        raise ArgumentError("[fit] sample_weight goes with arrays x and y: a data set or a loader cannot be weighed")
-    weight = array("fit", "sample_weight", sample_weight, dtype)
-    if weight.shape != (len(x),):
-        raise ShapeError(f"[fit] sample_weight has shape {weight.shape}, expected {(len(x),)}: one for each sample")
-    checks.finite("fit", "sample_weight", weight)
-    return ArrayDataset(weight, *as_dataset("fit", x, y, dtype).arrays)
-
-
-def each(weight: Tensor, others: Tensor) -> Tensor:
-    """The weight (n,) of each sample times those (n, …) of what is in it."""
-    found: Tensor = weight.reshape(-1, *(1,) * (others.ndim - 1)) * others
-    return found
 
 
 def array(name: str, what: str, data: Any, dtype: DType) -> Any:
@@ -239,12 +351,6 @@ def place(model: Any) -> tuple[Device, DType]:
         if parameter.dtype.is_floating:
             return parameter.device, parameter.dtype
     return backends.get().device, float32
-
-
-def parts(batch: Any, device: Device) -> tuple[Tensor, ...]:
-    """The parts of a batch as tensors on ``device``."""
-    given = batch if isinstance(batch, (tuple, list)) else (batch,)
-    return tuple(tensor(part, device) for part in given)
 
 
 def tensor(part: Any, device: Device) -> Tensor:

@@ -64,7 +64,7 @@ def dataset(name: str, dataset: Any) -> None:
         finite(name, "y" if place and place == len(arrays) - 1 else "x", array)
 
 
-def labels(name: str, loss: Any, output: tuple[int, ...], target: Any) -> None:
+def labels(name: str, loss: Any, output: tuple[int, ...], target: Any, what: str = "y") -> None:
     """Raise unless cross-entropy, if that is the loss, takes ``target`` for scores of the shape ``output`` (of any number
     of samples): DTypeError, ShapeError, or IndexRangeError with the value, its row, and the number of classes.
 
@@ -84,17 +84,18 @@ def labels(name: str, loss: Any, output: tuple[int, ...], target: Any) -> None:
     takes = f"cross-entropy takes labels, integers of shape {expected}, or probabilities of shape {shares}"
     if target.dtype.kind not in "iu":
         raise DTypeError(
-            f"[{name}] y has dtype {target.dtype} and shape {target.shape}, but {takes}: y.astype('int64') makes labels"
+            f"[{name}] {what} has dtype {target.dtype} and shape {target.shape}, but {takes}: "
+            f"{what}.astype('int64') makes labels"
         )
     if target.shape != expected:
-        hint = ": y.squeeze(1) makes them" if target.shape == (rows, 1, *output[2:]) else ""
-        raise ShapeError(f"[{name}] y has shape {target.shape}, but {takes}{hint}")
+        hint = f": {what}.squeeze(1) makes them" if target.shape == (rows, 1, *output[2:]) else ""
+        raise ShapeError(f"[{name}] {what} has shape {target.shape}, but {takes}{hint}")
     wrong = ((target < 0) | (target >= count)) & (target != loss.ignore_index)
     if wrong.any():
         index = tuple(int(i) for i in np.argwhere(wrong)[0])
         hint = ": count classes from 0" if target[index] == count and not (target == 0).any() else ""
         raise IndexRangeError(
-            f"[{name}] y is {target[index]} at row {index[0] if len(index) == 1 else index}, but the model has {count} "
+            f"[{name}] {what} is {target[index]} at row {index[0] if len(index) == 1 else index}, but the model has {count} "
             f"classes (0 to {count - 1}){hint}"
         )
 
@@ -112,15 +113,14 @@ def scores(name: str, loss: Any, output: Any) -> None:
             )
 
 
-def not_sorted(name: str, dataset: Any) -> None:
+def not_sorted(name: str, targets: Any) -> None:
     """Warn if labels come in order, for then the last part of the data has other classes than the rest."""
-    target = (arrays_of(dataset) or (np.empty(0),))[-1]
-    if target.ndim == 1 and target.dtype.kind in "iu" and len(target) > 1:
-        steps = np.diff(target)
+    for target in targets:
+        steps = np.diff(target) if target.ndim == 1 and target.dtype.kind in "iu" else np.empty(0)
         if (steps >= 0).all() and steps.any():
             warnings.warn(
                 f"[{name}] y is sorted, and validation_split takes the last samples: they have classes that training "
-                "sees little of. Shuffle x and y together first, or give validation_data",
+                'sees little of. Shuffle x and y together first, or let validation_split="auto" draw them',
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )

@@ -3,49 +3,72 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import losses, metrics, optim
 from ..creation import zeros
 from ..domain.errors import ArgumentError, ArgumentTypeError, NotCompiledError
 from ..modes import no_grad
-from ..nn import Module, Sequential, Sigmoid, Softmax
+from ..nn import Module, Sigmoid, Softmax
 from ..tensor import Tensor
 from .checks import at_least
+from .objective import Objective, Term
+from .structure import by_name, counted
 
 
 class Compiled:
-    """What ``compile`` leaves in ``model.compiled``: ``loss``, ``optimizer``, ``metrics``, how gradients are cut and summed."""
+    """What ``compile`` leaves in ``model.compiled``: ``loss``, ``optimizer``, ``metrics``, how gradients are cut and summed.
+
+    ``terms`` are the losses one by one, each with its metrics; ``output_names`` the outputs that there is a choice of.
+    """
 
     def __init__(
         self,
         loss: Any,
         optimizer: Any,
-        metrics: list[Any],
+        terms: list[Term],
+        output_names: tuple[str, ...] = (),
         clip_norm: float | None = None,
         clip_value: float | None = None,
         accumulate: int = 1,
     ) -> None:
-        self.loss, self.optimizer, self.metrics = loss, optimizer, metrics
+        self.loss, self.optimizer, self.terms, self.output_names = loss, optimizer, terms, output_names
+        self.metrics = [metric for term in terms for metric in term.metrics]
         self.clip_norm, self.clip_value, self.accumulate = clip_norm, clip_value, accumulate
+        self.running: Any = None  # the step of ``fit`` that is calling the model's own
 
     def parameters(self) -> list[Any]:
         """Those that the optimizer moves."""
         return [entry.param for group in self.optimizer.param_groups for entry in group.entries]
 
-    def step(self) -> None:
-        """Cut the gradients as asked, and let the optimizer move the weights."""
+    def clip(self) -> None:
+        """Cut the gradients as asked."""
         if self.clip_value is not None:
             optim.clip_grad_value_(self.parameters(), self.clip_value)
         if self.clip_norm is not None:
             optim.clip_grad_norm_(self.parameters(), self.clip_norm)
+
+    def step(self) -> None:
+        """Cut the gradients as asked, and let the optimizer move the weights."""
+        self.clip()
         self.optimizer.step()
+
+    @property
+    def uses_closure(self) -> bool:
+        """Whether the optimizer calls for the loss and its gradients itself."""
+        return bool(getattr(self.optimizer, "uses_closure", False))
+
+    @property
+    def targets(self) -> int:
+        """How many targets the losses take together."""
+        return sum(1 if term.takes is None else term.takes[1] for term in self.terms)
 
     @property
     def names(self) -> list[str]:
         """What is reported."""
-        return ["loss", *(metric.name for metric in self.metrics)]
+        losses = [f"{term.prefix}loss" for term in self.terms if term.place is not None]
+        return ["loss", *losses, *(metric.name for metric in self.metrics)]
 
     def __repr__(self) -> str:
         return f"Compiled({self.loss!r}, {self.optimizer!r}, metrics={self.metrics!r})"
@@ -53,10 +76,11 @@ class Compiled:
 
 def compile(
     model: Any,
-    loss: Any,
+    loss: Any = None,
     optimizer: Any = "adam",
     metrics: Any = (),
     *,
+    loss_weights: Any = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
     accumulate: int = 1,
@@ -83,7 +107,7 @@ def compile(
     Traceback (most recent call last):
     chainrule.domain.errors.ArgumentError: unknown loss 'cros_entropy': did you mean 'cross_entropy'? ...
     """
-    loss = as_loss(loss)
+    terms, names = as_terms(model, loss, loss_weights)
     found = as_optimizer(optimizer, model)
     at_least("compile", "accumulate", accumulate, 1)
     for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
@@ -93,7 +117,14 @@ def compile(
         raise ArgumentTypeError(
             f"[compile] clip_norm, clip_value and accumulate need an optim.Optimizer, not {found!r}"
         )
-    model.compiled = Compiled(loss, found, as_metrics(metrics, model, loss), clip_norm, clip_value, accumulate)
+    if accumulate > 1 and getattr(found, "uses_closure", False):
+        raise ArgumentError(f"[compile] {type(found).__name__} takes each batch by itself: leave out accumulate")
+    add_metrics(metrics, model, terms, names)
+    shown = terms[0].loss if len(terms) == 1 else loss
+    plan = Compiled(shown, found, terms, names, clip_norm, clip_value, accumulate)
+    if not terms:  # the model's own steps show them what they are to see
+        plan.metrics = as_metrics(metrics)
+    model.compiled = plan
     return model
 
 
@@ -107,106 +138,57 @@ def compiled(model: Any, name: str) -> Compiled:
     return found
 
 
-def objective(model: Any, loss: Any) -> tuple[Any, Any, Any]:
-    """(body, head, loss): what is trained, what makes predictions of its output, and the loss of that output.
-
-    The body is the model and the head None, unless the model ends in a head that the loss can do without.
-    """
-    body, head = beheaded(model)
-    if isinstance(head, Softmax) and isinstance(loss, losses.CrossEntropy):
-        if head.temperature == 1:
-            return body, head, loss
-        return Sequential(*body, Divided(head.temperature)), Softmax(head.axis), loss
-    if isinstance(head, Sigmoid) and isinstance(loss, (losses.BCE, losses.BCEWithLogits)):
-        return body, head, losses.BCEWithLogits(loss.reduction)
-    return model, None, (loss if isinstance(loss, Module) else one_number(loss))
-
-
-def one_number(loss: Any) -> Any:
-    """A function of the user's as a loss. Errors: ArgumentTypeError if it returns anything but a tensor of one element."""
-
-    def checked(prediction: Tensor, target: Tensor) -> Tensor:
-        value = loss(prediction, target)
-        if not isinstance(value, Tensor) or value.size != 1:
-            what = f"a tensor of shape {value.shape}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise ArgumentTypeError(f"[fit] the loss function returned {what}; it should return a tensor of one number")
-        return value
-
-    return checked
-
-
-class Divided(Module):
-    """What a softmax does first to its scores: divide them by its temperature."""
-
-    def __init__(self, temperature: float) -> None:
-        self.temperature = temperature
-
-    def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
-        return x / self.temperature
-
-
-def beheaded(model: Any) -> tuple[Any, Any]:
-    """A Sequential without its last layer, and that layer; a Sequential at its end is looked into."""
-    if type(model) is not Sequential or len(model) < 2:
-        return model, None
-    body, last = model[:-1], model[-1]
-    if type(last) is Sequential:
-        inside, head = beheaded(last)
-        return (model, None) if head is None else (Sequential(*body, inside), head)
-    return body, last
-
-
 class Averages(Mapping[str, float]):
     """The averages over the samples seen so far, and their number, ``samples``, by name.
 
     The sums are small tensors on the device that change in place: a step reads nothing back. Looking at an average does.
     """
 
-    def __init__(self, plan: Compiled) -> None:
-        self.metrics = {
-            m.name: m for m in copy.deepcopy(plan.metrics)
-        }  # those of another run, as a validation, are apart
-        self.summed = getattr(plan.loss, "reduction", "mean") == "sum"
-        self.names = [*plan.names, "samples"]
-        self.total: Tensor | None = None  # of the losses of all samples
+    def __init__(self, metrics: Iterable[Any] = ()) -> None:
+        self.given = [*metrics]  # to begin again with each epoch, whoever shows them the batches
+        self.metrics: dict[str, Any] = {}
+        self.totals: dict[str, Tensor] = {}  # of the means of batches, each times its number of samples
+        self.names: list[str] = []
         self.reset()
 
     def reset(self) -> None:
         """Begin again, with no samples seen."""
         self.samples = 0
-        if self.total is not None:
-            self.total.zero_()
-        for metric in self.metrics.values():
+        for total in self.totals.values():
+            total.zero_()
+        for metric in (*self.given, *self.metrics.values()):
             metric.reset()
 
-    def update(self, loss: Tensor, prediction: Tensor, target: Tensor) -> None:
-        """Add a batch."""
-        samples = len(target)
+    def update(self, logs: Mapping[str, Any], samples: int) -> None:
+        """Add a batch: means over it, and metrics that have seen it."""
         self.samples += samples
+        if len(logs) != len(self.names):
+            self.names = [*dict.fromkeys([*self.names, *logs])]
         with no_grad():
-            if self.total is None:
-                self.total = zeros(dtype="float64", device=loss.device)
-            self.total.add_(loss if self.summed else loss * samples)
-            for metric in self.metrics.values():
-                metric.update(prediction, target)
+            for name, value in logs.items():
+                if hasattr(value, "result"):
+                    self.metrics[name] = value
+                    continue
+                if name not in self.totals:
+                    self.totals[name] = zeros(dtype="float64", device=getattr(value, "device", None))
+                self.totals[name].add_(value * samples)
 
     def results(self) -> dict[str, float]:
         """All averages, as they are now."""
-        return {name: self[name] for name in self.names if name != "samples"}
+        return {name: self[name] for name in self.names}
 
     def __getitem__(self, name: str) -> float:
         if name == "samples":
             return self.samples
-        if name == "loss":
-            return 0.0 if self.total is None else float(self.total) / max(self.samples, 1)
+        if name in self.totals:
+            return float(self.totals[name]) / max(self.samples, 1)
         return float(self.metrics[name].result())
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
+        return iter([*self.names, "samples"])
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.names) + 1
 
 
 def as_loss(loss: Any) -> Any:
@@ -237,24 +219,111 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
     return optimizer
 
 
-def as_metrics(given: Any, model: Any, loss: Any) -> list[Any]:
-    """Metrics by their names, or as they are; functions become averages."""
-    _, head, _ = objective(model, loss)
-    heads = {Sigmoid: losses.BCE, Softmax: losses.CategoricalCrossEntropy}
-    shown = (
-        heads[type(head)]() if type(head) in heads else loss
-    )  # metrics see probabilities, though the loss sees scores
+def as_terms(model: Any, loss: Any, loss_weights: Any) -> tuple[list[Term], tuple[str, ...]]:
+    """The losses one by one with their weights and metrics, and the names of the outputs they choose from."""
+    names = tuple(getattr(model, "output_names", ()))
+    if loss is None:
+        if loss_weights is not None or type(model).train_step is Module.train_step:
+            raise ArgumentError(
+                '[compile] loss is None, but the model has no train_step of its own: give one like "mse"'
+            )
+        return [], names
+    if isinstance(loss, Mapping):
+        names = names or tuple(loss)
+        by_name("compile", "loss", dict(loss), names)
+        terms = [Term(as_loss(loss[name]), name, names.index(name)) for name in names if loss.get(name) is not None]
+    elif isinstance(loss, (list, tuple)):
+        names = names or tuple(f"output_{number + 1}" for number in range(len(loss)))
+        if len(names) != len(loss):
+            raise ArgumentError(
+                f"[compile] there are {len(loss)} losses, but the model has {counted(len(names), 'output')}"
+            )
+        terms = [
+            Term(as_loss(one), name, at)
+            for at, (name, one) in enumerate(zip(names, loss, strict=True))
+            if one is not None
+        ]
+    else:
+        only = as_loss(loss)
+        if len(names) > 1 and isinstance(only, losses.Loss) and only.takes == (1, 1):
+            terms = [Term(only, name, at) for at, name in enumerate(names)]
+        else:
+            terms = [Term(only, names[0] if len(names) == 1 else "")]
+    if not terms:
+        raise ArgumentError("[compile] no output has a loss")
+    if len(names) == 1:
+        terms[0].place = None
+    for term, weight in zip(terms, each_output("loss_weights", loss_weights, terms, names), strict=True):
+        term.weight = 1.0 if weight is None else number(weight)
+    return terms, names
+
+
+def number(weight: Any) -> float:
+    """The weight of a loss. Errors: ArgumentError."""
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
+        raise ArgumentError(f"[compile] loss_weights has {weight!r}, expected a number from 0 on")
+    return float(weight)
+
+
+def each_output(what: str, given: Any, terms: list[Term], names: tuple[str, ...]) -> list[Any]:
+    """What is given for each loss: in a list, in a dict by output, or for the only one."""
+    if given is None:
+        return [None] * len(terms)
+    if isinstance(given, Mapping):
+        by_name("compile", what, dict(given), [term.name for term in terms])
+        return [given.get(term.name) for term in terms]
+    if len(terms) == 1 and what == "metrics":
+        return [given]
+    if not isinstance(given, (list, tuple)):
+        return [given] * len(terms)
+    if len(given) == len(terms):
+        return [*given]
+    if len(given) == len(names):
+        return [given[term.place or 0] for term in terms]
+    raise ArgumentError(
+        f"[compile] {what} has {counted(len(given), 'part')}, but there are {len(terms)} losses: give one for each, or a dict "
+        f"by {', '.join(term.name for term in terms)}"
+    )
+
+
+def listed(given: Any) -> list[Any]:
+    """One metric, several or none as a list."""
     several = not isinstance(given, str) and hasattr(given, "__iter__")
-    found = [metrics.get(metric, shown) for metric in (given if several else [given])]
-    names = ["loss", "samples"]
+    return [*given] if several else [] if given is None else [given]
+
+
+def as_metrics(given: Any, loss: Any = None) -> list[Any]:
+    """Metrics of outputs with such a loss. Errors: ArgumentError if one gives no number to report."""
+    found = [metrics.get(one, loss) for one in listed(given)]
     for metric in found:
         if not getattr(metric, "is_number", True):
             raise ArgumentError(
                 f"[compile] {metric!r} gives no one number to report: update it by hand, on predictions"
             )
-        if metric.name in names:
-            raise ArgumentError(
-                f"[compile] two values would be reported as {metric.name!r}: give the metric another name"
-            )
-        names.append(metric.name)
     return found
+
+
+def add_metrics(given: Any, model: Any, terms: list[Term], names: tuple[str, ...]) -> None:
+    """Give the terms their metrics. Errors: ArgumentError if two values would be reported under one name."""
+    heads = {Sigmoid: losses.BCE, Softmax: losses.CategoricalCrossEntropy}
+    objective = Objective(model, terms)
+    taken = ["loss", "samples", *(f"{term.prefix}loss" for term in terms)]
+    for term, head, some in zip(
+        terms, objective.heads, each_output("metrics", given or None, terms, names), strict=True
+    ):
+        # metrics see probabilities, though the loss sees scores
+        shown = heads[type(head)]() if type(head) in heads else term.loss
+        for metric in as_metrics(some, shown):
+            if term.takes is not None and not term.takes[1] and not isinstance(metric, metrics.Mean):
+                raise ArgumentError(
+                    f"[compile] {metric!r} needs a target, and {term.loss!r} takes none: give a function"
+                )
+            if term.prefix:
+                metric = copy.deepcopy(metric)
+                metric.name = term.prefix + metric.name
+            if metric.name in taken:
+                raise ArgumentError(
+                    f"[compile] two values would be reported as {metric.name!r}: give the metric another name"
+                )
+            taken.append(metric.name)
+            term.metrics.append(metric)

@@ -10,7 +10,6 @@ from ..domain.callback import ICallback
 from ..domain.errors import ArgumentTypeError
 from ..modes import no_grad
 from ..ops import concat
-from ..tensor import Tensor
 from .batches import (
     EVALUATION_BATCH_SIZE,
     Batches,
@@ -22,11 +21,12 @@ from .batches import (
 )
 from .callbacks import CallbackList
 from .checks import at_least
-from .compiled import Averages, compiled, objective
+from .compiled import Averages, compiled
 from .history import History
 from .mode import mode
 from .progress import progress_for
-from .updates import Updates
+from .step import Step
+from .structure import leaves, parted, rebuilt
 
 
 def fit(
@@ -37,7 +37,7 @@ def fit(
     epochs: int = 1,
     batch_size: int | None = None,
     validation_data: Any = None,
-    validation_split: float = 0.0,
+    validation_split: float | str = 0.0,
     shuffle: bool = True,
     class_weight: Any = None,
     sample_weight: Any = None,
@@ -46,6 +46,8 @@ def fit(
     initial_epoch: int = 0,
     steps_per_epoch: int | None = None,
     validation_freq: int = 1,
+    validation_batch_size: int | None = None,
+    validation_steps: int | None = None,
 ) -> History:
     """Train a compiled model and return the History of its epochs.
 
@@ -73,22 +75,29 @@ def fit(
     >>> history["loss"][-1] < 0.1 < history["loss"][0]
     True
     """
-    plan = compiled(model, "fit")
     at_least("fit", "epochs", epochs, 1)
     at_least("fit", "initial_epoch", initial_epoch, 0)
     at_least("fit", "validation_freq", validation_freq, 1)
     if steps_per_epoch is not None:
         at_least("fit", "steps_per_epoch", steps_per_epoch, 1)
+    step = Step(model, "fit", class_weight=class_weight)
     train, validation = training_batches(
-        model, x, y, batch_size, shuffle, validation_split, validation_data, sample_weight
+        model,
+        x,
+        y,
+        batch_size,
+        shuffle,
+        validation_split,
+        validation_data,
+        sample_weight,
+        validation_batch_size,
+        validation_steps,
     )
-    history, averages = History(), Averages(plan)
-    body, head, loss_of = objective(model, plan.loss)
-    train.weigh(loss_of, class_weight)
-    updates = Updates(plan, loss_of)
+    history, averages = History(), Averages(step.reported)
     progress = progress_for(verbose, epochs, train.samples if steps_per_epoch is None else None)
     every = CallbackList(callbacks, model)
-    every.expect(plan.names + [f"val_{name}" for name in plan.names if validation])
+    if step.names is not None:
+        every.expect(step.names + [f"val_{name}" for name in step.names if validation])
     every.add(history, *progress)
     try:
         every.on_train_begin()
@@ -96,17 +105,11 @@ def fit(
             every.on_epoch_begin(epoch)
             averages.reset()
             with mode(model, training=True):
-                for number, (inputs, target, weight) in enumerate(train.epoch(steps_per_epoch)):
+                for number, batch in enumerate(train.epoch(steps_per_epoch)):
                     every.on_batch_begin(number)
-                    output = body(*inputs)
-                    train.check_labels(loss_of, output, target)
-                    loss = loss_of(output, target) if weight is None else loss_of(output, target, weight)
-                    updates.zero_grad()
-                    updates.backward(loss, output, target)
-                    updates.step()
-                    averages.update(loss, output if head is None else head(output.detach()), target)
+                    averages.update(step.train(batch), batch.samples)
                     every.on_batch_end(number, averages)
-                updates.finish()
+                step.finish()
             logs = averages.results()
             if validation is not None and (epoch + 1) % validation_freq == 0:
                 logs |= {f"val_{name}": value for name, value in averages_of(model, validation).items()}
@@ -122,7 +125,7 @@ def fit(
     return history
 
 
-def train_on_batch(model: Any, x: Any, y: Any) -> dict[str, float]:
+def train_on_batch(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> dict[str, float]:
     """One step of a compiled model on one batch, arrays; returns its loss and metrics, as they were before the step.
 
     For loops of your own; the numbers are read from the device, which waits for the step. ``accumulate`` does not count.
@@ -134,29 +137,30 @@ def train_on_batch(model: Any, x: Any, y: Any) -> dict[str, float]:
     >>> model.train_on_batch([[0.0, 1.0]], [[2.0]])["loss"] < first["loss"]
     True
     """
-    plan = compiled(model, "train_on_batch")
-    averages = Averages(plan)
-    body, head, loss_of = objective(model, plan.loss)
+    step = Step(model, "train_on_batch", accumulate=1)
     if is_loader(x) or is_dataset(x):
         raise ArgumentTypeError(f"[train_on_batch] x is a {type(x).__name__}, expected the array of one batch")
-    batch = labelled("train_on_batch", model, x, y, None, sys.maxsize)
+    averages = Averages(step.reported)
     with mode(model, training=True):
-        for inputs, target, _ in batch:
-            output = body(*inputs)
-            batch.check_labels(loss_of, output, target)
-            loss = loss_of(output, target)
-            plan.optimizer.zero_grad()
-            loss.backward()
-            plan.step()
-            averages.update(loss, output if head is None else head(output.detach()), target)
+        for batch in labelled("train_on_batch", model, x, y, None, sys.maxsize, sample_weight):
+            averages.update(step.train(batch), batch.samples)
     return averages.results()
 
 
-def evaluate(model: Any, x: Any, y: Any = None, *, batch_size: int | None = None) -> dict[str, float]:
+def evaluate(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    batch_size: int | None = None,
+    sample_weight: Any = None,
+    steps: int | None = None,
+) -> dict[str, float]:
     """The loss and the metrics of a compiled model on data, averaged over samples: ``{"loss": ..., "accuracy": ...}``.
 
-    Data is given as to ``fit``. Without gradients and in eval mode, 256 samples together unless ``batch_size`` says
-    otherwise (more than in training, for nothing is kept for a backward); the modes of the layers are put back.
+    Data is given as to ``fit``, and weights of samples, which count in the loss. Without gradients and in eval mode, 256
+    samples together unless ``batch_size`` says otherwise (more than in training, for nothing is kept for a backward), no
+    more than ``steps`` batches; the modes of the layers are put back.
 
     >>> from chainrule import nn
     >>> model = nn.Sequential(nn.Linear(2, 1)).compile("mse")
@@ -164,27 +168,28 @@ def evaluate(model: Any, x: Any, y: Any = None, *, batch_size: int | None = None
     ['loss']
     """
     compiled(model, "evaluate")
-    return averages_of(model, labelled("evaluate", model, x, y, batch_size, EVALUATION_BATCH_SIZE))
+    return averages_of(
+        model, labelled("evaluate", model, x, y, batch_size, EVALUATION_BATCH_SIZE, sample_weight, steps)
+    )
 
 
 def averages_of(model: Any, data: Batches) -> dict[str, float]:
     """The averages of a compiled model over ``data``."""
-    plan = compiled(model, "evaluate")
-    averages = Averages(plan)
-    body, head, loss_of = objective(model, plan.loss)
+    step = Step(model, data.name)
+    averages = Averages(step.reported)
+    averages.reset()
     with no_grad(), mode(model, training=False):
-        for inputs, target, _ in data:
-            output = body(*inputs)
-            data.check_labels(loss_of, output, target)
-            averages.update(loss_of(output, target), output if head is None else head(output), target)
+        for batch in data:
+            averages.update(step.test(batch), batch.samples)
     return averages.results()
 
 
-def predict(model: Any, x: Any, *, batch_size: int | None = None) -> Tensor:
-    """The output of a model for all of ``x``: an array, a data set or a loader (of inputs, or of inputs and a target).
+def predict(model: Any, x: Any, *, batch_size: int | None = None) -> Any:
+    """The output of a model for all of ``x``: an array, a data set or a loader (of inputs, or of inputs and targets).
 
-    Without gradients and in eval mode, batch by batch (256); the modes of the layers are put back. A model that ends in
-    Softmax or Sigmoid gives probabilities.
+    Several inputs are given as to ``fit``; several outputs come as the model gives them, in a tuple or a dict. Without
+    gradients and in eval mode, batch by batch (256); the modes of the layers are put back. A model that ends in Softmax or
+    Sigmoid gives probabilities.
 
     >>> from chainrule import nn
     >>> model = nn.Sequential(nn.Linear(2, 3), nn.Softmax())
@@ -192,6 +197,6 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None) -> Tensor:
     (1, 3)
     """
     with no_grad(), mode(model, training=False):
-        outputs = [model(*inputs) for inputs in prediction_batches(model, x, batch_size)]
-        joined: Tensor = concat(outputs, axis=0)
-        return joined
+        outputs = [parted(model(*inputs), True) for inputs in prediction_batches(model, x, batch_size)]
+        joined = [concat(parts, axis=0) for parts in zip(*map(leaves, outputs), strict=True)]
+        return rebuilt(outputs[0], iter(joined))

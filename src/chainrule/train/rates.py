@@ -15,9 +15,10 @@ from ..optim.schedules import Schedule
 from .batches import training_batches
 from .callbacks import Callback, Monitor
 from .checks import at_least
-from .compiled import compiled, objective
+from .compiled import compiled
 from .mode import mode
 from .snapshot import Snapshot
+from .step import Step
 
 SMOOTHING = 0.9  # of the losses of lr_find
 DIVERGED = 4.0  # times the least loss: lr_find ends
@@ -191,20 +192,18 @@ def lr_find(
     at_least("lr_find", "steps", steps, 2)
     if not 0 < start < stop < math.inf:
         raise ArgumentError(f"[lr_find] start is {start!r} and stop {stop!r}, expected 0 < start < stop")
-    batches, _ = training_batches(model, x, y, batch_size, True, 0.0, None)
-    body, _, loss_of = objective(model, plan.loss)
+    batches, _ = training_batches(model, x, y, batch_size)
+    made = Step(model, "lr_find", accumulate=1)
     if not model.is_built:
         with no_grad(), mode(model, training=False):
-            model(*next(iter(batches))[0])
+            made.measure(next(iter(batches)))
     before, trial, average = Snapshot(model), Trial([], []), 0.0
     try:
         with mode(model, training=True):
-            for number, (inputs, target, _) in enumerate(repeated(batches, steps)):
+            for number, batch in enumerate(repeated(batches, steps)):
                 rate = start * (stop / start) ** (number / (steps - 1))
                 plan.optimizer.lr = rate
-                output = body(*inputs)
-                batches.check_labels(loss_of, output, target)
-                loss = loss_of(output, target)
+                loss = made.measure(batch).total
                 average = SMOOTHING * average + (1 - SMOOTHING) * loss.item()
                 smooth = average / (1 - SMOOTHING ** (number + 1))
                 if not smooth <= DIVERGED * min([*trial.losses, math.inf]):

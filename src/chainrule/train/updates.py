@@ -2,57 +2,95 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
-from ..losses import Loss
 from ..modes import no_grad
 from ..tensor import Tensor
 from .compiled import Compiled
 
 
+@dataclass
+class Part:
+    """A loss of a batch, times its weight, and how it adds up over batches: as a sum if ``share`` is None, else as a mean
+    over ``share`` things, samples if that is an integer."""
+
+    loss: Tensor
+    share: Any
+
+
 class Updates:
-    """The three lines of a training step, for windows of ``plan.accumulate`` batches.
+    """The three lines of a training step, for windows of ``size`` batches.
 
     With one batch they do what they say. With more, the gradients of a window are summed, each batch by its number of
     samples (or what else the mean of its loss is over), and divided once: the step is that of one batch with all the
-    samples. What is left at the end of an epoch is a smaller window.
+    samples. Losses that are means over different things have their sums apart. What is left at the end of an epoch is a
+    smaller window.
     """
 
-    def __init__(self, plan: Compiled, loss: Any) -> None:
-        self.plan, self.count = plan, loss.count if isinstance(loss, Loss) else None
-        self.summed = getattr(loss, "reduction", "mean") == "sum"
-        self.batches, self.total = 0, 0  # of this window; the total becomes a tensor if the loss counts on the device
+    def __init__(self, plan: Compiled, size: int) -> None:
+        self.plan, self.size = plan, size
+        self.batches = 0  # of this window
+        self.shares: dict[Any, Any] = {}  # for each kind of loss what its mean is over so far, None for a sum
+        self.gradients: dict[Any, list[Any]] = {}  # and its gradients, if there are several kinds
 
     def zero_grad(self) -> None:
         """Forget the gradients, if a window begins."""
         if self.batches == 0:
             self.plan.optimizer.zero_grad()
 
-    def backward(self, loss: Tensor, output: Tensor, target: Tensor) -> None:
+    def backward(self, parts: list[Part]) -> None:
         """Add the gradients of a batch."""
         self.batches += 1
-        if self.plan.accumulate == 1 or self.summed:
-            loss.backward()
+        if self.size == 1:
+            total([part.loss for part in parts]).backward()
             return
-        counted = None if self.count is None else self.count(output, target)
-        share = len(target) if counted is None else counted
-        (loss * share).backward()
-        with no_grad():
-            self.total = self.total + share
+        kinds: dict[Any, list[Part]] = {}
+        for place, part in enumerate(parts):
+            kind = "sum" if part.share is None else "samples" if isinstance(part.share, int) else place
+            kinds.setdefault(kind, []).append(part)
+        for place, (kind, same) in enumerate(kinds.items()):
+            loss, share = total([part.loss for part in same]), same[0].share
+            if len(kinds) > 1:
+                self.put(self.gradients.get(kind))
+            (loss if share is None else loss * share).backward(retain_graph=place + 1 < len(kinds))
+            with no_grad():
+                self.shares[kind] = None if share is None else self.shares.get(kind, 0) + share
+            if len(kinds) > 1:
+                self.gradients[kind] = [parameter.grad for parameter in self.plan.parameters()]
+
+    def put(self, gradients: list[Any] | None) -> None:
+        """Have the parameters accumulate to these."""
+        for place, parameter in enumerate(self.plan.parameters()):
+            parameter.grad = None if gradients is None else gradients[place]
 
     def step(self) -> None:
         """Move the weights, if a window is full."""
-        if self.batches == self.plan.accumulate:
+        if self.batches == self.size:
             self.finish()
 
     def finish(self) -> None:
         """Move the weights, if there are batches that have not."""
         if self.batches == 0:
             return
-        if self.plan.accumulate > 1 and not self.summed:
-            with no_grad():
-                for parameter in self.plan.parameters():
-                    if parameter.grad is not None:
-                        parameter.grad.copy_(parameter.grad / self.total)
+        if self.size > 1:
+            self.join()
         self.plan.step()
-        self.batches, self.total = 0, 0
+        self.batches, self.shares, self.gradients = 0, {}, {}
+
+    def join(self) -> None:
+        """Divide the sums, each by what it is over, and add them up."""
+        parameters = self.plan.parameters()
+        sums = self.gradients or {kind: [p.grad for p in parameters] for kind in self.shares}
+        with no_grad():
+            for place, parameter in enumerate(parameters):
+                found = [(sums[kind][place], share) for kind, share in self.shares.items()]
+                means = [g if share is None else g / share for g, share in found if g is not None]
+                parameter.grad = total(means) if means else None
+
+
+def total(tensors: list[Tensor]) -> Tensor:
+    """Their sum."""
+    return reduce(add, tensors)

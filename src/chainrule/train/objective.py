@@ -1,0 +1,172 @@
+"""What is trained: the losses of a model's outputs, each with its weight, on scores where the model ends in a head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import losses
+from ..domain.errors import ArgumentTypeError, DataError
+from ..losses import Loss
+from ..metrics import Mean
+from ..nn import Linear, Module, Sequential, Sigmoid, Softmax
+from ..ops.gemm import linear
+from ..tensor import Tensor
+from .structure import counted, leaves, parted
+
+
+class Term:
+    """One loss of a model: of the output at ``place``, called ``name``, or with ``place`` None of all outputs.
+
+    The loss gets the outputs and then the targets, in the order of ``Loss.arguments``; it counts ``weight`` times.
+    """
+
+    def __init__(self, loss: Any, name: str = "", place: int | None = None, weight: float = 1.0) -> None:
+        self.loss, self.name, self.place, self.weight = loss, name, place, weight
+        self.metrics: list[Any] = []
+
+    @property
+    def prefix(self) -> str:
+        """What its reported names begin with."""
+        return f"{self.name}_" if self.place is not None else ""
+
+    @property
+    def takes(self) -> tuple[int, int] | None:
+        """How many outputs and targets the loss takes; None if it is a function, which does not say."""
+        return self.loss.takes if isinstance(self.loss, Loss) else None
+
+    def outputs(self, given: Any, count: int) -> tuple[Tensor, ...]:
+        """Those of the loss, of all that a model gave, which has ``count`` losses. Errors: DataError."""
+        if self.place is None:
+            return tuple(leaves(given))
+        if isinstance(given, dict) and self.name in given:
+            return tuple(leaves(given[self.name]))
+        parts = tuple(given.values()) if isinstance(given, dict) else given
+        if not isinstance(parts, tuple) or len(parts) <= self.place:
+            found = len(parts) if isinstance(parts, tuple) else 1
+            raise DataError(
+                f"[fit] the model gives {counted(found, 'output')}, but it was compiled with {count} losses"
+            )
+        return tuple(leaves(parts[self.place]))
+
+    def check(self, name: str, loss: Any, outputs: Any, targets: Any) -> None:
+        """Raise DataError unless these are as many as the loss takes."""
+        found = (len(outputs), len(targets))
+        if isinstance(loss, Loss) and found != loss.takes:
+            wanted = f"{counted(loss.takes[0], 'output')} of the model and {counted(loss.takes[1], 'target')}"
+            hint = ": compile(loss=[...]) gives each output its own" if loss.takes[0] == 1 < found[0] else ""
+            raise DataError(
+                f"[{name}] {type(loss).__name__} takes {wanted}, but there are {found[0]} and {found[1]}{hint}"
+            )
+
+
+def arguments(loss: Any, outputs: Any, targets: Any) -> tuple[Any, ...]:
+    """What a loss is called with."""
+    return tuple(loss.arguments(outputs, targets)) if isinstance(loss, Loss) else (*outputs, *targets)
+
+
+def measured(loss: Any, outputs: Any, targets: Any, weight: Any = None) -> Tensor:
+    """The loss. Errors: ArgumentTypeError if a function returns anything but a tensor of one element."""
+    given = arguments(loss, outputs, targets)
+    value = loss(*given) if weight is None else loss(*given, sample_weight=weight)
+    if not isinstance(loss, Module) and (not isinstance(value, Tensor) or value.size != 1):
+        what = f"a tensor of shape {value.shape}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ArgumentTypeError(f"[fit] the loss function returned {what}; it should return a tensor of one number")
+    return value  # type: ignore[no-any-return]
+
+
+def update(metric: Any, loss: Any, outputs: Any, targets: Any, samples: int) -> None:
+    """Show a metric a batch: the first output and target, or, if it is a function, all that the loss gets."""
+    if isinstance(metric, Mean) and (len(outputs), len(targets)) != (1, 1):
+        value = metric.function(*arguments(loss, outputs, targets))
+        metric.add({"total": value * samples, "count": samples})
+    else:
+        metric.update(outputs[0], targets[0])
+
+
+class Objective:
+    """What is trained of a model with these terms: its ``body``, the ``heads`` (or None) that make predictions of what the
+    body gives, and ``losses``, those of what the body gives."""
+
+    def __init__(self, model: Any, terms: list[Term]) -> None:
+        self.terms = terms
+        self.heads: list[Any] = [None] * len(terms)
+        self.losses = [term.loss for term in terms]
+        self.body = model
+        if len(terms) == 1 and terms[0].takes in (None, (1, 1)):
+            self.body, self.heads[0], self.losses[0] = objective(model, terms[0].loss)
+
+    def __call__(self, inputs: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+        """The outputs for each loss."""
+        given = parted(self.body(*inputs), True)
+        return [term.outputs(given, len(self.terms)) for term in self.terms]
+
+    def predictions(self, place: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What metrics are shown of the outputs of one loss."""
+        head = self.heads[place]
+        return outputs if head is None else (head(outputs[0].detach()),)
+
+
+def objective(model: Any, loss: Any) -> tuple[Any, Any, Any]:
+    """(body, head, loss): what is trained, what makes predictions of its output, and the loss of that output.
+
+    The body is the model and the head None, unless the model ends in a head that the loss can do without.
+    """
+    body, head = beheaded(model)
+    if head is not None:
+        bare = without(head, loss)
+        if bare is not None:
+            between, shown, scored = bare
+            return (body if between is None else Sequential(*body, between)), shown, scored
+    return model, None, loss
+
+
+def without(head: Any, loss: Any) -> tuple[Any, Any, Any] | None:
+    """(what stays of a head, what makes predictions of that, the loss of it), if the loss can do without the head."""
+    if isinstance(head, Softmax) and isinstance(loss, losses.CrossEntropy):
+        if head.temperature == 1:
+            return None, head, loss
+        return Divided(head.temperature), Softmax(head.axis), loss
+    if isinstance(loss, (losses.BCE, losses.BCEWithLogits)):
+        scored = losses.BCEWithLogits(loss.reduction) if isinstance(loss, losses.BCE) else loss
+        if isinstance(head, Sigmoid):
+            return None, head, scored
+        if isinstance(head, Linear) and head.activation == "sigmoid":
+            return Unactivated(head), Sigmoid(), scored
+    return None
+
+
+class Divided(Module):
+    """What a softmax does first to its scores: divide them by its temperature."""
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x / self.temperature
+
+
+class Unactivated(Module):
+    """What a Linear layer does before its activation."""
+
+    def __init__(self, layer: Linear) -> None:
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        weight = self.layer.weight
+        if not weight.is_built:
+            weight.build((self.layer.out_features, x.shape[-1]))
+        y: Tensor = linear(x, weight, self.layer.bias)
+        return y
+
+
+def beheaded(model: Any) -> tuple[Any, Any]:
+    """A Sequential without its last layer, and that layer; a Sequential at its end is looked into."""
+    if type(model) is not Sequential or not len(model):
+        return model, None
+    body, last = model[:-1], model[-1]
+    if type(last) is Sequential:
+        inside, head = beheaded(last)
+        return (model, None) if head is None else (Sequential(*body, inside), head)
+    return body, last

@@ -1,0 +1,315 @@
+"""A step of training or of evaluation: from a batch to what is reported of it. A model may have steps of its own."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ..domain.errors import ArgumentError, DataError
+from ..losses import Loss
+from ..modes import no_grad
+from ..tensor import Tensor
+from . import checks
+from .batches import Batch, as_batch, place
+from .compiled import compiled
+from .objective import Objective, measured, update
+from .structure import Interface, by_name, counted, in_parts, leaves
+from .updates import Part, Updates, total
+from .weights import ClassWeights
+
+
+class Outcome:
+    """What came of a batch: the ``outputs``, ``targets`` and ``values`` of its losses, and their weighted sum, ``total``."""
+
+    def __init__(self, outputs: list[Any], targets: list[Any], values: list[Tensor], parts: list[Part]) -> None:
+        self.outputs, self.targets, self.values, self.parts = outputs, targets, values, parts
+
+    @property
+    def total(self) -> Tensor:
+        """The number that is made small."""
+        return total([part.loss for part in self.parts])
+
+
+class Step:
+    """The steps of one run of ``fit`` or ``evaluate``, called ``name`` in errors. Metrics are those of this run alone.
+
+    ``accumulate`` batches make a step, or as many as the model was compiled with.
+    """
+
+    def __init__(self, model: Any, name: str, *, class_weight: Any = None, accumulate: int | None = None) -> None:
+        self.model, self.name, self.plan = model, name, compiled(model, name)
+        self.interface, self.terms = Interface(model), self.plan.terms
+        self.objective = Objective(model, self.terms)
+        self.metrics = copy.deepcopy([term.metrics for term in self.terms])
+        self.updates = Updates(self.plan, self.plan.accumulate if accumulate is None else accumulate)
+        self.class_weights = self.weights_of_classes(class_weight)
+        self.own_train = type(model).train_step is not train_step
+        self.own_test = type(model).test_step is not test_step
+
+    @property
+    def names(self) -> list[str] | None:
+        """What is reported; None if the model has a step of its own, which says so as it runs."""
+        return None if self.own_train or self.own_test else self.plan.names
+
+    @property
+    def reported(self) -> list[Any]:
+        """The metrics that see the batches: those of this run, and the compiled ones that the model's own steps use."""
+        copies = [metric for metrics in self.metrics for metric in metrics]
+        return [*(self.plan.metrics if self.own_train or self.own_test else ()), *copies]
+
+    # ---- the steps
+
+    def train(self, batch: Batch) -> dict[str, Any]:
+        """The model's training step."""
+        return self.own(batch, "train_step") if self.own_train else self.learn(batch)
+
+    def test(self, batch: Batch) -> dict[str, Any]:
+        """The model's step of evaluation."""
+        return self.own(batch, "test_step") if self.own_test else self.judge(batch)
+
+    def own(self, batch: Batch, method: str) -> dict[str, Any]:
+        """A step that the model has itself. Errors: ArgumentError if it gives no logs."""
+        self.plan.running = self
+        try:
+            logs = getattr(self.model, method)(batch)
+        finally:
+            self.plan.running = None
+        if isinstance(logs, Tensor):
+            return {"loss": logs}
+        if not isinstance(logs, dict):
+            raise ArgumentError(
+                f"[{self.name}] {method} returned {type(logs).__name__}, expected what it reports: a dict of names and "
+                "numbers, or the loss"
+            )
+        return logs
+
+    def learn(self, batch: Batch) -> dict[str, Any]:
+        """Forward, loss, backward, and a step of the optimizer if it is time. Reads nothing back."""
+        if self.plan.uses_closure:
+            return self.logs(self.solve(batch), batch.samples)
+        found = self.measure(batch)
+        self.updates.zero_grad()
+        self.updates.backward(found.parts)
+        self.updates.step()
+        return self.logs(found, batch.samples)
+
+    def solve(self, batch: Batch) -> Outcome:
+        """A step of an optimizer that calls for the loss and its gradients itself, several times."""
+        calls: list[Outcome] = []
+
+        def closure() -> Tensor:
+            found = self.measure(batch)
+            self.plan.optimizer.zero_grad()
+            loss = found.total
+            loss.backward()
+            self.plan.clip()
+            calls.append(found) if not calls else None
+            return loss
+
+        self.plan.optimizer.step(closure)
+        return calls[0]
+
+    def judge(self, batch: Batch) -> dict[str, Any]:
+        """Forward and loss."""
+        return self.logs(self.measure(batch, classes=False), batch.samples)
+
+    def finish(self) -> None:
+        """Make the step of batches that have none yet."""
+        self.updates.finish()
+
+    # ---- what they are made of
+
+    def measure(self, batch: Batch, classes: bool = True) -> Outcome:
+        """The losses of a batch; with those weights of ``classes`` that were given."""
+        if not self.terms:
+            raise ArgumentError(
+                f"[{self.name}] the model has no loss: compile it with one, or give it a step of its own"
+            )
+        x, y, weight = self.slots(batch)
+        inputs, targets = self.interface.ordered(self.name, x), self.targets(y)
+        weights = [None] * len(targets) if batch.unweighted else self.weights(weight, targets, classes)
+        outputs = self.objective(inputs)
+        if batch.unchecked:
+            self.check(batch, outputs, targets)
+        values, parts = [], []
+        for term, loss, *given in zip(self.terms, self.objective.losses, outputs, targets, weights, strict=True):
+            value = measured(loss, *given)
+            values.append(value)
+            part = value if term.weight == 1 else value * term.weight
+            parts.append(Part(part, self.share(loss, given[0], given[1], batch.samples)))
+        return Outcome(outputs, targets, values, parts)
+
+    def share(self, loss: Any, outputs: Any, targets: Any, samples: int) -> Any:
+        """What the mean of a loss is over; None if it is no mean."""
+        if getattr(loss, "reduction", "mean") == "sum":
+            return None
+        found = (
+            loss.count(*loss.arguments(outputs, targets)) if self.updates.size > 1 and isinstance(loss, Loss) else None
+        )
+        return samples if found is None else found
+
+    def logs(self, found: Outcome, samples: int) -> dict[str, Any]:
+        """What is reported of a batch: the losses as means, and the metrics, which have seen it."""
+        with no_grad():
+            values = [
+                value / samples if getattr(term.loss, "reduction", "mean") == "sum" else value.detach()
+                for term, value in zip(self.terms, found.values, strict=True)
+            ]
+            weighed = [v if t.weight == 1 else v * t.weight for t, v in zip(self.terms, values, strict=True)]
+            logs: dict[str, Any] = {"loss": total(weighed)}
+            for term, value in zip(self.terms, values, strict=True):
+                if term.place is not None:
+                    logs[f"{term.prefix}loss"] = value
+            for place, (term, metrics) in enumerate(zip(self.terms, self.metrics, strict=True)):
+                if metrics:
+                    shown = self.objective.predictions(place, found.outputs[place])
+                    for metric in metrics:
+                        update(metric, term.loss, shown, found.targets[place], samples)
+                        logs[metric.name] = metric
+        return logs
+
+    def slots(self, batch: Batch) -> tuple[Any, Any, Any]:
+        """(x, y, weights) of a batch; of one in a row of parts by how many inputs and targets there have to be."""
+        if batch.nested:
+            x, y, weight = (*batch, None, None)[:3]
+            return x, y, weight
+        least, most = self.interface.least, self.interface.most
+        takes = [term.takes for term in self.terms]
+        if any(pair is None for pair in takes) and least == most:
+            targets = max(len(batch) - least, 0)  # a function takes what there is
+        else:
+            targets = sum(1 if pair is None else pair[1] for pair in takes)
+        inputs = len(batch) - targets
+        weighted = most is not None and inputs == most + 1 and None not in takes
+        inputs -= weighted
+        if inputs < 1:
+            raise DataError(
+                f"[{self.name}] a batch is {len(batch)} array(s), expected inputs and a target: (x, y)"
+                if targets == 1
+                else f"[{self.name}] a batch is {len(batch)} array(s), expected inputs and {targets} targets"
+            )
+        return batch[:inputs], batch[inputs : inputs + targets], batch[-1] if weighted else None
+
+    def targets(self, y: Any) -> list[tuple[Any, ...]]:
+        """Those of each loss. Errors: ArgumentError, DataError."""
+        if isinstance(y, dict):
+            names = self.plan.output_names
+            by_name(self.name, "y", y, names)
+            missing = [term.name for term in self.terms if term.name not in y]
+            if missing:
+                raise ArgumentError(f"[{self.name}] y has no {missing[0]!r}, which has a loss")
+            return [tuple(leaves(y[term.name])) for term in self.terms]
+        if len(self.terms) == 1:
+            return [() if y is None else tuple(leaves(y))]
+        if isinstance(y, tuple) and len(y) == len(self.terms):
+            return [tuple(leaves(part)) for part in y]
+        flat, counts = [*leaves(y)], [1 if term.takes is None else term.takes[1] for term in self.terms]
+        if len(flat) != sum(counts):
+            raise DataError(
+                f"[{self.name}] y has {counted(len(flat), 'part')}, but there are {len(self.terms)} losses "
+                f"({', '.join(term.name for term in self.terms)}), which take {sum(counts)}"
+            )
+        return [tuple(flat[sum(counts[:i]) : sum(counts[: i + 1])]) for i in range(len(counts))]
+
+    def weights(self, given: Any, targets: list[Any], classes: bool) -> list[Any]:
+        """The weights of samples for each loss; times those of their classes, in training."""
+        if isinstance(given, dict):
+            by_name(self.name, "sample_weight", given, self.plan.output_names)
+            found = [given.get(term.name) for term in self.terms]
+        elif in_parts(given):
+            if len(given) != len(self.terms):
+                raise DataError(
+                    f"[{self.name}] sample_weight has {counted(len(given), 'part')} for {len(self.terms)} losses"
+                )
+            found = [*given]
+        else:
+            found = [given] * len(self.terms)
+        for at, of_class in enumerate(self.class_weights if classes else ()):
+            if of_class is not None:
+                weight, per_class = found[at], of_class(targets[at][0])
+                found[at] = (
+                    per_class if weight is None else weight.reshape(-1, *(1,) * (per_class.ndim - 1)) * per_class
+                )
+        for term, weight in zip(self.terms, found, strict=True):
+            if weight is not None:
+                self.takes_weights(term.loss)
+        return found
+
+    def takes_weights(self, loss: Any) -> None:
+        """Raise ArgumentError if a loss cannot be weighed."""
+        if not isinstance(loss, Loss):
+            raise ArgumentError(
+                f"[{self.name}] weights were given, but the loss {loss!r} takes none: use one of chainrule.losses, or weigh "
+                "inside it"
+            )
+
+    def weights_of_classes(self, given: Any) -> list[Any]:
+        """Those for each loss: ``given`` is of the only one, or a dict by output."""
+        if given is None:
+            return []
+        named = isinstance(given, dict) and given and all(isinstance(key, str) for key in given)
+        if len(self.terms) != 1 and not named:
+            raise ArgumentError(
+                f"[{self.name}] class_weight is not told of which output: the model has {len(self.terms)} losses, so "
+                "give a dict of their names"
+            )
+        of = by_name(self.name, "class_weight", given, self.plan.output_names) if named else {self.terms[0].name: given}
+        device = place(self.model)[0]
+        for term in self.terms:
+            if term.name in of:
+                self.takes_weights(term.loss)
+        return [ClassWeights(of[t.name], t.loss, device) if t.name in of else None for t in self.terms]
+
+    def check(self, batch: Batch, outputs: list[Any], targets: list[Any]) -> None:
+        """Before the first step: raise if there are labels that a loss cannot take for a model with such an output."""
+        for name, whole in batch.unchecked:
+            known = targets if whole is None else self.targets(self.slots(whole)[1])
+            for at, (term, loss) in enumerate(zip(self.terms, self.objective.losses, strict=True)):
+                term.check(name, loss, outputs[at], targets[at])
+                if not targets[at]:
+                    continue
+                first = outputs[at][0]
+                checks.scores(name, loss, first)
+                if self.class_weights and self.class_weights[at] is not None:
+                    self.class_weights[at].check(first)
+                labels = known[at][0]
+                labels = labels.numpy() if isinstance(labels, Tensor) else labels
+                what = f"y[{term.name!r}]" if term.place is not None else "y"
+                checks.labels(name, loss, first.shape, labels, what)
+        batch.unchecked.clear()
+
+
+def train_step(model: Any, batch: Any) -> dict[str, Any]:
+    """One step of training, as ``fit`` makes it; a model that trains in another way has a method of this name.
+
+    ``batch`` has the parts that the data gives, as tensors on the model's device: ``x, y = batch``. What it returns is
+    reported: a dict of names and means over the batch (tensors, which nobody reads yet, or numbers) or metrics that have
+    seen the batch, or the loss alone. The model is in training mode.
+
+    >>> import chainrule as cr
+    >>> class Halves(cr.nn.Sequential):
+    ...     def train_step(self, batch):
+    ...         x, y = batch
+    ...         return super().train_step((x / 2, y))
+    >>> model = Halves(cr.nn.Linear(2, 1)).compile("mse", "sgd")
+    >>> list(model.fit([[0.0, 1.0]], [[2.0]], verbose=0))
+    ['loss']
+    """
+    return running(model, "train_step").learn(as_batch(batch, place(model)[0]))
+
+
+def test_step(model: Any, batch: Any) -> dict[str, Any]:
+    """One step of evaluation, as ``evaluate`` and validation make it; without gradients and in eval mode. See train_step.
+
+    >>> import chainrule as cr
+    >>> model = cr.nn.Sequential(cr.nn.Linear(2, 1)).compile("mse")
+    >>> list(model.test_step((cr.ones(1, 2), cr.ones(1, 1))))
+    ['loss']
+    """
+    return running(model, "test_step").judge(as_batch(batch, place(model)[0]))
+
+
+def running(model: Any, name: str) -> Step:
+    """The step that calls the model's own, or one for this call."""
+    found: Step | None = compiled(model, name).running
+    return Step(model, name, accumulate=1) if found is None else found
