@@ -6,9 +6,11 @@
 [((3, 4), (3,)), ((1, 4), (1,))]
 """
 
+from .arrays import Samples, TrainTest
 from .cifar import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES, load_cifar10, load_cifar100, read_cifar
 from .collate import default_collate, pad_collate
 from .dataset import ArrayDataset, Subset, split
+from .digits import load_digits
 from .fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
 from .fetch import cache_folder
 from .geometry import (
@@ -24,6 +26,7 @@ from .geometry import (
 from .idx import read_idx, write_idx
 from .loader import DataLoader
 from .mnist import load_mnist
+from .tabular import load_breast_cancer, load_diabetes, load_iris, load_wine
 from .texts import Speech, load_moby_dick, load_shakespeare, load_sotu
 from .timeseries import load_japanese_vowels, read_ts
 from .transforms import ColorJitter, Compose, GaussianNoise, Normalize, Transform
@@ -49,21 +52,28 @@ __all__ = [
     "RandomShift",
     "RandomVerticalFlip",
     "RandomZoom",
+    "Samples",
     "Speech",
     "Subset",
+    "TrainTest",
     "Transform",
     "cache_folder",
     "default_collate",
+    "load_breast_cancer",
     "load_cifar10",
     "load_cifar100",
     "load_cmu_pronunciations",
+    "load_diabetes",
+    "load_digits",
     "load_fashion_mnist",
+    "load_iris",
     "load_japanese_vowels",
     "load_mnist",
     "load_moby_dick",
     "load_names",
     "load_shakespeare",
     "load_sotu",
+    "load_wine",
     "pad_collate",
     "read_cifar",
     "read_idx",

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..domain.errors import DownloadError, FileFormatError, MissingFileError, unknown
+from .arrays import TrainTest, pixels
 from .fetch import RemoteData, obtain
 from .idx import unzipped
-from .image_sets import TrainTest, pixels
 from .packages import NpmPackage
 from .png import read_png
 from .sources import ArchiveMirror, RemoteFile

@@ -6,8 +6,8 @@ import os
 
 from numpy.typing import DTypeLike
 
+from .arrays import TrainTest
 from .fetch import RemoteData
-from .image_sets import TrainTest
 from .mnist import digits
 from .packages import DebianPackage
 from .sources import Mirror, RemoteFile

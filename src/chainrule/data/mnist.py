@@ -7,9 +7,9 @@ import os
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .arrays import TrainTest, pixels
 from .fetch import RemoteData, obtain
 from .idx import parse_idx
-from .image_sets import TrainTest, pixels
 from .packages import NpmPackage
 from .sources import Mirror, RemoteFile
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..domain.errors import FileFormatError, MissingFileError
+from .arrays import TrainTest, float_type
 from .collate import pad_collate
 from .fetch import RemoteData, obtain
-from .image_sets import TrainTest, float_type
 from .packages import PypiPackage
 from .sources import RemoteFile
 

@@ -1,4 +1,4 @@
-"""What the sets of small labelled images have in common: what they return, and how pixels become numbers."""
+"""What the loaders of data sets return: arrays to train on and to test with, in a dtype of choice."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ class TrainTest(NamedTuple):
     y_train: Any
     x_test: Any
     y_test: Any
+
+
+class Samples(NamedTuple):
+    """Inputs and targets of a set that is in one piece."""
+
+    x: Any
+    y: Any
 
 
 def pixels(parts: Sequence[Any], raw: bool, dtype: DTypeLike, most: int = 255) -> Any:
