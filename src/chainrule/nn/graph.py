@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from ..creation import zeros
 from ..domain.dtype import dtype as named_dtype
 from ..domain.errors import ArgumentError, ArgumentTypeError, ChainruleError, ShapeError, unknown
 from .containers import Container
@@ -110,11 +110,7 @@ class Graph(Container):
     def _plan(self, inputs: dict[str, Any], steps: list[Step], outputs: dict[str, Ref]) -> None:
         """Remember what is computed, and tell the layers which activations follow."""
         self._inputs, self._steps, self._outputs = inputs, steps, outputs
-        last = {name: step for step in steps for name in step.needs()}
-        kept_on = {*outputs.values()}
-        for name, step in last.items():
-            if name not in kept_on:
-                step.done.append(name)
+        release(steps, outputs)
         follows: dict[str, str | None] = {}
         for step in reversed(steps):
             following = follows.get(step.name, "linear")
@@ -147,21 +143,36 @@ class Graph(Container):
         first = self.input_dtypes[0]
         return default if named_dtype(first).is_floating else first
 
-    def build(self, x: Any = None, *, dtype: str | None = None) -> Self:
-        """Find the sizes that layers take from their inputs: of the shapes given, or of those of the inputs, 1 where open.
+    def build(self, x: Any = None, *, dtype: Any = None) -> Self:
+        """As of every module; without ``x`` for the shapes of the inputs, 1 where a size is open, in their dtypes."""
+        if isinstance(x, Mapping):
+            x = self._in_order(x)
+        return super().build(self.input_shapes if x is None else x, dtype=dtype or self.input_dtypes)
 
-        With several inputs ``x`` is a tuple of shapes or of batches, in order.
-        """
-        given = self.input_shapes if x is None else (x,) if len(self._inputs) == 1 else tuple(x)
-        if len(given) != len(self._inputs):
-            raise ArgumentError(f"[graph] build got {len(given)} shapes, but the inputs are {', '.join(self._inputs)}")
-        batches = []
-        for shape, own in zip(given, self.input_dtypes, strict=True):
-            if isinstance(shape, (tuple, list)):
-                sizes = tuple(1 if n is None else n for n in shape)
-                shape = zeros(sizes, dtype=dtype if dtype and named_dtype(own).is_floating else own)
-            batches.append(shape)
-        return self._run_once(*batches)
+    @property
+    def last_layers(self) -> dict[str, Module]:
+        """The layers that make outputs, each of one value, by the names of the outputs."""
+        made = {step.name: step for step in self._steps}
+        found = {}
+        for name, value in self._outputs.items():
+            step = made.get(value)
+            if step is not None and step.layer is not None and not step.named and [*step.needs()] == [*step.arguments]:
+                found[name] = self._layers[step.layer]
+        return found
+
+    def before(self, names: Collection[str]) -> Self:
+        """The same layers, but the outputs ``names`` are what their last layers get."""
+        made = {step.name: step for step in self._steps}
+        part = copy.copy(self)
+        part._hooks = None
+        part._outputs = {n: made[v].arguments[0] if n in names else v for n, v in self._outputs.items()}
+        part._steps, wanted = [], {str(value) for value in part._outputs.values()}
+        for step in reversed(self._steps):
+            if step.name in wanted:
+                wanted.update(step.needs())
+                part._steps.insert(0, replace(step, done=[]))
+        release(part._steps, part._outputs)
+        return part
 
     def forward(self, *inputs: Any, mask: Any = None, masks: bool = False) -> Any:
         """See the class. ``mask`` is of the first input; with ``masks`` the result is (output, its mask)."""
@@ -208,14 +219,17 @@ class Graph(Container):
             return found.get(first) if key == 0 and isinstance(values.get(first), tuple) else None
         return kept(values[step.name], next((found[a] for a in step.needs() if found.get(a) is not None), None))
 
+    def _in_order(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What is given by the names of inputs, in their order."""
+        for name in given:
+            if name not in self._inputs:
+                raise unknown("input of the Graph", name, self._inputs)
+        return tuple(given[name] for name in self._inputs if name in given)
+
     def _given(self, inputs: tuple[Any, ...]) -> dict[str, Any]:
         """The inputs by name. Errors: ArgumentError, ShapeError."""
         if len(inputs) == 1 and isinstance(inputs[0], Mapping):
-            by_name = inputs[0]
-            for name in by_name:
-                if name not in self._inputs:
-                    raise unknown("input of the Graph", name, self._inputs)
-            inputs = tuple(by_name[name] for name in self._inputs if name in by_name)
+            inputs = self._in_order(inputs[0])
         if len(inputs) != len(self._inputs):
             raise ArgumentError(
                 f"[graph] got {len(inputs)} input{'s' * (len(inputs) != 1)}, but it takes {len(self._inputs)}: "
@@ -351,6 +365,14 @@ class Names:
         if isinstance(value, Node):
             return Ref(self.values[value])
         return tuple(self.named(v) for v in value) if isinstance(value, tuple) else value
+
+
+def release(steps: list[Step], outputs: Mapping[str, Ref]) -> None:
+    """Have each step forget the values that nothing after it needs."""
+    last = {name: step for step in steps for name in step.needs()}
+    for name, step in last.items():
+        if name not in outputs.values():
+            step.done.append(name)
 
 
 def needed(outputs: list[Node]) -> list[Node]:

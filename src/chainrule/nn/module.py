@@ -9,7 +9,6 @@ from textwrap import indent
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from ..creation import zeros
 from ..domain.device import Device
 from ..domain.dtype import DTYPES
 from ..domain.dtype import dtype as named_dtype
@@ -17,6 +16,7 @@ from ..domain.errors import ArgumentError, ArgumentTypeError, ChainruleError, DT
 from ..modes import no_grad
 from ..tensor import Tensor
 from . import state as states
+from .build import batches_of
 from .hooks import HookHandle, Hooks
 from .node import Node, called, drawn
 from .parameter import LazyTensor, Parameter
@@ -241,11 +241,12 @@ class Module(Methods):
         first = next(self.children(), None)
         return default if first is None else first.input_dtype(default)
 
-    def build(self, x: Any, *, dtype: str | None = None) -> Self:
+    def build(self, x: Any, *, dtype: Any = None) -> Self:
         """Find the sizes that layers take from their input, and draw all values that are not drawn.
 
-        ``x`` is the shape of a batch, with any size or None for its first axis, or a batch. The module runs once, in
-        eval mode and on zeros if it has only a shape; their dtype is float32, or int64 where words are embedded.
+        ``x`` is the shape of a batch, with any size or None for its first axis, or a batch; for several inputs a tuple of
+        these, or a dict by the names in ``forward``. The module runs once, in eval mode and on zeros if it has only a shape;
+        their dtype is float32, or int64 where words are embedded, or ``dtype``: one, or one for each input.
 
         >>> from chainrule import nn
         >>> nn.Sequential(nn.Linear(4), nn.ReLU(), nn.Linear(2)).build((None, 3))
@@ -255,10 +256,7 @@ class Module(Methods):
           (2): Linear(in_features=4, out_features=2)
         )
         """
-        if isinstance(x, (tuple, list)) and all(n is None or isinstance(n, int) for n in x):
-            shape = tuple(1 if n is None else n for n in x)
-            x = zeros(shape, dtype=dtype or self.input_dtype())
-        return self._run_once(x)
+        return self._run_once(*batches_of(self, x, dtype))
 
     def _run_once(self, *inputs: Any) -> Self:
         """Run once in eval mode, and draw all values."""

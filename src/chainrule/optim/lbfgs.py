@@ -52,6 +52,8 @@ class LBFGS(Optimizer):
     [1.0, 1.0]
     """
 
+    uses_closure = True
+
     def __init__(
         self,
         params: Any,

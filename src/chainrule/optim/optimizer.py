@@ -77,6 +77,7 @@ class Optimizer:
     and shifts of norms) without any: they become a group of their own.
     """
 
+    uses_closure = False  # whether ``step`` calls for the loss and its gradients itself, with a function it is given
     decoupled = False  # the default
     penalties: tuple[str, ...] = ("decoupled", "l1", "exempt")  # beside weight_decay
     numbers: tuple[str, ...] = ("step",)  # states without axes

@@ -8,7 +8,7 @@ from .. import losses
 from ..domain.errors import ArgumentTypeError, DataError
 from ..losses import Loss
 from ..metrics import Mean
-from ..nn import Linear, Module, Sequential, Sigmoid, Softmax
+from ..nn import Graph, Linear, Module, Sequential, Sigmoid, Softmax
 from ..ops.gemm import linear
 from ..tensor import Tensor
 from .structure import counted, leaves, parted
@@ -85,20 +85,32 @@ def update(metric: Any, loss: Any, outputs: Any, targets: Any, samples: int) -> 
 
 class Objective:
     """What is trained of a model with these terms: its ``body``, the ``heads`` (or None) that make predictions of what the
-    body gives, and ``losses``, those of what the body gives."""
+    body gives, and ``losses``, those of what the body gives.
+
+    The body is the model, unless an output ends in a head that its loss can do without.
+    """
 
     def __init__(self, model: Any, terms: list[Term]) -> None:
         self.terms = terms
+        self.between: list[Any] = [None] * len(terms)  # what stays of the heads
         self.heads: list[Any] = [None] * len(terms)
         self.losses = [term.loss for term in terms]
-        self.body = model
-        if len(terms) == 1 and terms[0].takes in (None, (1, 1)):
-            self.body, self.heads[0], self.losses[0] = objective(model, terms[0].loss)
+        self.body, found = model, last_layers(model)
+        spared = []
+        for place, term in enumerate(terms):
+            bare = without(found.get(term.name), term.loss)
+            if bare is not None:
+                self.between[place], self.heads[place], self.losses[place] = bare
+                spared.append(term.name)
+        if spared:
+            self.body = model.before(spared) if isinstance(model, Graph) else beheaded(model)[0]
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
         """The outputs for each loss."""
         given = parted(self.body(*inputs), True)
-        return [term.outputs(given, len(self.terms)) for term in self.terms]
+        outputs = [term.outputs(given, len(self.terms)) for term in self.terms]
+        pairs = zip(self.between, outputs, strict=True)
+        return [found if between is None else (between(*found),) for between, found in pairs]
 
     def predictions(self, place: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """What metrics are shown of the outputs of one loss."""
@@ -106,26 +118,15 @@ class Objective:
         return outputs if head is None else (head(outputs[0].detach()),)
 
 
-def objective(model: Any, loss: Any) -> tuple[Any, Any, Any]:
-    """(body, head, loss): what is trained, what makes predictions of its output, and the loss of that output.
-
-    The body is the model and the head None, unless the model ends in a head that the loss can do without.
-    """
-    body, head = beheaded(model)
-    if head is not None:
-        bare = without(head, loss)
-        if bare is not None:
-            between, shown, scored = bare
-            return (body if between is None else Sequential(*body, between)), shown, scored
-    return model, None, loss
+def last_layers(model: Any) -> dict[str, Any]:
+    """The layers that a model ends in, by the names of its outputs; "" for the one of a Sequential."""
+    return model.last_layers if isinstance(model, Graph) else {"": beheaded(model)[1]}
 
 
 def without(head: Any, loss: Any) -> tuple[Any, Any, Any] | None:
     """(what stays of a head, what makes predictions of that, the loss of it), if the loss can do without the head."""
     if isinstance(head, Softmax) and isinstance(loss, losses.CrossEntropy):
-        if head.temperature == 1:
-            return None, head, loss
-        return Divided(head.temperature), Softmax(head.axis), loss
+        return (None, head, loss) if head.temperature == 1 else (Divided(head.temperature), Softmax(head.axis), loss)
     if isinstance(loss, (losses.BCE, losses.BCEWithLogits)):
         scored = losses.BCEWithLogits(loss.reduction) if isinstance(loss, losses.BCE) else loss
         if isinstance(head, Sigmoid):
