@@ -1,4 +1,4 @@
-"""What a person sees of training, on terminals of any width and in files; and the summary of a model."""
+"""What a person sees of training, on terminals of any width and in files."""
 
 import contextlib
 import io
@@ -12,7 +12,6 @@ import termios
 import numpy as np
 import pytest
 
-import chainrule as cr
 from chainrule import nn
 from chainrule.train import Callback, ProgressBar
 
@@ -161,47 +160,24 @@ def test_the_line_is_ended_when_training_is(error, capsys):
     assert capsys.readouterr().out.endswith("\n")
 
 
-def test_summary_counts_and_shows():
-    network = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(10)
-    )
-    early = network.summary()
-    assert not early.complete and early.total == 80 + 16 + 10 and "?" in str(early)
-    table = network.summary((None, 1, 28, 28))
-    rows = {row.name: (row.layer, row.output, row.parameters) for row in table.rows}
-    assert rows["0"] == ("Conv2d", "(None, 8, 28, 28)", 80)
-    assert rows["1"] == ("BatchNorm2d", "(None, 8, 28, 28)", 16)
-    assert rows["3"] == ("MaxPool2d", "(None, 8, 14, 14)", 0)
-    assert rows["5"] == ("Linear", "(None, 10)", 15690)
-    assert table.total == table.trainable == 80 + 16 + 15690
-    assert "15,690" in str(table) and "15,786 parameters" in str(table)
-    assert "<td>Conv2d</td>" in table._repr_html_()
-    assert table.to_dict()["total"] == 15786
-    assert network.summary((2, 1, 28, 28)).rows[0].output == "(2, 8, 28, 28)"
+def test_a_notebook_gets_the_live_line_without_codes_that_it_does_not_know(monkeypatch):
+    file = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr("chainrule.train.progress.REDRAW", 0.0)
+    progress = ProgressBar(epochs=2, samples=64, file=file)
+    assert progress.live
+    progress.on_epoch_begin(0, {})
+    progress.on_batch_end(0, {"loss": 0.25, "samples": 64})
+    progress.on_epoch_end(0, {"loss": 0.25})
+    shown = file.getvalue()
+    assert "\x1b" not in shown and shown.endswith("loss 0.2500\n")
+    drawn = shown.split("\r")
+    assert drawn[-2].strip() == "" and len(drawn[-2]) >= len(drawn[-3])  # what was there is covered by spaces
 
 
-def test_summary_of_shared_frozen_and_own_parameters():
-    class Tied(nn.Module):
-        def __init__(self):
-            self.scale = nn.Parameter([1.0, 2.0])
-            self.blocks = [nn.Linear(2, 2), nn.Linear(2, 2)]
-            self.blocks[1].weight = self.blocks[0].weight
-
-        def forward(self, x):
-            return self.blocks[1](self.blocks[0](x)) * self.scale
-
-    tied = Tied()
-    tied.blocks[1].bias.requires_grad = False
-    table = tied.summary((1, 2))
-    assert [(row.name, row.parameters) for row in table.rows] == [("", 2), ("blocks.0", 6), ("blocks.1", 2)]
-    assert (table.total, table.trainable) == (10, 8)
-    assert "8 of them trained" in str(table)
-
-
-def test_summary_leaves_no_trace():
-    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    network.train()
-    network.summary((8, 3))
-    assert network.training and network[1].running_mean.numpy().sum() == 0
-    assert all(parameter.grad is None for parameter in network.parameters())
-    assert cr.is_grad_enabled()
+def test_without_the_number_of_epochs():
+    file = io.StringIO()
+    progress = ProgressBar(file=file)
+    assert not progress.live
+    progress.on_epoch_begin(0, {})
+    progress.on_epoch_end(0, {"loss": 0.25, "lr": 0.1})
+    assert re.fullmatch(r"Epoch 1 · .* · loss 0.2500 · lr 0.1000\n", file.getvalue())
