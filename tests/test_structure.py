@@ -31,7 +31,7 @@ ORDER = [
     ["autograd"],
     ["ops"],
     ["random"],
-    ["function", "gradcheck", "creation", "profile", "precision"],
+    ["function", "gradcheck", "creation", "profile", "precision", "anomaly"],
     ["nn", "optim"],
     ["losses", "metrics"],
     ["io"],

@@ -13,6 +13,7 @@ tensor([[2., 4.]])
 from __future__ import annotations
 
 from . import ops
+from .anomaly import detect_anomaly
 from .autograd import grad
 from .creation import (
     arange,
@@ -40,7 +41,7 @@ from .domain.device import Device
 from .domain.dtype import DType, bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
 from .domain.dtype import bool_ as bool
 from .function import Function, checkpoint
-from .gradcheck import detect_anomaly, gradcheck
+from .gradcheck import gradcheck
 from .modes import enable_grad, inference, is_grad_enabled, no_grad
 from .ops import *  # noqa: F403
 from .precision import autocast

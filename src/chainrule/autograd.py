@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from .domain.errors import AnomalyError, GraphError, ShapeError
+from .domain.errors import GraphError, ShapeError
 from .launch import create
 from .modes import modes
 from .tape import Flow, Hook, Node
@@ -114,6 +114,7 @@ def walk(
     hooked: list[Any] = []  # leaves with hooks
     arriving: Any = roots if path is None else [root for root in roots if root[0][0] in path]
     before, modes.grad = modes.grad, create_graph
+    watch = modes.anomaly
     autocast, modes.autocast = modes.autocast, None  # gradients have the dtypes of the forward
     try:
         while True:
@@ -142,20 +143,17 @@ def walk(
             if inputs is None:
                 raise spent(node)
             if inputs:  # a target may have nothing beyond it
-                arriving = step(node, inputs, gradients)
+                arriving = step(node, inputs, gradients, watch)
                 if not retain:
                     node.inputs = node.call = None
     finally:
         modes.grad, modes.autocast = before, autocast
 
 
-def step(node: Node, inputs: Any, gradients: dict[int, Any]) -> list[Flow]:
-    """From the gradients of a node's outputs to those of its inputs."""
-    try:
-        return node.vjp(node, inputs, gradients[0] if node.outputs is None else completed(node, gradients))
-    except AnomalyError as error:
-        where = f", called at {node.line}" if node.line else ""
-        raise AnomalyError(f"in the gradient of [{node.name}]{where}: {error}") from error
+def step(node: Node, inputs: Any, gradients: dict[int, Any], watch: Any) -> list[Flow]:
+    """From the gradients of a node's outputs to those of its inputs; ``watch``, if any, looks for anomalies in them."""
+    g = gradients[0] if node.outputs is None else completed(node, gradients)
+    return node.vjp(node, inputs, g) if watch is None else watch.step(node, inputs, g)
 
 
 def apply_hooks(hooks: dict[int, list[Hook]], gradients: dict[int, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Looking for wrong gradients: finite differences, and the first NaN or infinity."""
+"""Looking for wrong gradients: finite differences."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from .autograd import grad
-from .domain.errors import AnomalyError, DTypeError, GraphError
-from .modes import listen, modes
+from .domain.errors import DTypeError, GraphError
 from .tensor import Tensor
 
 
@@ -61,50 +60,3 @@ def gradcheck(
                     f"input {i}, element {place}: the gradient is {found[place]:.6g} but differences give {numeric:.6g}"
                 )
     return True
-
-
-class Watch:
-    """Raises at the first kernel that makes NaN or infinity from finite numbers."""
-
-    forbids_reading = False
-
-    def launched(self, backend: Any, name: str, inputs: Any, params: Any, outputs: Any) -> None:
-        found = [y for y in (outputs if isinstance(outputs, tuple) else (outputs,)) if isinstance(y, Tensor)]
-        broken = next((y for y in found if not finite(backend, y)), None)
-        if broken is None or not all(finite(backend, x) for x in inputs):
-            return
-        values = np.asarray(backend.numpy(broken.array), np.float64)
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        shapes = [getattr(x, "shape", x) for x in inputs]
-        raise AnomalyError(
-            f"[{name}] made {values[place]} at {place} of its output {broken.shape} from finite inputs {shapes}"
-        )
-
-
-def finite(backend: Any, x: Any) -> bool:
-    """Whether a tensor, or a Python number, has no NaN and no infinity."""
-    if isinstance(x, Tensor):
-        return not x.is_floating or bool(np.isfinite(np.asarray(backend.numpy(x.array), np.float64)).all())
-    return not isinstance(x, float) or bool(np.isfinite(x))
-
-
-class detect_anomaly:
-    """Inside ``with detect_anomaly():`` the first op that makes NaN or infinity raises AnomalyError.
-
-    In a backward pass the error names the forward call whose gradient it was, and its line. Slow: every output is read.
-
-    >>> import chainrule as cr
-    >>> with cr.detect_anomaly():
-    ...     cr.tensor([0.0]).log()
-    Traceback (most recent call last):
-    chainrule.domain.errors.AnomalyError: [log] made -inf at (0,) of its output (1,) from finite inputs [(1,)]
-    """
-
-    def __enter__(self) -> None:
-        self.listen = listen(Watch())
-        self.listen.__enter__()
-        self.before, modes.anomaly = modes.anomaly, True
-
-    def __exit__(self, *args: object) -> None:
-        modes.anomaly = self.before
-        self.listen.__exit__(*args)

@@ -21,7 +21,7 @@ class Modes(threading.local):
 
     grad = True  # calls are put on the tape
     listeners: tuple[Listener, ...] = ()
-    anomaly = False  # nodes remember the line that made them
+    anomaly: Any = None  # the watch of anomalies: nodes remember what it says of their call
     autocast: Mapping[str, Callable[..., Any]] | None = None  # ops by name: who casts their arguments and runs them
 
 

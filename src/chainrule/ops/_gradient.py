@@ -42,7 +42,7 @@ def attach(op: Any, args: Any, params: dict[str, Any], result: Any, kernel_saved
         vjp, call = without_rules(op, args, params, vjp, kernel_saved)
     node = Node(op.name, vjp, inputs, call)
     if modes.anomaly:
-        node.line = op.caller()
+        node.line = modes.anomaly.where(op.caller())
     if type(result) is tuple:
         node.outputs = [(y.shape, y.dtype) if y.is_floating else None for y in result]
         for k, y in enumerate(result):

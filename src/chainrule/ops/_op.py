@@ -143,10 +143,10 @@ def run(op_: Op, args: Any, params: dict[str, Any]) -> Any:
         if op_.body is None:
             raise NotSupportedError(f"[{op_.name}] the backend has no kernel for these arguments")
         if not op_.nondifferentiable and (not taped or not op_.has_rules(args)):
-            result = op_.body(*args, **params)  # the tape, if it is on, sees the parts
+            result = run_body(op_, args, params)  # the tape, if it is on, sees the parts
             return result if op_.result is None else op_.result(*result)
         with no_grad():
-            result = fresh(op_.body(*args, **params), args)
+            result = fresh(run_body(op_, args, params), args)
     else:
         if type(result) is tuple:
             result, saved = parted(op_, args, result)
@@ -226,6 +226,13 @@ def primitive(declaration: Callable[..., Any] | None = None, /, **options: Any) 
     """Declare an op without a body: every backend has a kernel for it (``domain.backend.PRIMITIVES``)."""
     made = op(is_primitive=True, **options)
     return made if declaration is None else made(declaration)
+
+
+def run_body(op_: Op, args: Any, params: dict[str, Any]) -> Any:
+    """What the body returns; where anomalies are looked for they are in that, not in its parts."""
+    if modes.anomaly is not None:
+        return modes.anomaly.body(op_, args, params)
+    return op_.body(*args, **params)  # type: ignore[misc]  # it has one
 
 
 def parted(op_: Op, args: Any, result: Any) -> Any:
