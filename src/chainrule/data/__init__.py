@@ -24,8 +24,18 @@ from .geometry import (
     RandomZoom,
 )
 from .idx import read_idx, write_idx
+from .iterable import IterableDataset
 from .loader import DataLoader
 from .mnist import load_mnist
+from .samplers import (
+    BatchSampler,
+    DistributedSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    StratifiedSampler,
+    WeightedRandomSampler,
+)
 from .tabular import load_breast_cancer, load_diabetes, load_iris, load_wine
 from .texts import Speech, load_moby_dick, load_shakespeare, load_sotu
 from .timeseries import load_japanese_vowels, read_ts
@@ -34,29 +44,37 @@ from .words import Pronunciation, load_cmu_pronunciations, load_names
 
 __all__ = [
     "ArrayDataset",
+    "BatchSampler",
     "CIFAR100_CLASSES",
     "CIFAR100_SUPERCLASSES",
     "CIFAR10_CLASSES",
     "ColorJitter",
     "Compose",
     "DataLoader",
+    "DistributedSampler",
     "FASHION_MNIST_CLASSES",
     "GaussianNoise",
+    "IterableDataset",
     "Normalize",
     "Pronunciation",
     "RandomAffine",
     "RandomCrop",
     "RandomHorizontalFlip",
     "RandomRotation",
+    "RandomSampler",
     "RandomShear",
     "RandomShift",
     "RandomVerticalFlip",
     "RandomZoom",
+    "Sampler",
     "Samples",
+    "SequentialSampler",
     "Speech",
+    "StratifiedSampler",
     "Subset",
     "TrainTest",
     "Transform",
+    "WeightedRandomSampler",
     "cache_folder",
     "default_collate",
     "load_breast_cancer",

@@ -1,10 +1,10 @@
-"""DataLoader: a data set in batches, in a new order each epoch, made ahead by a thread."""
+"""DataLoader: a data set in batches, in a new order each epoch, made ahead by threads or processes."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, count, islice
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,22 +14,38 @@ from ..domain.device import Device
 from ..domain.errors import ArgumentError, ArgumentTypeError, DataError
 from ..random import Generator, default_generator
 from ..tensor import Tensor, from_array
-from .collate import Collate, collated, takes_generator
-from .prefetch import ahead
-from .transforms import transformed
+from .batches import Indexed, Job, Shard, Streamed
+from .collate import Collate, takes_generator
+from .iterable import IterableDataset
+from .prefetch import ahead, mapped
+from .processes import ProcessPool
+from .samplers import Sampler, state_of, whole
+
+BATCH_SIZE = 32
+MIX = 0x2545F4914F6CDD1D  # sets the keys of epochs apart from their orders
 
 
 class DataLoader:
     """Iterate over ``dataset`` once for each ``for``, in tuples of tensors of ``batch_size`` samples.
 
-    ``dataset`` has ``len()`` and indices; one that has ``batch(indices)``, as ArrayDataset has, gives whole batches
-    without a Python loop over samples. ``shuffle`` draws a new order for each epoch from ``generator``, or from
-    one of ``seed``, or else from a seed of the default generator (``manual_seed`` repeats it). The last batch may be
-    smaller; ``drop_last`` leaves it out. ``prefetch`` batches are made ahead by a thread; 0 means none.
+    ``dataset`` has ``len()`` and indices, or is an ``IterableDataset``; one that has ``batch(indices)``, as ArrayDataset
+    has, gives whole batches without a Python loop over samples. The last batch may be smaller; ``drop_last`` leaves it
+    out.
 
-    ``collate_fn`` makes a batch of a list of samples (``pad_collate`` for sequences); by default they are stacked.
-    ``transform`` is then given the arrays of the batch and gives new ones; if it has a parameter ``generator``, as the
-    transformations here have, it gets one whose numbers depend on the seed, the epoch and the place of the batch alone.
+    **Order**: ``shuffle`` draws a new one for each epoch from ``generator``, or from one of ``seed``, or else from a
+    seed of the default generator (``manual_seed`` repeats it). Or a ``sampler`` gives the indices, any iterable of
+    integers; or a ``batch_sampler`` the indices of each batch, in place of batch_size, shuffle, sampler and drop_last.
+
+    **Content**: ``collate_fn`` makes a batch of a list of samples (``pad_collate`` for sequences); by default they are
+    stacked. ``transform`` is then given the arrays of the batch and gives new ones; if it has a parameter ``generator``,
+    as the transformations here have, it gets one whose numbers depend on the seed, the epoch and the place of the batch.
+
+    **Speed**: ``prefetch`` batches are made ahead by a thread, or by each of ``workers``: threads, or with
+    ``worker="process"`` processes, which start once (``persistent_workers``) and end with the loader or by ``close``.
+    Batches and their order do not depend on the number of workers (of an IterableDataset each worker reads its shard).
+    An error in a worker is raised here and names the sample; a worker that dies, or needs more than ``timeout`` seconds
+    for a batch (0: any time), is a WorkerError.
+
     Errors: ArgumentError, ArgumentTypeError, DataError if the set is empty or nothing would be left of it.
 
     >>> from chainrule.data import ArrayDataset
@@ -40,106 +56,237 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: IDataset,
-        batch_size: int = 32,
+        dataset: IDataset | IterableDataset,
+        batch_size: int = BATCH_SIZE,
         *,
         shuffle: bool = False,
+        sampler: Iterable[int] | None = None,
+        batch_sampler: Iterable[Any] | None = None,
         drop_last: bool = False,
         seed: int | None = None,
         generator: Generator | None = None,
         collate_fn: Collate | None = None,
         transform: Callable[..., Any] | None = None,
+        workers: int = 0,
+        worker: str = "thread",
         prefetch: int = 2,
+        timeout: float = 0,
+        persistent_workers: bool = True,
         device: str | Device | None = None,
     ) -> None:
-        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")) or isinstance(dataset, (tuple, dict)):
-            kind = type(dataset).__name__
-            raise ArgumentTypeError(f"[DataLoader] a {kind} is no data set: wrap arrays as ArrayDataset(x, y)")
+        self.streams = is_stream(dataset)
+        check_dataset(dataset, self.streams)
         if seed is not None and generator is not None:
             raise ArgumentError("[DataLoader] give a seed or a generator, not both")
-        self.dataset, self.batch_size = dataset, count(batch_size, "batch_size", 1)
-        self.shuffle, self.drop_last, self.prefetch = shuffle, drop_last, count(prefetch, "prefetch", 0)
-        self.collate_fn, self.transform = collate_fn, transform
+        if worker not in ("thread", "process"):
+            raise ArgumentError(f'[DataLoader] worker is {worker!r}, expected "thread" or "process"')
+        if timeout < 0:
+            raise ArgumentError(f"[DataLoader] timeout is {timeout}, expected seconds, or 0 for none")
+        self.dataset, self.batch_size = dataset, whole("DataLoader", "batch_size", batch_size, 1)
+        self.shuffle, self.drop_last, self.prefetch = shuffle, drop_last, whole("DataLoader", "prefetch", prefetch, 0)
+        self.sampler, self.batch_sampler = sampler, batch_sampler
+        self.workers, self.worker = whole("DataLoader", "workers", workers, 0), worker
+        self.timeout, self.persistent_workers = timeout or None, persistent_workers
         self.backend = backends.get(device)
-        self._transform_draws = transform is not None and takes_generator(transform)
+        self._check_order()
+        self._make: Callable[[Any], Any] = (
+            Streamed(stream(dataset), collate_fn, transform, self.batch_size, drop_last)
+            if self.streams
+            else Indexed(dataset, collate_fn, transform)
+        )
+        self._keyed = (transform is not None and takes_generator(transform)) or (
+            worker == "process" and self.workers > 0
+        )
         self._generator = Generator(seed) if seed is not None else generator
         self._start: tuple[int, int] | None = None  # of the generator, before it drew the order of this epoch
-        self._position = 0  # samples given in this epoch
-        self._resume = 0  # where the next epoch begins: elsewhere than at 0 after load_state_dict only
-        if len(dataset) == 0:
+        self._sampler_start: dict[str, Any] | None = None  # its state then
+        self._epoch = 0
+        self._position: Any = (
+            [0] * max(self.workers, 1) if self.streams else 0
+        )  # samples given in this epoch, or batches
+        self._turn = 0  # whose batch comes next of several shards
+        self._resume: Any = None  # where the next epoch begins: set by load_state_dict
+        self._pool: ProcessPool | None = None
+        self._pool_busy = False
+        if not self.streams and self._samples() == 0:
             raise DataError("[DataLoader] the data set is empty: it needs at least one sample")
-        if len(self) == 0:
+        if not self.streams and drop_last and sampler is None and len(self) == 0:
             raise DataError(
-                f"[DataLoader] nothing is left: {len(dataset)} samples make no batch of {batch_size} and drop_last "
+                f"[DataLoader] nothing is left: {self._samples()} samples make no batch of {batch_size} and drop_last "
                 "leaves out the rest; lower batch_size or set drop_last=False"
             )
 
     def __len__(self) -> int:
-        """The number of batches in an epoch."""
-        whole, rest = divmod(len(self.dataset), self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
+        """The number of batches in an epoch. Errors: TypeError for an IterableDataset or a sampler without a length."""
+        if self.batch_sampler is not None:
+            return len(self.batch_sampler)  # type: ignore[arg-type]
+        samples = len(self.dataset if self.sampler is None else self.sampler)  # type: ignore[arg-type]
+        full, rest = divmod(samples, self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        n, self._position, self._resume = len(self.dataset), self._resume, 0
+        resume, self._resume = self._resume, None
         if self._draws:
             self._start = self._source().get_state()
-        order = self._source().permutation(n).numpy() if self.shuffle else np.arange(n)
-        key = self._key() if self._batches_draw else None
-        last = n - n % self.batch_size if self.drop_last else n
-        places = [order[i : min(i + self.batch_size, last)] for i in range(self._position, last, self.batch_size)]
-        starts = range(self._position, last, self.batch_size)
-        made: Iterator[tuple[Any, ...]] = (self._made(p, i, key) for p, i in zip(places, starts, strict=True))
-        if self.prefetch:
-            made = ahead(made, self.prefetch)
-        for indices, arrays in zip(places, made, strict=True):
-            self._position += len(indices)
-            yield tuple(from_array(a, self.backend) for a in arrays)
-        self._start, self._position = None, 0
+        self._sampler_start = state_of(self._order_giver())
+        batches = self._streamed(resume) if self.streams else self._indexed(resume or 0)
+        for arrays in batches:
+            yield tuple(self._tensor(a) for a in arrays)
+        self._start, self._sampler_start, self._epoch = None, None, self._epoch + 1
+        self._position, self._turn = ([0] * len(self._position) if self.streams else 0), 0
+
+    def _indexed(self, position: int) -> Iterator[tuple[Any, ...]]:
+        """The batches of an epoch from ``position`` on: of samples, or of batches where a batch_sampler makes them."""
+        self._position = position
+        places = self._places(position)
+        key = self._key() if self._keyed or getattr(self.dataset, "draws", False) else None
+        given: list[int] = []  # how far the loader is after each batch that is under way
+
+        def jobs() -> Iterator[Job]:
+            for start, indices, following in places:
+                given.append(following)
+                yield Job(indices, start, key)
+
+        if self.workers and self.worker == "process":
+            made = self._by_processes(jobs())
+        elif self.workers:
+            made = mapped(self._make, jobs(), self.workers, self.workers * max(self.prefetch, 1), self.timeout)
+        else:
+            made = map(self._make, jobs())
+            if self.prefetch:
+                made = ahead(made, self.prefetch, self.timeout)
+        for number, arrays in enumerate(made):
+            self._position, given[number] = given[number], 0
+            yield arrays
+
+    def _places(self, position: int) -> Iterator[tuple[int, Any, int]]:
+        """Where each batch begins, its indices, and where the next begins. The order is drawn now."""
+        if self.batch_sampler is not None:
+            batches = islice(iter(self.batch_sampler), position, None)
+            return ((k, np.asarray(indices, np.int64), k + 1) for k, indices in enumerate(batches, position))
+        if self.sampler is not None and not isinstance(self.sampler, Sampler):
+            return self._cut(islice(iter(self.sampler), position, None), position)
+        if self.sampler is not None:
+            order = self.sampler.order()
+        else:
+            n = len(self.dataset)  # type: ignore[arg-type]
+            order = self._source().permutation(n).numpy() if self.shuffle else np.arange(n)
+        last = len(order) - len(order) % self.batch_size if self.drop_last else len(order)
+        ends = ((i, min(i + self.batch_size, last)) for i in range(position, last, self.batch_size))
+        return ((i, order[i:end], end) for i, end in ends)
+
+    def _cut(self, indices: Iterator[int], position: int) -> Iterator[tuple[int, Any, int]]:
+        """The batches of indices that come one by one."""
+        while batch := [*islice(indices, self.batch_size)]:
+            if len(batch) < self.batch_size and self.drop_last:
+                return
+            start, position = position, position + len(batch)
+            yield start, np.asarray(batch, np.int64), position
+
+    def _streamed(self, resume: Any) -> Iterator[tuple[Any, ...]]:
+        """The batches of the shards of an IterableDataset in turn."""
+        parts = max(self.workers, 1)
+        self._position = list(resume[0]) if resume else [0] * parts
+        first = self._turn = resume[1] if resume else 0
+        key = self._key() if self._keyed else None
+        shards = [Shard(k, parts, self._epoch, self._position[k], key, True) for k in range(parts)]
+        ended: set[int] = set()
+        made: Any = self._turns(shards, first)
+        try:
+            for k in (n % parts for n in count(first)):
+                arrays = next(made)
+                if arrays is None:
+                    ended.add(k)
+                    if len(ended) == parts:
+                        return
+                else:
+                    self._position[k] += 1
+                    self._turn = (k + 1) % parts
+                    yield arrays
+        finally:
+            made.close()
+
+    def _turns(self, shards: list[Shard], first: int) -> Iterator[Any]:
+        """The next batch of each shard in turn, None from those that have ended, without end."""
+        parts = len(shards)
+        order = [shards[(first + k) % parts] for k in range(parts)]  # worker k has the shard of its turn
+        if self.workers and self.worker == "process":
+            later = (order[k % parts]._replace(first=False) for k in count())
+            yield from self._by_processes(chain(order, later))
+            return
+        streams: list[Any] = [cast(Streamed, self._make).batches(shard) for shard in order]
+        if self.workers or self.prefetch:
+            streams = [ahead(s, max(self.prefetch, 1), self.timeout) for s in streams]
+        try:
+            while True:
+                for stream in streams:
+                    yield next(stream, None)
+        finally:
+            for stream in streams:
+                stream.close()
+
+    def _by_processes(self, jobs: Iterable[Any]) -> Iterator[Any]:
+        """What the workers make of the jobs. An epoch beside another that is not finished has workers of its own."""
+        shared = self.persistent_workers and not self._pool_busy
+        pool = self._pool if shared else None
+        if pool is None or not pool.alive:
+            pool = ProcessPool(self._make, self.workers, self.timeout)
+        if shared:
+            self._pool, self._pool_busy = pool, True
+        try:
+            yield from pool.mapped(jobs, max(self.prefetch, 1))
+        finally:
+            if shared:
+                self._pool_busy = False
+            else:
+                pool.close()
+
+    def close(self) -> None:
+        """End the worker processes; the next epoch would start new ones."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, as JSON can hold it: inside an epoch too, after the batches that were taken."""
-        state = None
+        state: dict[str, Any] = {"generator": None, "position": self._position, "samples": self._samples()}
+        if self.streams:
+            state |= {"position": list(self._position), "turn": self._turn, "epoch": self._epoch}
         if self._draws:
-            state = list(self._start or self._source().get_state())
-        return {"generator": state, "position": self._position, "samples": len(self.dataset)}
+            state["generator"] = list(self._start or self._source().get_state())
+        sampler = self._sampler_start or state_of(self._order_giver())
+        return state if sampler is None else state | {"sampler": sampler}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a ``state_dict``: the next ``for`` gives the rest of that epoch, then epochs follow as they would
-        have. The batch size may differ. Errors: DataError if the data set has another length, or shuffle differs."""
-        if state["samples"] != len(self.dataset) or (state["generator"] is not None) != self._draws:
+        have. The batch size may differ, but not that of an IterableDataset, which is read again up to there. Errors:
+        DataError if the data set has another length, or the loader another kind of order or, for an IterableDataset,
+        another number of workers."""
+        if state["samples"] != self._samples() or (state["generator"] is not None) != self._draws:
             raise DataError(
                 f"[DataLoader] the state is of {state['samples']} samples, "
                 f"{'shuffled' if state['generator'] is not None else 'in order'}; this loader has "
-                f"{len(self.dataset)}, {'shuffled' if self.shuffle else 'in order'}"
+                f"{self._samples()}, {'shuffled' if self._draws else 'in order'}"
+            )
+        if self.streams and len(state["position"]) != len(self._position):
+            raise DataError(
+                f"[DataLoader] the state is of {len(state['position'])} workers, this loader has {len(self._position)}"
             )
         if state["generator"] is not None:
             seed, counter = state["generator"]
             self._source().set_state((seed, counter))
-        self._start, self._position = None, state["position"]
-        self._resume = state["position"]
-
-    @property
-    def _batches_draw(self) -> bool:
-        """Whether a batch needs random numbers."""
-        return self._transform_draws or bool(getattr(self.dataset, "draws", False))
+        if "sampler" in state:
+            self._order_giver().load_state_dict(state["sampler"])
+        self._start, self._sampler_start = None, None
+        self._position = self._resume = state["position"]
+        if self.streams:
+            self._position, self._epoch = list(state["position"]), state["epoch"]
+            self._turn, self._resume = state["turn"], (state["position"], state["turn"])
 
     @property
     def _draws(self) -> bool:
-        return self.shuffle or self._batches_draw
-
-    def _key(self) -> int:
-        """A number that stands for this epoch in the random numbers of its batches."""
-        high, low = self._source().integers(0, 2**31, (2,)).tolist()
-        return int(high << 31 | low)
-
-    def _made(self, indices: Any, start: int, key: int | None) -> tuple[Any, ...]:
-        """The arrays of one batch."""
-        generator = None
-        if key is not None:
-            generator = Generator()
-            generator.set_state((key, start << 32))  # every batch has 2**34 words of the stream of the epoch
-        arrays = collated(self.dataset, indices, self.collate_fn, generator)
-        return arrays if self.transform is None else transformed(self.transform, arrays, generator)
+        """Whether an epoch needs random numbers."""
+        return self.shuffle or self._keyed or bool(getattr(self.dataset, "draws", False))
 
     def _source(self) -> Generator:
         """The generator of the orders. It is apart from the default one: other draws do not change the order."""
@@ -147,13 +294,65 @@ class DataLoader:
             self._generator = default_generator().fork()
         return self._generator
 
+    def _key(self) -> int:
+        """A number that stands for this epoch in the random numbers of its batches; it does not change the orders."""
+        seed, counter = self._start or self._source().get_state()
+        aside = Generator()
+        aside.set_state((seed ^ MIX, counter))
+        if not self.shuffle:
+            self._source().integers(0, 2, (1,))  # the order has not moved it on
+        high, low = aside.integers(0, 2**31, (2,)).tolist()
+        return int(high << 31 | low)
 
-def count(value: Any, name: str, least: int) -> int:
-    """``value`` as an integer of at least ``least``, for the argument ``name``."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or number < least:
-        raise ArgumentError(f"[DataLoader] {name} is {value!r}, expected an integer of at least {least}")
-    return number
+    def _tensor(self, part: Any) -> Tensor:
+        if isinstance(part, Tensor):
+            return part if part.device == self.backend.device else part.to(self.backend.device)
+        return from_array(np.asarray(part), self.backend)
+
+    def _samples(self) -> int | None:
+        """How many samples the data set has, if that is known."""
+        return len(self.dataset) if hasattr(self.dataset, "__len__") else None
+
+    def _order_giver(self) -> Any:
+        return self.sampler if self.batch_sampler is None else self.batch_sampler
+
+    def _check_order(self) -> None:
+        """Raise ArgumentError if what was given about the order does not go together."""
+        if self.batch_sampler is not None:
+            given = {
+                "batch_size": self.batch_size != BATCH_SIZE,
+                "shuffle": self.shuffle,
+                "sampler": self.sampler is not None,
+                "drop_last": self.drop_last,
+            }
+            if any(given.values()):
+                names = ", ".join(name for name, is_given in given.items() if is_given)
+                raise ArgumentError(f"[DataLoader] batch_sampler makes the batches: leave out {names}")
+        if self.sampler is not None and self.shuffle:
+            raise ArgumentError("[DataLoader] sampler gives the order: leave out shuffle")
+        if self.streams and (self.shuffle or self._order_giver() is not None):
+            raise ArgumentError(
+                "[DataLoader] an iterable data set has its own order: leave out shuffle and samplers; "
+                "dataset.shuffle(buffer) mixes it"
+            )
+
+
+def is_stream(dataset: Any) -> bool:
+    """Whether a data set is gone through, and has no indices."""
+    return hasattr(dataset, "__iter__") and not hasattr(dataset, "__getitem__")
+
+
+def stream(dataset: Any) -> IterableDataset:
+    """A data set that is gone through, with shards and epochs."""
+    return dataset if isinstance(dataset, IterableDataset) else IterableDataset(dataset.__iter__)
+
+
+def check_dataset(dataset: Any, streams: bool) -> None:
+    """Raise ArgumentTypeError for what is no data set."""
+    good = streams or (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"))
+    if not good or isinstance(dataset, (tuple, dict, set, str)) or hasattr(dataset, "__next__"):
+        kind = type(dataset).__name__
+        raise ArgumentTypeError(
+            f"[DataLoader] a {kind} is no data set: wrap arrays as ArrayDataset(x, y)"
+            + (", and a generator function as IterableDataset(function)" if hasattr(dataset, "__next__") else "")
+        )

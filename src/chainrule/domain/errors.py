@@ -91,6 +91,10 @@ class DownloadError(ChainruleError, OSError):
     """Data that could not be fetched from anywhere."""
 
 
+class WorkerError(ChainruleError, RuntimeError):
+    """A worker of a loader that died, or gave nothing in time."""
+
+
 class MissingDependencyError(ChainruleError, ImportError):  # type: ignore[misc]  # both have a path
     """An optional package that a feature needs."""
 
