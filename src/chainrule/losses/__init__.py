@@ -114,6 +114,11 @@ NAMES: dict[str, Callable[[], Loss]] = {
     "cosine": Cosine,
     "focal": Focal,
     "dice": Dice,
+    "gaussian_nll": GaussianNLL,
+    "cosine_embedding": CosineEmbedding,
+    "contrastive": Contrastive,
+    "triplet_margin": TripletMargin,
+    "ctc": lambda: CTC(batch_first=True),
     # the names of Keras and KeyDNN
     "crossentropy": CrossEntropy,
     "cce": CrossEntropy,

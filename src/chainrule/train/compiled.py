@@ -90,13 +90,18 @@ def compile(
     ``loss`` is a name ("cross_entropy", "mse", "bce", ...), one of ``chainrule.losses``, or any
     ``f(prediction, target)`` that returns one number, the mean over the batch. ``optimizer`` is a name, with the default
     settings of the optimizer, or an optimizer made with ``model.parameters()``. ``metrics`` are names ("accuracy"),
-    objects of ``chainrule.metrics``, or functions that return the mean over a batch. A Sequential that ends in Softmax or
-    Sigmoid is trained on what comes before it if the loss is cross-entropy or binary cross-entropy: the result is the
-    same but never overflows, and ``predict`` still gives probabilities (that last layer is not called in training, nor
-    are hooks on the Sequential itself).
+    objects of ``chainrule.metrics``, or functions that return the mean over a batch. A Sequential or Graph that ends in
+    Softmax or Sigmoid is trained on what comes before it if the loss is cross-entropy or binary cross-entropy: the result
+    is the same but never overflows, and ``predict`` still gives probabilities (that last layer is not called in training,
+    nor are hooks on the model itself).
+
+    A model of several outputs has a list of losses, one for each (None: it is not trained), or a dict by their names; the
+    sum of them, times ``loss_weights``, is made small. ``metrics`` are then a list or a dict of what each output has. One
+    loss that takes several outputs and targets gets the outputs and then the targets, as functions do.
 
     Before a step ``clip_value`` cuts each element of the gradients, then ``clip_norm`` the norm of all of them. With
-    ``accumulate`` each step is for so many batches together, exactly as if they were one (but batch norms see each).
+    ``accumulate`` each step is for so many batches together, exactly as if they were one (but batch norms see each). An
+    optimizer that calls a closure, as LBFGS, does so in each step, with the same batch.
     Errors: ArgumentError for an unknown name, with the nearest; ArgumentTypeError.
 
     >>> from chainrule import nn
@@ -119,7 +124,8 @@ def compile(
         )
     if accumulate > 1 and getattr(found, "uses_closure", False):
         raise ArgumentError(f"[compile] {type(found).__name__} takes each batch by itself: leave out accumulate")
-    add_metrics(metrics, model, terms, names)
+    if terms:
+        add_metrics(metrics, model, terms, names)
     shown = terms[0].loss if len(terms) == 1 else loss
     plan = Compiled(shown, found, terms, names, clip_norm, clip_value, accumulate)
     if not terms:  # the model's own steps show them what they are to see

@@ -51,18 +51,24 @@ def fit(
 ) -> History:
     """Train a compiled model and return the History of its epochs.
 
-    ``x`` and ``y`` are arrays, tensors or lists; or ``x`` is a data set, or a loader, of ``(x, y)``; the last part of a
-    sample is the target. Batches have ``batch_size`` samples (32), the last one what is left, and come in a new order
-    each epoch with ``shuffle`` (a loader has its own size and order). Reported losses and metrics are averages over
-    samples. Validation, without gradients and in eval mode, is on ``validation_data`` (``(x, y)``, a data set, a loader)
-    or on the last fraction ``validation_split`` of the samples as they are given, which are then not trained on.
+    ``x`` and ``y`` are arrays, tensors or lists, for several inputs or outputs a tuple or a list of them, or a dict by name;
+    or ``x`` is a data set, or a loader or generator of batches, of ``(x, y)`` or ``(x, y, weights)``, or of inputs and
+    targets in a row. Batches have ``batch_size`` samples (32), the last one what is left, and come in a new order each
+    epoch with ``shuffle`` (a loader has its own size and order). Reported losses and metrics are averages over samples.
+
+    Validation, without gradients and in eval mode, is on ``validation_data`` (``(x, y)``, ``(x, y, weights)``, a data set, a
+    loader), in ``validation_batch_size`` (256), no more than ``validation_steps`` batches; or on the last fraction
+    ``validation_split`` of the samples as they are given, which are then not trained on. "auto" draws a fifth of them at
+    random, always the same, in equal shares of classes where ``y`` is labels, and nothing of fewer than five samples.
+
     ``class_weight``, one for each class or a dict of some, and ``sample_weight`` (n,), beside arrays, multiply the losses
-    of training, which must be one of ``chainrule.losses``; validation and metrics are not weighted.
+    of training, which must be of ``chainrule.losses``; for several outputs each is a dict by name. Metrics are not
+    weighted, nor is validation but with weights of its own.
     ``verbose``: 0 silent, 1 a line that is redrawn, 2 a line an epoch, "auto" 1 on a terminal and 2 elsewhere.
     An epoch is all the data, or ``steps_per_epoch`` batches, the next one going on where it stopped; validation is
     after every ``validation_freq`` epochs. ``initial_epoch`` epochs count as done. Ctrl-C ends training and keeps the
     weights and the history, whose ``interrupted`` is then True. Training mode is on meanwhile; each layer's mode is
-    put back at the end.
+    put back at the end. A model that has a ``train_step`` is trained by that.
 
     Before the first step arrays are checked: DataError (empty, unequal lengths, NaN or infinity), DTypeError, ShapeError
     and IndexRangeError (labels that cross-entropy cannot take), ArgumentError.
