@@ -269,3 +269,22 @@ def test_a_transformer_learns_to_reverse(norm_first):
         value.backward()
         optimizer.step()
     assert value.item() < 0.05
+
+
+@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"key_mask": True}, {"dropout": True}])
+def test_weights_are_what_the_values_are_gathered_by(options):
+    options = dict(options)
+    layer = nn.MultiHeadAttention(8, 4, 0.5 if options.pop("dropout", False) else 0.0, num_kv_heads=2, dtype="float64")
+    x = Tensor(np.random.default_rng(0).standard_normal((2, 5, 8)))
+    if options.pop("key_mask", False):
+        options["key_mask"] = Tensor(np.arange(5) < np.array([[5], [3]]))
+    y, weights = layer(x, need_weights=True, average_attn_weights=False, **options)
+    assert weights.shape == (2, 4, 5, 5)
+    values = layer.v_proj(x).detach().numpy().reshape(2, 5, 2, 2).transpose(0, 2, 1, 3).repeat(2, axis=1)
+    gathered = (weights.detach().numpy() @ values).transpose(0, 2, 1, 3).reshape(2, 5, 8)
+    np.testing.assert_allclose(layer.out_proj(Tensor(gathered)).detach().numpy(), y.detach().numpy(), rtol=1e-10)
+    if not layer.dropout:
+        np.testing.assert_allclose(weights.detach().numpy().sum(-1), 1.0)
+        mean = layer(x, need_weights=True, **options)[1]
+        np.testing.assert_allclose(mean.detach().numpy(), weights.detach().numpy().mean(1))
+    assert layer(x[0], need_weights=True)[1].shape == (5, 5)

@@ -98,6 +98,15 @@ Owned permutation(const Array& state, long n) {
     return y;
 }
 
+/// y, made row-major, in the memory order of x where that is dense: convolutions go on with channels-last images so.
+Owned in_order_of(const Array& x, Owned y) {
+    if (x.contiguous() || !x.dense()) return y;
+    Owned turned = make_like(x, static_cast<Array>(y).dtype());
+    auto* to = reinterpret_cast<PyArrayObject*>(static_cast<Array>(turned).object());
+    if (PyArray_CopyInto(to, reinterpret_cast<PyArrayObject*>(static_cast<Array>(y).object())) < 0) throw nb::python_error();
+    return turned;
+}
+
 Owned dropout(const Array& argument, const Array& state, double p) {
     if (!argument.is_float()) return not_implemented();
     const Owned copy = contiguous(argument);  // word i belongs to element i in row-major order
@@ -114,7 +123,7 @@ Owned dropout(const Array& argument, const Array& state, double p) {
             random_kernels().dropout_f64(y.data<double>(), mask.data<bool>(), x.data<double>(), stream, begin, end,
                                          threshold, scale);
     });
-    return make_tuple(std::move(y), std::move(mask));
+    return make_tuple(in_order_of(argument, std::move(y)), in_order_of(argument, std::move(mask)));
 }
 
 }  // namespace

@@ -80,6 +80,22 @@ def adaptive(f):
     return expected
 
 
+def largest(x, output_size):
+    """The largest of each window, and its place, window by window."""
+    n, c, h, w = x.shape
+    sizes = [given or n for given, n in zip(np.broadcast_to(np.array(output_size, object), 2), (h, w), strict=True)]
+    found = np.empty((n, c, *sizes), dtype=int)
+    for i, j in np.ndindex(*sizes):
+        a, b, s, t = i * h // sizes[0], -(-(i + 1) * h // sizes[0]), j * w // sizes[1], -(-(j + 1) * w // sizes[1])
+        at = x[:, :, a:b, s:t].reshape(n, c, -1).argmax(-1)
+        found[:, :, i, j] = (a + at // (t - s)) * w + s + at % (t - s)
+    return np.take_along_axis(x.reshape(n, c, -1), found.reshape(n, c, -1), 2).reshape(found.shape), found
+
+
+def largest_of_sequences(x, output_size):
+    return tuple(v[:, :, 0] for v in largest(x[:, :, None], (1, output_size)))
+
+
 X = (2, 3, 6, 7)
 CEIL = [
     {"kernel_size": (2, 2), "ceil_mode": True}, {"kernel_size": (3, 2), "stride": (2, 3), "ceil_mode": True},
@@ -110,6 +126,10 @@ SAMPLES = [
       for name, f in (("avg", np.mean), ("max", np.max)) for size in ((3, 7), (4, 5), 1, (None, 2), (8, 9))],
     *[row(f"adaptive_{name}_pool1d", (2, 3, 8), output_size=size, expected=adaptive(f), span=BOTH)
       for name, f in (("avg", np.mean), ("max", np.max)) for size in (4, 3)],
+    *[row("adaptive_max_pool2d_with_indices", X, output_size=size, expected=largest, span=BOTH)
+      for size in ((3, 7), (4, 5), (None, 2), (8, 9))],
+    *[row("adaptive_max_pool1d_with_indices", (2, 3, 8), output_size=size, expected=largest_of_sequences, span=BOTH)
+      for size in (4, 3)],
 ]  # fmt: skip
 
 LARGE = [row("max_pool2d", (4, 16, 41, 41), kernel_size=(2, 2), ceil_mode=True, span=BOTH)]

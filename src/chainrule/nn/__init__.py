@@ -42,6 +42,7 @@ from .registry import REGISTRY, create, describe, register
 from .resize import PixelShuffle, PixelUnshuffle, Upsample
 from .rnn import GRU, LSTM, RNN
 from .sample_norm import GroupNorm, LayerNorm, RMSNorm
+from .separable import DepthwiseConv1d, DepthwiseConv2d, SeparableConv1d, SeparableConv2d
 from .sequential import Sequential
 from .shape import Flatten, Identity, Lambda, Permute, Reshape, Unflatten, register_function
 from .smooth import CELU, ELU, GLU, SELU, LogSigmoid, Maxout, Mish, SiLU, Softplus, Softsign, SwiGLU, Swish
@@ -66,6 +67,8 @@ __all__ = [
     "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "DepthwiseConv1d",
+    "DepthwiseConv2d",
     "DropPath",
     "Dropout",
     "Dropout1d",
@@ -131,6 +134,8 @@ __all__ = [
     "Residual",
     "RotaryEmbedding",
     "SELU",
+    "SeparableConv1d",
+    "SeparableConv2d",
     "Sequential",
     "SiLU",
     "Sigmoid",

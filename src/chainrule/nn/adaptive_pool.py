@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
 from ..domain.errors import ArgumentError, ShapeError
-from ..ops._adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
+from ..ops._adaptive import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_with_indices,
+)
 from ..ops.elementwise import maximum, where
 from ..ops.memory import cast
 from ..ops.reduce import any as any_of
@@ -61,9 +69,25 @@ class AdaptiveAvgPool2d(Adaptive):
     function = staticmethod(adaptive_avg_pool2d)
 
 
+class AdaptiveMax(Adaptive):
+    """What AdaptiveMaxPool1d and AdaptiveMaxPool2d have in common."""
+
+    with_indices: Callable[..., Any]
+
+    def __init__(self, output_size: Any, return_indices: bool = False) -> None:
+        super().__init__(output_size)
+        self.return_indices = return_indices
+
+    def forward(self, x: Tensor) -> Any:
+        """See the class."""
+        return (self.with_indices if self.return_indices else self.function)(x, output_size=self.output_size)
+
+
 @register
-class AdaptiveMaxPool1d(Adaptive):
+class AdaptiveMaxPool1d(AdaptiveMax):
     """The largest value of each of ``output_size`` windows that divide a sequence (n, channels, length).
+
+    With ``return_indices`` the result is (y, indices): where the largest values are.
 
     >>> import chainrule as cr
     >>> AdaptiveMaxPool1d(2)(cr.tensor([[[1.0, 2.0, 3.0]]]))
@@ -72,11 +96,14 @@ class AdaptiveMaxPool1d(Adaptive):
 
     axes = 1
     function = staticmethod(adaptive_max_pool1d)
+    with_indices = staticmethod(adaptive_max_pool1d_with_indices)
 
 
 @register
-class AdaptiveMaxPool2d(Adaptive):
+class AdaptiveMaxPool2d(AdaptiveMax):
     """The largest value of each window that divides an image, as in AdaptiveAvgPool2d.
+
+    With ``return_indices`` the result is (y, indices): where the largest values are, row times width plus column.
 
     >>> import chainrule as cr
     >>> AdaptiveMaxPool2d(2)(cr.zeros(2, 8, 10, 7)).shape
@@ -85,6 +112,7 @@ class AdaptiveMaxPool2d(Adaptive):
 
     axes = 2
     function = staticmethod(adaptive_max_pool2d)
+    with_indices = staticmethod(adaptive_max_pool2d_with_indices)
 
 
 class Global(Layer):

@@ -9,8 +9,10 @@ from typing import Any
 from ..creation import arange
 from ..domain.errors import ArgumentError, DTypeError, ShapeError
 from ..ops.attention import scaled_dot_product_attention
-from ..ops.elementwise import logical_and, where
-from ..ops.shape import concat, permute, reshape, transpose, unsqueeze
+from ..ops.elementwise import eq, logical_and, where
+from ..ops.memory import cast
+from ..ops.reduce import mean
+from ..ops.shape import concat, expand, permute, reshape, transpose, unsqueeze
 from ..random import default_generator
 from ..tensor import Tensor
 from .layer import Layer, count
@@ -80,8 +82,9 @@ class MultiHeadAttention(Layer):
 
     ``mask`` is bool, True where a query may look (as in the op; PyTorch's layer has it the other way round), or floats added
     to the scores; (t, s), (n, t, s) or (n, heads, t, s). ``key_mask`` (n, s) is True for keys that count, and False for
-    padding. ``is_causal`` keeps each query from what comes after it. ``cache`` is a ``KVCache``. Errors: ArgumentError,
-    ShapeError.
+    padding. ``is_causal`` keeps each query from what comes after it. ``cache`` is a ``KVCache``. With ``need_weights`` the
+    result is (y, weights): how much each query took from each key, (n, t, s), the mean of the heads, or (n, heads, t, s)
+    with ``average_attn_weights=False``. Errors: ArgumentError, ShapeError.
 
     >>> import chainrule as cr
     >>> layer = MultiHeadAttention(16, 4, num_kv_heads=2)
@@ -148,7 +151,9 @@ class MultiHeadAttention(Layer):
         key_mask: Tensor | None = None,
         is_causal: bool = False,
         cache: KVCache | None = None,
-    ) -> Tensor:
+        need_weights: bool = False,
+        average_attn_weights: bool = True,
+    ) -> Any:
         """See the class."""
         if key is not None and (self.rotary or (cache is not None and is_causal)):
             raise ArgumentError(
@@ -182,10 +187,16 @@ class MultiHeadAttention(Layer):
             k, v = project() if cache is None else cache.memory(self, project)
         if is_causal and past:  # one query alone comes after all keys
             mask, is_causal = (_and(_causal(past, q), mask) if q.shape[-2] > 1 else mask), False
-        y = self._attend(q, k, v, _masked(mask, key_mask, q, k), is_causal)
-        y = self.out_proj(reshape(permute(y, axes=(0, 2, 1, 3)), shape=x.shape))
-        found: Tensor = reshape(y, shape=query.shape) if alone else transpose(y, axis0=0, axis1=1) if swapped else y
-        return found
+        attend = self._attention(q, k, _masked(mask, key_mask, q, k), is_causal)
+        y = self.out_proj(reshape(permute(attend(v), axes=(0, 2, 1, 3)), shape=x.shape))
+        y = reshape(y, shape=query.shape) if alone else transpose(y, axis0=0, axis1=1) if swapped else y
+        if not need_weights:
+            return y
+        steps = arange(k.shape[2], device=k.device)
+        same = cast(eq(unsqueeze(steps, axis=1), steps), dtype=k.dtype)  # what values gather if each is its own key
+        weights = attend(expand(same, shape=(*k.shape[:2], *same.shape)))
+        weights = mean(weights, axis=1) if average_attn_weights else weights
+        return y, weights[0] if alone else weights
 
     def _batched(self, x: Tensor, alone: bool, swapped: bool) -> Any:
         """x as (n, t, features)."""
@@ -195,11 +206,12 @@ class MultiHeadAttention(Layer):
         """(n, t, heads · size) as (n, heads, t, size)."""
         return permute(reshape(x, shape=(*x.shape[:-1], heads, self.head_dim)), axes=(0, 2, 1, 3))
 
-    def _attend(self, q: Any, k: Any, v: Any, mask: Any, is_causal: bool) -> Any:
+    def _attention(self, q: Any, k: Any, mask: Any, is_causal: bool) -> Callable[[Any], Any]:
+        """What queries gather of values: a function of these, that drops the same weights whenever it is called."""
         if not self.training or not self.dropout:
-            return scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal)
+            return lambda v: scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal)
         state = default_generator(q.device).reserve(q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2])
-        return scaled_dot_product_attention(q, k, v, mask, state, is_causal=is_causal, dropout=self.dropout)
+        return lambda v: scaled_dot_product_attention(q, k, v, mask, state, is_causal=is_causal, dropout=self.dropout)
 
 
 def of_keys(mask: Any, batch_first: bool) -> Any:

@@ -46,6 +46,8 @@ class Convolution(Weighted):
     axes = 0
     takes = ""
     convolve: Callable[..., Any]
+    out_channels: Any
+    groups: Any
     bias: Parameter | None
 
     def __init__(
@@ -63,7 +65,7 @@ class Convolution(Weighted):
         init: Any = None,
         dtype: str = "float32",
     ) -> None:
-        name, axes = type(self).__name__, self.axes
+        name = type(self).__name__
         if kernel_size is None:
             raise ArgumentError(
                 f"{name}: kernel_size is missing: write {name}(in_channels, out_channels, kernel_size), or "
@@ -71,16 +73,8 @@ class Convolution(Weighted):
             )
         if out_channels is None:
             in_channels, out_channels = None, in_channels
-        self.out_channels = count(name, "out_channels", out_channels)
-        self.kernel_size = sizes(name, "kernel_size", kernel_size, 1, axes)
-        self.stride = sizes(name, "stride", stride, 1, axes)
-        self.dilation = sizes(name, "dilation", dilation, 1, axes)
-        self.groups = count(name, "groups", groups)
-        self.padding = padding if isinstance(padding, str) else sizes(name, "padding", padding, 0, axes)
-        if padding_mode not in PADDING_MODES:
-            raise unknown(f"padding_mode of {name}", padding_mode, PADDING_MODES)
-        self.padding_mode = padding_mode
-        self._before, self._around = self._pads(name)
+        self.out_channels, self.groups = count(name, "out_channels", out_channels), count(name, "groups", groups)
+        self._window(kernel_size, stride, padding, dilation, padding_mode)
         if in_channels is not None:
             count(name, "in_channels", in_channels)
         if self.out_channels % groups or (in_channels or 0) % groups:
@@ -93,6 +87,18 @@ class Convolution(Weighted):
         shape = (self.out_channels, None if in_channels is None else in_channels // groups, *each(self.kernel_size))
         self.weight = Parameter(shape=shape, init=first, dtype=dtype, name="weight", groups=groups)
         self.bias = Parameter(shape=(self.out_channels,), dtype=dtype, name="bias") if bias else None
+
+    def _window(self, kernel_size: Any, stride: Any, padding: Any, dilation: Any, padding_mode: str) -> None:
+        """Remember how the kernel goes over x. Errors: ArgumentError."""
+        name, axes = type(self).__name__, self.axes
+        self.kernel_size = sizes(name, "kernel_size", kernel_size, 1, axes)
+        self.stride = sizes(name, "stride", stride, 1, axes)
+        self.dilation = sizes(name, "dilation", dilation, 1, axes)
+        self.padding = padding if isinstance(padding, str) else sizes(name, "padding", padding, 0, axes)
+        if padding_mode not in PADDING_MODES:
+            raise unknown(f"padding_mode of {name}", padding_mode, PADDING_MODES)
+        self.padding_mode = padding_mode
+        self._before, self._around = self._pads(name)
 
     @property
     def in_channels(self) -> int | None:

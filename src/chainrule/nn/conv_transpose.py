@@ -80,7 +80,7 @@ class TransposedConvolution(Weighted):
         """The number of channels of x, or None until it is known."""
         return self.weight.sizes[0]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, output_size: Any = None) -> Tensor:
         """See the class."""
         if self.weight.pending is not None and not self.weight.is_built:
             self._build(x)
@@ -90,11 +90,30 @@ class TransposedConvolution(Weighted):
             self.bias,
             stride=self.stride,
             padding=self.padding,
-            output_padding=self.output_padding,
+            output_padding=self.output_padding if output_size is None else self._reaching(x, output_size),
             groups=self.groups,
             dilation=self.dilation,
         )
         return y
+
+    def _reaching(self, x: Tensor, output_size: Any) -> Any:
+        """The output_padding that makes the result so large. Errors: ShapeError if none does."""
+        sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * self.axes
+        wanted = sizes[2:] if len(sizes) == self.axes + 2 else sizes
+        geometry = zip(
+            x.shape[2:], *map(each, (self.stride, self.padding, self.dilation, self.kernel_size)), strict=True
+        )
+        least = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, s, p, d, k in geometry]
+        most = [n + s - 1 for n, s in zip(least, each(self.stride), strict=True)]
+        if len(wanted) != self.axes or any(
+            not low <= n <= high for low, n, high in zip(least, wanted, most, strict=True)
+        ):
+            raise ShapeError(
+                f"[conv_transpose{self.axes}d] output_size is {output_size!r}, but of x, {x.shape}, sizes from "
+                f"{tuple(least)} to {tuple(most)} can be made"
+            )
+        more = tuple(n - low for n, low in zip(wanted, least, strict=True))
+        return more[0] if self.axes == 1 else more
 
     def _build(self, x: Tensor) -> None:
         """Take the number of channels from x."""
@@ -125,8 +144,10 @@ class ConvTranspose2d(TransposedConvolution):
     """The gradient of Conv2d as a layer, which makes images larger by ``stride`` (Zeiler et al., 2010).
 
     ``weight`` is (in_channels, out_channels / groups, height, width of the kernel). The result is (h - 1) stride - 2 padding
-    + dilation (kernel - 1) + output_padding + 1 high; ``output_padding`` is less than the stride or the dilation. The number
-    of channels of x may be left out. Errors: ArgumentError; ShapeError if x has another number of channels.
+    + dilation (kernel - 1) + output_padding + 1 high; ``output_padding`` is less than the stride or the dilation. A call with
+    ``output_size=(height, width)`` chooses the output_padding that makes it so large: of what a Conv2d made smaller, the size
+    that it had. The number of channels of x may be left out. Errors: ArgumentError; ShapeError if x has another number of
+    channels, or for an output_size that cannot be made.
 
     >>> import chainrule as cr
     >>> ConvTranspose2d(8, kernel_size=3, stride=2, padding=1, output_padding=1)(cr.zeros(2, 4, 7, 7)).shape

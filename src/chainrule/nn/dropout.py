@@ -6,7 +6,7 @@ from ..creation import ones
 from ..domain.errors import ArgumentError, ShapeError
 from ..ops._smooth import SELU_ALPHA, SELU_SCALE
 from ..ops.elementwise import where
-from ..ops.random import bernoulli, dropout
+from ..ops.random import dropout
 from ..random import default_generator
 from ..tensor import Tensor
 from .layer import Layer
@@ -138,6 +138,6 @@ class AlphaDropout(Noise):
             return x * 0.0
         low = SELU_SCALE * SELU_ALPHA
         scale = ((1 - self.p) * (1 + self.p * low * low)) ** -0.5
-        kept = bernoulli(state, p=1 - self.p, shape=x.shape)
+        kept = dropout(x.detach(), state, p=self.p)[1]  # a mask in the memory order of x
         y: Tensor = where(kept, x, -low) * scale + low * scale * self.p
         return y

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 # First the methods of Tensor: further down, the ops softmax, norm and index hide the rooms of their names.
 from . import methods as methods, optim as optim  # isort: skip
-from ._adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
+from ._adaptive import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_with_indices,
+)
 from ._conv3d import conv3d
 from ._conv_transpose import conv1d, conv_transpose1d, conv_transpose2d
 from ._op import OPS as OPS
@@ -168,7 +175,9 @@ __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_max_pool1d",
+    "adaptive_max_pool1d_with_indices",
     "adaptive_max_pool2d",
+    "adaptive_max_pool2d_with_indices",
     "add",
     "all",
     "amax",

@@ -12,7 +12,7 @@ from ._widened import widened
 from .elementwise import where
 from .index import index
 from .memory import like
-from .pool import avg_pool2d, max_pool2d
+from .pool import avg_pool2d, max_pool2d, max_pool2d_with_indices
 from .reduce import max, sum
 from .shape import permute, reshape
 
@@ -75,9 +75,26 @@ def adaptive_max_pool2d(x: Tensor, *, output_size: Any) -> Any:
     window = even(x, output_size)
     if window:
         return max_pool2d(x, kernel_size=window)
-    y, _ = patches(x, output_size)
+    return adaptive_max_pool2d_with_indices(x, output_size=output_size)[0]
+
+
+@op(outputs=("y", "indices"))
+def adaptive_max_pool2d_with_indices(x: Tensor, *, output_size: Any) -> Any:
+    """``adaptive_max_pool2d``, and where the largest elements are: row times width plus column, int64.
+
+    >>> adaptive_max_pool2d_with_indices(Tensor([[[[1.0, 2.0, 3.0]]]]), output_size=(1, 2))[1]
+    tensor([[[[1, 2]]]])
+    """
+    window = even(x, output_size)
+    if window:
+        return max_pool2d_with_indices(x, kernel_size=window)
+    y, ends = patches(x, output_size)
     y = permute(y, axes=(0, 1, 2, 4, 3, 5))
-    return max(reshape(y, shape=(*y.shape[:4], prod(y.shape[4:]))), axis=-1)[0]
+    values, taps = max(reshape(y, shape=(*y.shape[:4], prod(y.shape[4:]))), axis=-1)
+    across = taps // y.shape[5]  # of an element that is repeated, the first is the largest
+    top, left = (like(x, [start for start, _ in found]) for found in ends)
+    rows = reshape(top, shape=(len(ends[0]), 1)) + across
+    return values, rows * x.shape[3] + left + (taps - across * y.shape[5])
 
 
 @op(promote="float")
@@ -102,6 +119,18 @@ def adaptive_max_pool1d(x: Tensor, *, output_size: Any) -> Any:
     n, c, length = x.shape
     y = adaptive_max_pool2d(reshape(x, shape=(n, c, 1, length)), output_size=(1, *output_size))
     return reshape(y, shape=(n, c, *output_size))
+
+
+@op(outputs=("y", "indices"))
+def adaptive_max_pool1d_with_indices(x: Tensor, *, output_size: Any) -> Any:
+    """``adaptive_max_pool1d``, and where the largest elements are, int64.
+
+    >>> adaptive_max_pool1d_with_indices(Tensor([[[1.0, 2.0, 3.0]]]), output_size=2)[1]
+    tensor([[[1, 2]]])
+    """
+    n, c, length = x.shape
+    found = adaptive_max_pool2d_with_indices(reshape(x, shape=(n, c, 1, length)), output_size=(1, *output_size))
+    return tuple(reshape(part, shape=(n, c, *output_size)) for part in found)
 
 
 def adaptive(call: OpCall, axes: int) -> None:
@@ -132,5 +161,7 @@ for _call, _axes in (
     (adaptive_max_pool1d, 1),
     (adaptive_avg_pool2d, 2),
     (adaptive_max_pool2d, 2),
+    (adaptive_max_pool1d_with_indices, 1),
+    (adaptive_max_pool2d_with_indices, 2),
 ):
     adaptive(_call, _axes)
