@@ -76,7 +76,7 @@ def maxout(x, pieces, axis=1):
 
 
 def prelu(x, weight):
-    return np.where(x > 0, x, x * weight.reshape(-1, *(1,) * max(x.ndim - 2, 0)))
+    return np.where(x > 0, x, x * weight.reshape(-1, *(1,) * max(x.ndim - 2, 0))).reshape(x.shape)
 
 
 SAMPLES = [

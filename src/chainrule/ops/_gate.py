@@ -105,7 +105,8 @@ def prelu(x: Tensor, weight: Tensor) -> Any:
     >>> prelu(Tensor([[-1.0, -1.0, 3.0]]), Tensor([0.5, 0.25, 0.1]))
     tensor([[-0.5 , -0.25,  3.  ]])
     """
-    return where(gt(x, 0.0), x, x * reshape(weight, shape=(-1, *(1,) * max(x.ndim - 2, 0))))
+    shape = () if weight.shape[0] == 1 else (-1, *(1,) * (x.ndim - 2))
+    return where(gt(x, 0.0), x, x * reshape(weight, shape=shape))
 
 
 @prelu.checks
