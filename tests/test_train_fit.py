@@ -370,3 +370,70 @@ def test_the_methods_of_module_are_those_declared():
             assert [a.arg for a in args.args + args.kwonlyargs][1:] == list(real)[1:], method.name
             defaults = [ast.literal_eval(d) for d in args.defaults + [d for d in args.kw_defaults if d is not None]]
             assert defaults == [p.default for p in real.values() if p.default is not p.empty], method.name
+
+
+@pytest.mark.parametrize("samples", range(1, 23))
+def test_an_automatic_split_holds_a_fifth_or_nothing(samples):
+    x, y = data(n=samples)
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, inputs):
+            seen.append((self.training, inputs.numpy().copy()))
+            return inputs
+
+    model = nn.Sequential(Spy(), nn.Linear(3, 4)).compile("cross_entropy", "sgd")
+    model.build((None, 3))
+    seen.clear()
+    history = model.fit(x, y, validation_split="auto", verbose=0)
+    if samples < 5:
+        assert list(history) == ["loss"] and all(training for training, _ in seen)
+        return
+    trained = np.concatenate([rows for training, rows in seen if training])
+    held = np.concatenate([rows for training, rows in seen if not training])
+    assert sorted(map(tuple, [*trained, *held])) == sorted(map(tuple, x))
+    assert 1 <= len(held) <= max(1, round(samples / 5))
+    assert samples < 10 or {*map(tuple, held)} != {*map(tuple, x[-len(held) :])}  # not just the last
+    first = held.copy()
+    seen.clear()
+    model.fit(x, y, validation_split="auto", verbose=0)  # the same samples each time: none is ever trained on
+    np.testing.assert_array_equal(np.concatenate([rows for training, rows in seen if not training]), first)
+
+
+def test_an_automatic_split_is_balanced_and_leaves_each_class_some():
+    from chainrule.train.splits import automatic
+
+    labels = np.repeat([0, 1, 2, 3, 4], [500, 100, 50, 3, 1])  # sorted
+    train, held = automatic(654, labels)
+    assert np.bincount(labels[held], minlength=5).tolist() in ([100, 20, 10, 0, 0], [100, 20, 10, 1, 0])
+    assert len({*train} | {*held}) == 654 and len(train) + len(held) == 654
+    train, held = automatic(10, np.arange(10))  # each its own class
+    assert len(held) == 2 and len(automatic(7)[1]) == 1
+    assert len(automatic(5, np.array([0, 0, 1, 2, 3]))[1]) == 1
+
+
+def test_an_automatic_split_gives_way_to_validation_data_and_loaders(recwarn):
+    x, y = data(n=20)
+    order = np.argsort(y)
+    sets = {"validation_data": (x, y)}
+    assert "val_loss" in classifier().fit(x, y, validation_split="auto", verbose=0, **sets)
+    loader = DataLoader(ArrayDataset(x, y), 8)
+    assert list(classifier().fit(loader, validation_split="auto", verbose=0)) == ["loss", "accuracy"]
+    classifier().fit(x[order], y[order], validation_split="auto", verbose=0)
+    assert not recwarn.list  # of labels in order
+
+
+def test_validation_in_batches_of_its_own():
+    x, y = data(n=20)
+    sizes = []
+    model = nn.Sequential(nn.Linear(3, 4)).compile("cross_entropy", "sgd")
+    model[0].register_forward_hook(
+        lambda module, inputs, output: None if module.training else sizes.append(len(output))
+    )
+    model.fit(x, y, validation_data=(x, y), validation_batch_size=8, epochs=2, verbose=0)
+    model.fit(x, y, validation_split=0.5, validation_batch_size=4, validation_steps=2, verbose=0)
+    assert sizes == [8, 8, 4, 8, 8, 4, 4, 4]
+    with pytest.raises(cr.errors.ArgumentError, match=r"\[validation\] batch_size is 0"):
+        model.fit(x, y, validation_data=(x, y), validation_batch_size=0, verbose=0)
+    with pytest.raises(cr.errors.ArgumentError, match=r"\[validation\] steps is 0"):
+        model.fit(x, y, validation_data=(x, y), validation_steps=0, verbose=0)

@@ -93,3 +93,61 @@ def test_weights_that_cannot_be_are_told():
         network().fit(ArrayDataset(x, y), sample_weight=weight, verbose=0)
     with pytest.raises(cr.errors.ArgumentError, match="takes none"):
         network(lambda a, b: a.mean()).fit(x, y, sample_weight=weight, verbose=0)
+
+
+def test_weights_are_the_third_part_of_the_data():
+    x, y, weight = data()
+    expected = trained(network(), x, y, sample_weight=weight)
+    found = []
+    for given in (
+        lambda: ArrayDataset(x, y, weight),
+        lambda: [(x[i], y[i], weight[i]) for i in range(30)],
+        lambda: [((x[i],), (y[i],), weight[i]) for i in range(30)],
+    ):
+        samples = given()
+        dataset = samples if isinstance(samples, ArrayDataset) else Listed(samples)
+        found.append(trained(network(), dataset))
+    for weights in found:
+        np.testing.assert_array_equal(weights, expected)
+    model = network()
+    model.fit(((x[i : i + 8], y[i : i + 8], weight[i : i + 8]) for i in range(0, 30, 8)), verbose=0)
+    other = network()
+    other.fit(x, y, sample_weight=weight, batch_size=8, shuffle=False, verbose=0)
+    np.testing.assert_array_equal(model[0].weight.numpy(), other[0].weight.numpy())
+
+
+class Listed:
+    def __init__(self, samples):
+        self.samples = samples
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, i):
+        return self.samples[i]
+
+
+def test_evaluation_is_weighted_if_weights_are_given_with_its_data():
+    x, y, weight = data()
+    model = network()
+    each = losses.CrossEntropy(reduction="none")(model(cr.tensor(x)), cr.tensor(y)).numpy()
+    expected = pytest.approx((each * weight).mean(), rel=1e-6)
+    assert model.evaluate(x, y, sample_weight=weight, batch_size=7)["loss"] == expected
+    assert model.evaluate(ArrayDataset(x, y, weight))["loss"] == expected
+    model.compiled.optimizer.lr = 0.0
+    history = model.fit(x, y, validation_data=(x, y, weight), validation_batch_size=7, verbose=0)
+    assert history["val_loss"][0] == expected and history["loss"][0] == pytest.approx(each.mean(), rel=1e-6)
+    before = model.train_on_batch(x, y, sample_weight=weight)["loss"]
+    assert before == expected
+    held = model.fit(ArrayDataset(x, y, weight), validation_split=0.5, verbose=0)["val_loss"][0]
+    assert held == pytest.approx(each[15:].mean(), rel=1e-6)
+
+
+def test_classes_of_a_loader_are_weighed():
+    x, y, _ = data()
+    given = {"class_weight": {1: 0.5, 2: 2.0}}
+    expected = trained(network(), x, y, **given)
+    loader = DataLoader(ArrayDataset(x, y), 8, shuffle=True)
+    model = network()
+    model.fit(loader, epochs=2, verbose=0, **given)
+    np.testing.assert_array_equal(model[0].weight.numpy(), expected)

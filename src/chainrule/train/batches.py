@@ -315,8 +315,9 @@ def prediction_batches(model: Any, x: Any, batch_size: int | None) -> Iterator[t
 
 def row_of_inputs(batch: Batch, interface: Interface) -> tuple[Any, ...]:
     """The inputs among the parts of a batch."""
-    if interface.most == interface.least:
-        return batch[: interface.most]
+    most = interface.most_of(batch)
+    if most == interface.least:
+        return batch[:most]
     return batch[:-1] if len(batch) > max(interface.least, 1) else batch[:]
 
 

@@ -173,7 +173,7 @@ class Step:
         if batch.nested:
             x, y, weight = (*batch, None, None)[:3]
             return x, y, weight
-        least, most = self.interface.least, self.interface.most
+        least, most = self.interface.least, self.interface.most_of(batch)
         takes = [term.takes for term in self.terms]
         if any(pair is None for pair in takes) and least == most:
             targets = max(len(batch) - least, 0)  # a function takes what there is

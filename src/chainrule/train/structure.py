@@ -7,6 +7,8 @@ from inspect import Parameter, signature
 from typing import Any
 
 from ..domain.errors import ArgumentError, DataError, unknown
+from ..nn import Sequential
+from ..nn.containers import Container
 
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -70,6 +72,7 @@ class Interface:
 
     def __init__(self, model: Any) -> None:
         names = getattr(model, "input_names", None)
+        self.masks = isinstance(model, (Container, Sequential))  # whether what it can do without is a mask, booleans
         self.most: int | None
         if names is not None:
             self.names, self.least, self.most = tuple(names), len(names), len(names)
@@ -98,8 +101,15 @@ class Interface:
             raise DataError(f"[{name}] x has {counted(len(parts), 'part')}, but the model takes {self}")
         return parts
 
+    def most_of(self, row: tuple[Any, ...]) -> int | None:
+        """How many inputs at most are in a row of inputs, targets and weights, whose types tell a mask from a target."""
+        if self.masks and self.least < len(row) and str(row[self.least].dtype) != "bool":
+            return self.least
+        return self.most
+
     def __str__(self) -> str:
-        return f"{counted(len(self.names), 'input')} ({', '.join(self.names)})"
+        names = self.names[: self.least] if self.masks else self.names
+        return f"{counted(len(names), 'input')} ({', '.join(names)})"
 
 
 def counted(number: int, what: str) -> str:
