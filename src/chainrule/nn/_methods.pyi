@@ -28,6 +28,7 @@ class Methods:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         accumulate: int = 1,
+        precision: str | None = None,
     ) -> Self: ...
     def fit(
         self,
@@ -48,6 +49,9 @@ class Methods:
         validation_freq: int = 1,
         validation_batch_size: int | None = None,
         validation_steps: int | None = None,
+        debug: str | None = None,
+        fast_dev_run: bool | int = False,
+        overfit_batches: int | float = 0,
     ) -> History: ...
     def train_on_batch(self, x: Any, y: Any = None, *, sample_weight: Any = None) -> dict[str, float]: ...
     def train_step(self, batch: Any) -> dict[str, Any]: ...

@@ -24,6 +24,7 @@ from .loggers import CSVLogger, JSONLLogger, TensorBoard
 from .loop import evaluate, fit, predict, train_on_batch
 from .progress import ProgressBar
 from .rates import LearningRateMonitor, LRScheduler, ReduceLROnPlateau, Trial, lr_find
+from .scaling import LossScaler
 from .step import test_step, train_step
 from .summary import summary
 
@@ -42,6 +43,7 @@ __all__ = [
     "LRScheduler",
     "LambdaCallback",
     "LearningRateMonitor",
+    "LossScaler",
     "ModelCheckpoint",
     "ProgressBar",
     "ReduceLROnPlateau",

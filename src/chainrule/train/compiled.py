@@ -14,6 +14,7 @@ from ..nn import Module, Sigmoid, Softmax
 from ..tensor import Tensor
 from .checks import at_least
 from .objective import Objective, Term
+from .scaling import Precision
 from .structure import by_name, counted
 
 
@@ -32,7 +33,9 @@ class Compiled:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         accumulate: int = 1,
+        precision: Precision | None = None,
     ) -> None:
+        self.precision = Precision() if precision is None else precision
         self.loss, self.optimizer, self.terms, self.output_names = loss, optimizer, terms, output_names
         self.metrics = [metric for term in terms for metric in term.metrics]
         self.clip_norm, self.clip_value, self.accumulate = clip_norm, clip_value, accumulate
@@ -51,8 +54,9 @@ class Compiled:
 
     def step(self) -> None:
         """Cut the gradients as asked, and let the optimizer move the weights."""
+        self.precision.unscale(self.optimizer)
         self.clip()
-        self.optimizer.step()
+        self.precision.step(self.optimizer)
 
     @property
     def uses_closure(self) -> bool:
@@ -84,6 +88,7 @@ def compile(
     clip_norm: float | None = None,
     clip_value: float | None = None,
     accumulate: int = 1,
+    precision: str | None = None,
 ) -> Any:
     """Say how the model is to be trained, before ``fit`` and ``evaluate``; returns the model.
 
@@ -102,6 +107,8 @@ def compile(
     Before a step ``clip_value`` cuts each element of the gradients, then ``clip_norm`` the norm of all of them. With
     ``accumulate`` each step is for so many batches together, exactly as if they were one (but batch norms see each). An
     optimizer that calls a closure, as LBFGS, does so in each step, with the same batch.
+    ``precision`` is "32" (or None), "bf16-mixed" or "fp16-mixed": products of matrices in 16 bits (see ``autocast``), with
+    weights and their gradients in float32, and for float16 a LossScaler; outputs come as float32.
     Errors: ArgumentError for an unknown name, with the nearest; ArgumentTypeError.
 
     >>> from chainrule import nn
@@ -112,22 +119,26 @@ def compile(
     Traceback (most recent call last):
     chainrule.domain.errors.ArgumentError: unknown loss 'cros_entropy': did you mean 'cross_entropy'? ...
     """
+    mixed = Precision(precision)
     terms, names = as_terms(model, loss, loss_weights)
     found = as_optimizer(optimizer, model)
     at_least("compile", "accumulate", accumulate, 1)
     for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
         if limit is not None and not limit > 0:
             raise ArgumentError(f"[compile] {name} is {limit!r}, expected a positive number, or None")
-    if (clip_norm, clip_value, accumulate) != (None, None, 1) and not isinstance(found, optim.Optimizer):
+    asked = (clip_norm, clip_value, accumulate, mixed.scaler) != (None, None, 1, None)
+    if asked and not isinstance(found, optim.Optimizer):
         raise ArgumentTypeError(
-            f"[compile] clip_norm, clip_value and accumulate need an optim.Optimizer, not {found!r}"
+            f"[compile] clip_norm, clip_value, accumulate and fp16-mixed need an optim.Optimizer, not {found!r}"
         )
+    if mixed.scaler is not None and getattr(found, "uses_closure", False):
+        raise ArgumentError(f"[compile] {type(found).__name__} takes no scaled losses: use bf16-mixed")
     if accumulate > 1 and getattr(found, "uses_closure", False):
         raise ArgumentError(f"[compile] {type(found).__name__} takes each batch by itself: leave out accumulate")
     if terms:
         add_metrics(metrics, model, terms, names)
     shown = terms[0].loss if len(terms) == 1 else loss
-    plan = Compiled(shown, found, terms, names, clip_norm, clip_value, accumulate)
+    plan = Compiled(shown, found, terms, names, clip_norm, clip_value, accumulate, mixed)
     if not terms:  # the model's own steps show them what they are to see
         plan.metrics = as_metrics(metrics)
     model.compiled = plan

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 from ..domain.callback import ICallback
 from ..domain.errors import ArgumentTypeError
 from ..modes import no_grad
 from ..ops import concat
+from .anomaly import Debug
 from .batches import (
     EVALUATION_BATCH_SIZE,
     Batches,
@@ -21,10 +23,12 @@ from .batches import (
 )
 from .callbacks import CallbackList
 from .checks import at_least
-from .compiled import Averages, compiled
+from .compiled import Averages, Compiled, compiled
 from .history import History
 from .mode import mode
 from .progress import progress_for
+from .rehearsal import Rehearsal
+from .scaling import Precision
 from .step import Step
 from .structure import leaves, parted, rebuilt
 
@@ -48,6 +52,9 @@ def fit(
     validation_freq: int = 1,
     validation_batch_size: int | None = None,
     validation_steps: int | None = None,
+    debug: str | None = None,
+    fast_dev_run: bool | int = False,
+    overfit_batches: int | float = 0,
 ) -> History:
     """Train a compiled model and return the History of its epochs.
 
@@ -70,6 +77,11 @@ def fit(
     weights and the history, whose ``interrupted`` is then True. Training mode is on meanwhile; each layer's mode is
     put back at the end. A model that has a ``train_step`` is trained by that.
 
+    ``debug="nan"`` looks at every number and ends training with an AnomalyError at the first NaN or infinity, which names
+    epoch, batch, layer, op and what came in (see ``detect_anomaly``); slow. ``fast_dev_run=True``, or a number, makes one
+    epoch of one batch, or so many, of training and validation without the callbacks that write files.
+    ``overfit_batches``, a number or a fraction, trains on the same first batches in each epoch, and validates on them.
+
     Before the first step arrays are checked: DataError (empty, unequal lengths, NaN or infinity), DTypeError, ShapeError
     and IndexRangeError (labels that cross-entropy cannot take), ArgumentError.
 
@@ -86,39 +98,51 @@ def fit(
     at_least("fit", "validation_freq", validation_freq, 1)
     if steps_per_epoch is not None:
         at_least("fit", "steps_per_epoch", steps_per_epoch, 1)
+    rehearsal = Rehearsal(fast_dev_run, overfit_batches)
+    epochs = rehearsal.epochs(initial_epoch, epochs)
     step = Step(model, "fit", class_weight=class_weight)
+    watch, scaler = Debug(debug, model, step.plan.precision), step.plan.precision.scaler
+    step.watch = watch.forward
     train, validation = training_batches(
         model,
         x,
         y,
         batch_size,
-        shuffle,
+        shuffle and not overfit_batches,
         validation_split,
         validation_data,
         sample_weight,
         validation_batch_size,
         validation_steps,
     )
+    validation = rehearsal.data(train, validation)
     history, averages = History(), Averages(step.reported)
     progress = progress_for(verbose, epochs, train.samples if steps_per_epoch is None else None)
     every = CallbackList(callbacks, model)
     if step.names is not None:
-        every.expect(step.names + [f"val_{name}" for name in step.names if validation])
+        more = [] if scaler is None else ["skipped_steps"]
+        every.expect(step.names + more + [f"val_{name}" for name in step.names if validation])
+    rehearsal.callbacks(every, verbose)
     every.add(history, *progress)
     try:
         every.on_train_begin()
         for epoch in range(initial_epoch, epochs):
             every.on_epoch_begin(epoch)
             averages.reset()
+            skipped = 0 if scaler is None else scaler.skipped
             with mode(model, training=True):
-                for number, batch in enumerate(train.epoch(steps_per_epoch)):
+                for number, batch in enumerate(train.epoch(None if rehearsal.batches else steps_per_epoch)):
                     every.on_batch_begin(number)
-                    averages.update(step.train(batch), batch.samples)
+                    with watch.step(batch, epoch, number):
+                        averages.update(step.train(batch), batch.samples)
                     every.on_batch_end(number, averages)
                 step.finish()
             logs = averages.results()
-            if validation is not None and (epoch + 1) % validation_freq == 0:
-                logs |= {f"val_{name}": value for name, value in averages_of(model, validation).items()}
+            if scaler is not None:
+                logs["skipped_steps"] = scaler.skipped - skipped
+            if validation is not None and ((epoch + 1) % validation_freq == 0 or rehearsal.batches):
+                found = averages_of(model, validation, lambda batch, n: watch.step(batch, epoch, n, "validation "))  # noqa: B023
+                logs |= {f"val_{name}": value for name, value in found.items()}
             every.on_epoch_end(epoch, logs)
             if every.stop_training:
                 break
@@ -179,14 +203,15 @@ def evaluate(
     )
 
 
-def averages_of(model: Any, data: Batches) -> dict[str, float]:
-    """The averages of a compiled model over ``data``."""
+def averages_of(model: Any, data: Batches, around: Any = None) -> dict[str, float]:
+    """The averages of a compiled model over ``data``, with the context ``around(batch, number)`` around each step."""
     step = Step(model, data.name)
     averages = Averages(step.reported)
     averages.reset()
     with no_grad(), mode(model, training=False):
-        for batch in data:
-            averages.update(step.test(batch), batch.samples)
+        for number, batch in enumerate(data):
+            with nullcontext() if around is None else around(batch, number):
+                averages.update(step.test(batch), batch.samples)
     return averages.results()
 
 
@@ -202,7 +227,10 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None) -> Any:
     >>> model.predict([[0.0, 1.0]]).shape
     (1, 3)
     """
-    with no_grad(), mode(model, training=False):
-        outputs = [parted(model(*inputs), True) for inputs in prediction_batches(model, x, batch_size)]
+    plan = getattr(model, "compiled", None)
+    precision = plan.precision if isinstance(plan, Compiled) else Precision()
+    with no_grad(), mode(model, training=False), precision.autocast():
+        given = [precision.outputs(model(*inputs)) for inputs in prediction_batches(model, x, batch_size)]
+        outputs = [parted(one, True) for one in given]
         joined = [concat(parts, axis=0) for parts in zip(*map(leaves, outputs), strict=True)]
         return rebuilt(outputs[0], iter(joined))

@@ -211,7 +211,7 @@ def lr_find(
                 trial.rates.append(rate)
                 trial.losses.append(smooth)
                 plan.optimizer.zero_grad()
-                loss.backward()
+                plan.precision.scaled(loss).backward()
                 plan.step()
     finally:
         plan.optimizer.zero_grad()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..domain.errors import ArgumentError, DataError
@@ -45,6 +47,7 @@ class Step:
         self.class_weights = self.weights_of_classes(class_weight)
         self.own_train = type(model).train_step is not train_step
         self.own_test = type(model).test_step is not test_step
+        self.watch: Callable[[], AbstractContextManager[Any]] = nullcontext  # around the model and its losses
 
     @property
     def names(self) -> list[str] | None:
@@ -71,7 +74,8 @@ class Step:
         """A step that the model has itself. Errors: ArgumentError if it gives no logs."""
         self.plan.running = self
         try:
-            logs = getattr(self.model, method)(batch)
+            with self.watch(), self.plan.precision.autocast():
+                logs = getattr(self.model, method)(batch)
         finally:
             self.plan.running = None
         if isinstance(logs, Tensor):
@@ -128,15 +132,16 @@ class Step:
         x, y, weight = self.slots(batch)
         inputs, targets = self.interface.ordered(self.name, x), self.targets(y)
         weights = [None] * len(targets) if batch.unweighted else self.weights(weight, targets, classes)
-        outputs = self.objective(inputs)
-        if batch.unchecked:
-            self.check(batch, outputs, targets)
         values, parts = [], []
-        for term, loss, *given in zip(self.terms, self.objective.losses, outputs, targets, weights, strict=True):
-            value = measured(loss, *given)
-            values.append(value)
-            part = value if term.weight == 1 else value * term.weight
-            parts.append(Part(part, self.share(loss, given[0], given[1], batch.samples)))
+        with self.watch(), self.plan.precision.autocast():
+            outputs = self.plan.precision.outputs(self.objective(inputs))
+            if batch.unchecked:
+                self.check(batch, outputs, targets)
+            for term, loss, *given in zip(self.terms, self.objective.losses, outputs, targets, weights, strict=True):
+                value = measured(loss, *given)
+                values.append(value)
+                part = value if term.weight == 1 else value * term.weight
+                parts.append(Part(part, self.share(loss, given[0], given[1], batch.samples)))
         return Outcome(outputs, targets, values, parts)
 
     def share(self, loss: Any, outputs: Any, targets: Any, samples: int) -> Any:

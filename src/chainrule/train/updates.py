@@ -45,7 +45,7 @@ class Updates:
         """Add the gradients of a batch."""
         self.batches += 1
         if self.size == 1:
-            total([part.loss for part in parts]).backward()
+            self.plan.precision.scaled(total([part.loss for part in parts])).backward()
             return
         kinds: dict[Any, list[Part]] = {}
         for place, part in enumerate(parts):
@@ -55,7 +55,8 @@ class Updates:
             loss, share = total([part.loss for part in same]), same[0].share
             if len(kinds) > 1:
                 self.put(self.gradients.get(kind))
-            (loss if share is None else loss * share).backward(retain_graph=place + 1 < len(kinds))
+            scaled = self.plan.precision.scaled(loss if share is None else loss * share)
+            scaled.backward(retain_graph=place + 1 < len(kinds))
             with no_grad():
                 self.shares[kind] = None if share is None else self.shares.get(kind, 0) + share
             if len(kinds) > 1:
