@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -248,6 +250,45 @@ def test_options_out_of_range():
     ):
         with pytest.raises(ArgumentError):
             make()
+
+
+def test_every_loss_has_a_function_and_a_name():
+    for name in losses.__all__:
+        kind = getattr(losses, name)
+        if isinstance(kind, type) and kind not in (losses.Loss, losses.Elementwise):
+            small = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+            assert small in losses.__all__ and callable(getattr(losses, small)), small
+            wanted = (
+                losses.CrossEntropy if kind is losses.CategoricalCrossEntropy else kind
+            )  # on scores, under all names
+            assert type(losses.get(small)) is wanted
+    a, b = cr.tensor(X), cr.tensor(RNG.standard_normal((6, 4)).astype("f"))
+    assert losses.sse(a, b).item() == losses.SSE()(a, b).item() == losses.mse(a, b, reduction="sum").item()
+    model = nn.Sequential(nn.Linear(4, 4)).compile(losses.sse)
+    assert model.evaluate(a, b)["loss"] == model.compile("sse").evaluate(a, b)["loss"]
+
+
+def test_weights_of_samples_of_more_than_two_tensors():
+    a, b, c = (cr.tensor(RNG.standard_normal((4, 3))) for _ in range(3))
+    same, w = cr.tensor([1, -1, 1, 1]), np.array([0.5, 2.0, 0.0, 1.0])
+    logs, labels = cr.tensor(RNG.standard_normal((5, 4, 4))).log_softmax(axis=2), cr.tensor([[1, 2]] * 4)
+    lengths = cr.tensor([5, 4, 5, 5]), cr.tensor([2, 1, 1, 2])
+    for make, args in (
+        (losses.GaussianNLL, (a, b, c.abs())),
+        (losses.CosineEmbedding, (a, b, same)),
+        (losses.Contrastive, (a, b, same)),
+        (losses.TripletMargin, (a, b, c)),
+        (losses.CTC, (logs, labels, *lengths)),
+    ):
+        each = make(reduction="none")(*args).numpy()
+        weighed = each * w.reshape(-1, *(1,) * (each.ndim - 1))
+        assert make(reduction="sum")(*args, sample_weight=w).item() == pytest.approx(weighed.sum())
+        np.testing.assert_allclose(make(reduction="none")(*args, sample_weight=w).numpy(), weighed)
+        shares = weighed / lengths[1].numpy() if make is losses.CTC else weighed
+        assert make()(*args, sample_weight=w).item() == pytest.approx(shares.mean())
+        assert make()(*args, sample_weight=np.ones(4)).item() == pytest.approx(make()(*args).item())
+    first = losses.CTC(batch_first=True)(logs.permute(1, 0, 2), labels, *lengths)
+    assert first.item() == losses.CTC()(logs, labels, *lengths).item()
 
 
 def test_every_name_makes_a_loss():

@@ -1,8 +1,8 @@
 """Losses: how wrong a prediction is, as one number to make small.
 
-Each is a module, ``CrossEntropy()(scores, target)``, and a function, ``cross_entropy(scores, target)``; ``get`` finds it by
-name. A model that ends in Softmax or Sigmoid gives probabilities; losses of the scores before are exact where those of
-probabilities overflow, so ``compile`` trains such a model on its scores.
+Each is a module, ``CrossEntropy()(scores, target)``, and a function, ``cross_entropy(scores, target)``; ``get`` finds the
+module by name. A model that ends in Softmax or Sigmoid gives probabilities; losses of the scores before are exact where
+those of probabilities overflow, so ``compile`` trains such a model on its scores.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from ..domain.errors import ArgumentTypeError, unknown
 from ..ops.ctc import ctc
-from ..ops.distance import contrastive, cosine_embedding, cosine_loss, triplet_margin
+from ..ops.distance import contrastive, cosine_embedding, triplet_margin
+from ..ops.distance import cosine_loss as cosine
 from ..ops.loss import (
     bce,
     bce_with_logits,
@@ -41,9 +42,10 @@ from .classification import (
     Focal,
     Hinge,
     SquaredHinge,
+    categorical_cross_entropy,
 )
 from .embedding import Contrastive, Cosine, CosineEmbedding, TripletMargin
-from .regression import MAE, MSE, SSE, GaussianNLL, Huber, KLDiv, LogCosh, PoissonNLL, SmoothL1
+from .regression import MAE, MSE, SSE, GaussianNLL, Huber, KLDiv, LogCosh, PoissonNLL, SmoothL1, sse
 from .sequence import CTC
 
 __all__ = [
@@ -74,9 +76,10 @@ __all__ = [
     "TripletMargin",
     "bce",
     "bce_with_logits",
+    "categorical_cross_entropy",
     "contrastive",
+    "cosine",
     "cosine_embedding",
-    "cosine_loss",
     "cross_entropy",
     "ctc",
     "dice",
@@ -93,6 +96,7 @@ __all__ = [
     "poisson_nll",
     "smooth_l1",
     "squared_hinge",
+    "sse",
     "triplet_margin",
 ]
 
@@ -121,6 +125,8 @@ NAMES: dict[str, Callable[[], Loss]] = {
     "ctc": lambda: CTC(batch_first=True),
     # the names of Keras and KeyDNN
     "crossentropy": CrossEntropy,
+    "categorical_cross_entropy": CrossEntropy,
+    "sparse_categorical_cross_entropy": CrossEntropy,
     "cce": CrossEntropy,
     "categorical_crossentropy": CrossEntropy,
     "sparse_categorical_crossentropy": CrossEntropy,
@@ -131,6 +137,7 @@ NAMES: dict[str, Callable[[], Loss]] = {
     "binary_cross_entropy_with_logits": BCEWithLogits,
     "poisson": lambda: PoissonNLL(log_input=False),
     "logcosh": LogCosh,
+    "l1": MAE,
 }
 
 
@@ -138,7 +145,8 @@ def get(loss: Any) -> Any:
     """A loss by name; a loss, or any function of (prediction, target), as it is.
 
     Cross-entropy, under all its names, takes integer and one-hot targets and works on scores: a model ends in them, or
-    in a Softmax that training leaves out. Errors: ArgumentError for an unknown name, with the nearest.
+    in a Softmax that training leaves out. CTC has the batch first, as models in ``fit`` do. Errors: ArgumentError for an
+    unknown name, with the nearest.
 
     >>> get("sparse_categorical_crossentropy"), get("sse")
     (CrossEntropy(), SSE(reduction='sum'))

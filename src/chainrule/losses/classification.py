@@ -10,7 +10,7 @@ from ..ops.elementwise import log, where
 from ..ops.loss import bce, bce_with_logits, dice, focal, hinge, squared_hinge
 from ..ops.memory import cast
 from ..ops.reduce import mean, sum
-from ..ops.softmax import cross_entropy, nll, reduced
+from ..ops.softmax import cross_entropy, known_reduction, nll, reduced
 from ..tensor import Tensor
 from .base import Elementwise, Loss
 
@@ -118,12 +118,23 @@ class CategoricalCrossEntropy(Loss):
 
     def measure(self, x: Any, target: Any, reduction: str) -> Any:
         """See Loss."""
-        some = x > 0
-        logs = where(some, log(where(some, x, 1.0)), LEAST).clip(min=LEAST)
-        if target.shape != x.shape:
-            return nll(logs, target, reduction=reduction)
-        losses = -sum(logs * cast(target, dtype=logs.dtype), axis=1)
-        return mean(losses) if reduction == "mean" else reduced(losses, reduction)
+        return categorical_cross_entropy(x, target, reduction=reduction)
+
+
+def categorical_cross_entropy(x: Any, target: Any, *, reduction: str = "mean") -> Any:
+    """What ``CategoricalCrossEntropy`` is.
+
+    >>> import chainrule as cr
+    >>> categorical_cross_entropy(cr.tensor([[0.25, 0.75], [0.5, 0.5]]), cr.tensor([1, 0]), reduction="none")
+    tensor([0.2877, 0.6931])
+    """
+    known_reduction("categorical_cross_entropy", reduction)
+    some = x > 0
+    logs = where(some, log(where(some, x, 1.0)), LEAST).clip(min=LEAST)
+    if target.shape != x.shape:
+        return nll(logs, target, reduction=reduction)
+    losses = -sum(logs * cast(target, dtype=logs.dtype), axis=1)
+    return mean(losses) if reduction == "mean" else reduced(losses, reduction)
 
 
 @register

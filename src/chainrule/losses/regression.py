@@ -36,6 +36,19 @@ class SSE(MSE):
         super().__init__("sum")
 
 
+def sse(x: Any, target: Any) -> Any:
+    """The sum of squared errors.
+
+    >>> import chainrule as cr
+    >>> sse(cr.tensor([1.0, 2.0]), cr.tensor([2.0, 4.0]))
+    tensor(5.)
+    """
+    return mse(x, target, reduction="sum")
+
+
+setattr(sse, "reduction", "sum")  # noqa: B010  # fit reports it by sample, as SSE
+
+
 @register
 class MAE(Elementwise):
     """The absolute error, ``|x - target|``.
