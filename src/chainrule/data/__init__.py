@@ -26,6 +26,7 @@ from .geometry import (
 from .idx import read_idx, write_idx
 from .iterable import IterableDataset
 from .loader import DataLoader
+from .mixing import CutMix, Cutout, MixUp, RandomErasing
 from .mnist import load_mnist
 from .samplers import (
     BatchSampler,
@@ -36,6 +37,7 @@ from .samplers import (
     StratifiedSampler,
     WeightedRandomSampler,
 )
+from .splitting import KFold, StratifiedKFold, one_hot, random_split, train_test_split
 from .tabular import load_breast_cancer, load_diabetes, load_iris, load_wine
 from .texts import Speech, load_moby_dick, load_shakespeare, load_sotu
 from .timeseries import load_japanese_vowels, read_ts
@@ -50,15 +52,20 @@ __all__ = [
     "CIFAR10_CLASSES",
     "ColorJitter",
     "Compose",
+    "CutMix",
+    "Cutout",
     "DataLoader",
     "DistributedSampler",
     "FASHION_MNIST_CLASSES",
     "GaussianNoise",
     "IterableDataset",
+    "KFold",
+    "MixUp",
     "Normalize",
     "Pronunciation",
     "RandomAffine",
     "RandomCrop",
+    "RandomErasing",
     "RandomHorizontalFlip",
     "RandomRotation",
     "RandomSampler",
@@ -70,6 +77,7 @@ __all__ = [
     "Samples",
     "SequentialSampler",
     "Speech",
+    "StratifiedKFold",
     "StratifiedSampler",
     "Subset",
     "TrainTest",
@@ -92,10 +100,13 @@ __all__ = [
     "load_shakespeare",
     "load_sotu",
     "load_wine",
+    "one_hot",
     "pad_collate",
+    "random_split",
     "read_cifar",
     "read_idx",
     "read_ts",
     "split",
+    "train_test_split",
     "write_idx",
 ]

@@ -44,11 +44,13 @@ class RandomCrop(Transform):
             raise ShapeError(
                 f"[RandomCrop] images of {height}x{width} with padding {p} are too small for a window of {rows}x{columns}"
             )
+        padded = images
         if p and self.mode == "constant":
             padded = np.full((n, channels, height + 2 * p, width + 2 * p), self.fill, images.dtype)
             padded[:, :, p : p + height, p : p + width] = images
-        else:
-            padded = np.pad(images, ((0, 0), (0, 0), (p, p), (p, p)), mode=self.mode) if p else images  # type: ignore[call-overload]
+        elif p:
+            mode: Any = self.mode
+            padded = np.pad(images, ((0, 0), (0, 0), (p, p), (p, p)), mode=mode)
         top = generator.integers(0, height + 2 * p - rows + 1, (n,)).numpy()
         left = generator.integers(0, width + 2 * p - columns + 1, (n,)).numpy()
         windows = np.lib.stride_tricks.sliding_window_view(padded, (rows, columns), axis=(2, 3))
