@@ -313,3 +313,79 @@ def test_padding_changes_nothing(name, batch_first, container):
     without = nn.Sequential(*layers, model[-1]) if container is nn.Sequential else None
     if without is not None:
         assert not np.allclose(without(x).detach().numpy(), y.detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("container", [nn.Sequential, functional])
+def test_training_on_padded_sequences_is_training_on_each(container):
+    """One step of fit on the padded batch is the step of the gradients of the sequences alone."""
+    cr.manual_seed(0)
+    model = container(nn.Masking(), nn.LSTM(4, batch_first=True), nn.Linear(3), nn.Softmax())
+    each, x = padded()
+    model.build(x.float()).to("float64")
+    labels, before = [2, 0, 1], {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    probabilities = cr.concat([model(Tensor(s[None])) for s in each])
+    loss = -sum(probabilities[i, label].log() for i, label in enumerate(labels)) / 3
+    gradients = dict(zip(before, cr.grad(loss, [*model.parameters()]), strict=True))
+    model.compile("cross_entropy", cr.optim.SGD(model.parameters(), lr=0.5))
+    history = model.fit(x, Tensor(labels), batch_size=3, shuffle=False, verbose=0)
+    np.testing.assert_allclose(history["loss"][0], loss.item(), rtol=1e-9)
+    for name, value in model.state_dict().items():
+        np.testing.assert_allclose(value.numpy(), before[name] - 0.5 * gradients[name].numpy(), rtol=1e-8, atol=1e-11)
+    np.testing.assert_allclose(model.predict(x).numpy(), model(x).detach().numpy(), rtol=1e-9)
+
+
+def test_a_mask_may_be_given_and_goes_only_as_far_as_the_steps():
+    each, x = padded()
+    mask = Tensor(x.numpy().any(-1))
+    layer = nn.LSTM(4, batch_first=True, return_sequences=True)
+    model = nn.Sequential(nn.Linear(3), nn.Residual(nn.Linear(3)), layer)
+    model(x.float())
+    model.to("float64")
+    y, after = model(x, mask=mask, masks=True)
+    np.testing.assert_allclose(y.detach().numpy(), layer(model[:2](x), mask=mask).detach().numpy(), rtol=1e-12)
+    assert after is mask
+    for last in (nn.Flatten(), nn.Permute((0, 2, 1)), nn.Reshape((-1,)), nn.LSTM(5, batch_first=True)):
+        square = cr.ones(2, 3, 3)
+        assert nn.Sequential(last)(square, mask=cr.ones(2, 3, dtype="bool"), masks=True)[1] is None
+    assert nn.Sequential(nn.Linear(2))(x.float(), masks=True)[1] is None
+
+
+@nn.register
+class Tagger(nn.Sequential):
+    """A Sequential of one's own, that takes no mask."""
+
+    def forward(self, x):
+        return super().forward(x) * 2.0
+
+
+def test_masks_pass_by_what_does_not_know_them():
+    words = Tensor([[3, 4, 0], [5, 0, 0]])
+    model = nn.Sequential(
+        nn.Embedding(6, 4, mask_zero=True), Tagger(nn.Linear(4), nn.Tanh()), nn.LSTM(3, batch_first=True)
+    )
+    y = model(words).detach().numpy()
+    for row, n in enumerate((2, 1)):
+        np.testing.assert_allclose(model(words[row : row + 1, :n]).detach().numpy()[0], y[row], rtol=1e-5, atol=1e-6)
+    assert nn.Embedding(6, 4)(words, masks=True)[1] is None
+
+
+def test_pooling_over_no_steps_gives_zeros():
+    x, mask = data(2, 3, 4), Tensor([[True, False, True, False], [False] * 4])
+    wanted = x.numpy()[0][:, [0, 2]]
+    for layer, right in ((nn.GlobalAvgPool1d(), wanted.mean(-1)), (nn.GlobalMaxPool1d(), wanted.max(-1))):
+        y = layer(x, mask=mask).numpy()[..., 0]
+        np.testing.assert_allclose(y, [right, [0, 0, 0]], rtol=1e-12)
+    with pytest.raises(ShapeError, match=r"write nn.ChannelsLast\(GlobalAvgPool1d\(\)\)"):
+        nn.Sequential(nn.Masking(), nn.GlobalAvgPool1d())(x)
+
+
+def test_a_graph_is_fitted_shown_and_counted():
+    model, x = two_heads(), data(40, 6).float()
+    digit, parity = Tensor(np.arange(40) % 3), Tensor(np.arange(40) % 2)
+    model.compile({"digit": "cross_entropy", "parity": "cross_entropy"}, cr.optim.Adam(model.parameters(), lr=0.05))
+    history = model.fit(x, {"digit": digit, "parity": parity}, epochs=4, batch_size=10, verbose=0)
+    assert history["loss"][-1] < history["loss"][0]
+    assert [y.shape for y in model.predict(x)] == [(40, 3), (40, 2)]
+    shown = model.summary()
+    assert shown.total == sum(p.size for p in model.parameters()) == 5 * 7 + 5 * 6 + 3 * 6 + 2 * 6
+    assert "linear_3" in str(shown) and "(None, 3)" in str(shown)
