@@ -366,7 +366,11 @@ def test_masks_pass_by_what_does_not_know_them():
     y = model(words).detach().numpy()
     for row, n in enumerate((2, 1)):
         np.testing.assert_allclose(model(words[row : row + 1, :n]).detach().numpy()[0], y[row], rtol=1e-5, atol=1e-6)
-    assert nn.Embedding(6, 4)(words, masks=True)[1] is None
+    assert nn.Embedding(6, 4).compute_mask(words) is None
+    assert nn.Embedding(6, 4, mask_zero=True).compute_mask(words).tolist() == [
+        [True, True, False],
+        [True, False, False],
+    ]
 
 
 def test_pooling_over_no_steps_gives_zeros():

@@ -79,7 +79,11 @@ class Embedding(Layer):
         """Whether it says which steps count."""
         return self.mask_zero
 
-    def forward(self, x: Tensor, masks: bool = False) -> Any:
-        """See the class; with ``masks`` (y, mask), where the mask is None without ``mask_zero``."""
+    def compute_mask(self, *inputs: Any) -> Any:
+        """Which words count: with ``mask_zero`` those that are not 0, otherwise all (None)."""
+        return ne(inputs[0], 0) if self.mask_zero else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         y: Tensor = embedding(x, self.weight, padding_idx=self.padding_idx)
-        return (y, ne(x, 0) if self.mask_zero else None) if masks else y
+        return y

@@ -34,7 +34,8 @@ def through(layer: Any, inputs: tuple[Any, ...], masks: tuple[Any, ...], named: 
         y, mask = layer(*inputs, **named, masks=True)
         return y, mask
     y = layer(*inputs, **named)
-    return y, kept(y, given) if layer.keeps_steps else None
+    made = layer.compute_mask(*inputs) if layer.makes_mask else None
+    return y, made if made is not None else kept(y, given) if layer.keeps_steps else None
 
 
 def kept(y: Any, mask: Any) -> Any:
@@ -50,7 +51,7 @@ class Masking(Layer):
     """Steps whose features are all ``mask_value`` do not count for the layers after it (padding); they become zeros.
 
     ``x`` is (batch, time, features) or (time, batch, features). In a Sequential or a Graph, recurrent layers, attention and
-    ``GlobalAvgPool1d`` get the mask, and it goes on while the first two axes stay. With ``masks=True`` a call gives (y, mask).
+    ``GlobalAvgPool1d`` get the mask, and it goes on while the first two axes stay. ``compute_mask(x)`` gives it to others.
 
     >>> import chainrule as cr
     >>> from chainrule import nn
@@ -67,12 +68,15 @@ class Masking(Layer):
     def __init__(self, mask_value: float = 0.0) -> None:
         self.mask_value = mask_value
 
-    def forward(self, x: Tensor, masks: bool = False) -> Any:
+    def compute_mask(self, *inputs: Any) -> Any:
+        """Which steps of x count: bool, without the axis of features."""
+        return any_of(ne(inputs[0], self.mask_value), axis=-1)
+
+    def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         if x.ndim < 3:
             raise ShapeError(
                 f"[masking] x has shape {x.shape}; it should have steps and features: (batch, time, features)"
             )
-        mask = any_of(ne(x, self.mask_value), axis=-1)
-        y = where(unsqueeze(mask, axis=-1), x, 0.0)
-        return (y, mask) if masks else y
+        y: Tensor = where(unsqueeze(self.compute_mask(x), axis=-1), x, 0.0)
+        return y

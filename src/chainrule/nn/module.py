@@ -63,7 +63,7 @@ class Module(Methods):
         "linear"  # the initialization that suits a layer before this one; None: as what comes after
     )
     in_sequential: Mapping[str, Any] = MappingProxyType({})  # what a Sequential calls it with, besides its input
-    makes_mask: bool = False  # whether it finds out which steps count: a Sequential then calls it with masks=True
+    makes_mask: bool = False  # whether it finds out which steps count, and compute_mask says so
     keeps_steps: bool = True  # whether the first two axes of its output are those of its input, where they are as long
     _hooks: Hooks | None = None
     _buffers: Mapping[str, bool] = MappingProxyType({})  # name: whether files have it
@@ -106,6 +106,10 @@ class Module(Methods):
         A mask is bool, True for steps that count, and as the first two axes of its input; None where all count.
         """
         return {}
+
+    def compute_mask(self, *inputs: Any) -> Any:
+        """Which steps of its output count, if it ``makes_mask``: bool, as the first two axes; None where all do."""
+        return None
 
     def _locate(self, error: ChainruleError) -> None:
         """Put the name of the module that an error comes from before its path."""
