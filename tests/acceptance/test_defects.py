@@ -252,3 +252,91 @@ def test_dense_labels_need_not_be_one_hot():
 
 def test_windows_need_not_be_square():
     assert nn.Conv2d(1, 2, (3, 5), padding=(1, 2))(cr.rand(1, 1, 8, 9)).shape == (1, 2, 8, 9)
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_recurrent_layers_stand_large_inputs(kind):
+    x = cr.tensor(np.linspace(-1e4, 1e4, 24).reshape(4, 3, 2), dtype="float32", requires_grad=True)
+    y = kind(2, 5)(x)[0]
+    y.sum().backward()
+    assert np.isfinite(y.detach().numpy()).all() and np.isfinite(x.grad.numpy()).all()
+
+
+def test_moving_and_casting_keep_the_gradient():
+    x = cr.ones(3, requires_grad=True)
+    (x.to("cpu") * x.to("float64")).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [2, 2, 2])
+
+
+def test_a_gpu_that_is_not_there_is_told():
+    with pytest.raises(cr.errors.DeviceError, match=r"cuda:0 .* use Device\('cpu'\)"):
+        cr.ones(2).to("cuda")
+
+
+def test_freezing_layers_does_not_mix_up_the_state_of_others():
+    a, b = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    b.load_state_dict({k: v.numpy() for k, v in a.state_dict().items()})
+    x = cr.ones(3, 2)
+    whole, part = optim.Adam(a.parameters(), lr=0.1), optim.Adam(b[1].parameters(), lr=0.1)
+    for frozen in (False, True, True, False):
+        a[0].requires_grad_(not frozen)
+        for model, optimizer in ((a, whole), (b, part)):
+            optimizer.zero_grad()
+            (model(x).sum() - 1).square().backward()
+            optimizer.step()
+        b[0].load_state_dict({k: v.numpy() for k, v in a[0].state_dict().items()})  # only the last layer is compared
+    np.testing.assert_allclose(a[1].weight.detach().numpy(), b[1].weight.detach().numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["weights.h5", "weights.hdf5", "weights.npz", "weights"])
+def test_a_file_has_the_name_it_was_given_or_none(name, tmp_path):
+    model = nn.Sequential(nn.Linear(2, 1))
+    model.save(tmp_path / "weights.safetensors")
+    with pytest.raises(cr.errors.ArgumentError, match="ends in"):
+        model.save(tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+@pytest.mark.parametrize("bias_before_norm", [True, False])
+def test_a_bias_before_a_norm_goes_only_where_it_was_asked(bias_before_norm):
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(), nn.Flatten(), nn.Linear(8, 3), nn.BatchNorm1d(), nn.Linear(3, 1),
+        bias_before_norm=bias_before_norm,
+    )  # fmt: skip
+    assert [model[i].bias is not None for i in (0, 3, 5)] == [bias_before_norm, bias_before_norm, True]
+
+
+def test_predictions_have_the_temperature_of_the_softmax():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Softmax(temperature=4.0)).compile("cross_entropy")
+    x = np.array([[1.0, 3.0]], np.float32)
+    e = np.exp(model[0](cr.tensor(x)).detach().numpy() / 4)
+    np.testing.assert_allclose(model.predict(x).numpy(), e / e.sum(), rtol=1e-6)
+
+
+def test_no_metric_is_reported_that_was_not_asked_for():
+    model = nn.Sequential(nn.Linear(1), nn.Sigmoid()).compile("bce", "sgd")
+    assert [*model.fit(np.ones((4, 2), np.float32), np.ones((4, 1)), verbose=0)] == ["loss"]
+
+
+def test_prelu_with_a_slope_above_one():
+    x = cr.tensor([-2.0, 3.0], requires_grad=True)
+    y = cr.prelu(x, cr.tensor([1.5]))
+    y.sum().backward()
+    assert y.tolist() == [-3, 3] and x.grad.tolist() == [1.5, 1]
+
+
+def test_a_layer_does_not_change_by_being_used():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Dropout(0.5), nn.Flatten())
+    before = nn.describe(model)
+    model(cr.rand(3, 1, 12, 12)), model(cr.rand(5, 1, 20, 16))
+    assert nn.describe(model) == before
+    assert model[1](cr.rand(1, 1, 4, 4)).shape == (1, 1, 2, 2)
+
+
+def test_dtypes_of_a_file_stay(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 2, dtype="float64"), nn.Conv2d(1, 1, 1, dtype="float64"))
+    model.save(tmp_path / "model.safetensors")
+    again = cr.load(tmp_path / "model.safetensors")
+    for name, value in model.state_dict().items():
+        assert again.state_dict()[name].dtype == "float64"
+        np.testing.assert_array_equal(again.state_dict()[name].numpy(), value.numpy())

@@ -31,7 +31,9 @@ def test_nothing_is_left_out():
     ours = {name for name, kind in nn.REGISTRY.items() if kind.__module__.startswith("chainrule.nn")}
     assert ours <= listed
     known = {*losses.LOSSES, *losses.COMPOSED, "SSE", "CategoricalCrossEntropy"}
-    kinds = {name for name, kind in vars(cr.losses).items() if isinstance(kind, type) and issubclass(kind, cr.losses.Loss)}
+    kinds = {
+        name for name, kind in vars(cr.losses).items() if isinstance(kind, type) and issubclass(kind, cr.losses.Loss)
+    }
     assert kinds - {"Loss", "Elementwise"} <= known
     assert {kind.__name__ for kind in optim.NAMES.values()} <= {*optimizers.GRID, *optimizers.ALONE}
 

@@ -98,6 +98,7 @@ def test_a_wheel_works(version, tmp_path, record_property):
     start = time.monotonic()
     python, wheel = installed(PYTHONS[version], tmp_path, CHAINRULE_REQUIRE_NATIVE="1")
     record_property("wheel", wheel)
+    assert "none-any" not in wheel  # it holds native code: the platform is in its name
     record_property("install_seconds", round(time.monotonic() - start, 1))
     about = facts(python, tmp_path)
     record_property("python", about["python"])
