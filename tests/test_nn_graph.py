@@ -393,3 +393,13 @@ def test_a_graph_is_fitted_shown_and_counted():
     shown = model.summary()
     assert shown.total == sum(p.size for p in model.parameters()) == 5 * 7 + 5 * 6 + 3 * 6 + 2 * 6
     assert "linear_3" in str(shown) and "(None, 3)" in str(shown)
+
+
+def test_known_vectors_are_used_as_they_are():
+    vectors = RNG.standard_normal((5, 3))
+    layer = nn.Embedding.from_pretrained(vectors, mask_zero=True)
+    assert layer.dtype == "float64" and not layer.weight.requires_grad and layer.mask_zero
+    np.testing.assert_array_equal(layer(Tensor([[4, 0]])).numpy(), vectors[[[4, 0]]])
+    assert nn.Embedding.from_pretrained(vectors, freeze=False).weight.requires_grad
+    with pytest.raises(ShapeError, match=r"the vectors have shape \(5,\)"):
+        nn.Embedding.from_pretrained(vectors[:, 0])

@@ -276,6 +276,20 @@ def test_batch_norm_is_its_formula(layer, shape, size):
     assert norm.num_batches_tracked.item() == 1
 
 
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d, nn.InstanceNorm1d])
+def test_statistics_without_momentum_are_means_over_the_batches(layer):
+    norm = layer(3, momentum=None, track_running_stats=True, dtype="float64")
+    axes, wanted = (0, 2) if layer is nn.BatchNorm1d else (2,), []
+    for n in (4, 2, 7):
+        x = np.random.default_rng(n).standard_normal((n, 3, 5)) * n
+        norm(cr.from_numpy(x))
+        wanted.append([v.mean(0) if v.ndim > 1 else v for v in (x.mean(axes), x.var(axes, ddof=1))])
+    mean, var = np.mean(wanted, axis=0)
+    np.testing.assert_allclose(norm.running_mean.numpy(), mean, rtol=1e-12)
+    np.testing.assert_allclose(norm.running_var.numpy(), var, rtol=1e-12)
+    assert nn.create(nn.describe(norm)).momentum is None
+
+
 def test_the_gradient_in_eval_mode_is_that_of_eval_mode():
     norm = nn.BatchNorm1d(2).eval()
     x = cr.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
@@ -324,7 +338,7 @@ def test_batch_norm_says_what_is_wrong():
         model(cr.zeros(4, 3))
     with pytest.raises(ShapeError, match="eval"):
         model(cr.zeros(1, 3, 1, 1))
-    for options in ({"momentum": None}, {"momentum": 2.0}, {"eps": 0.0}):
+    for options in ({"momentum": "none"}, {"momentum": 2.0}, {"eps": 0.0}):
         with pytest.raises(ArgumentError):
             nn.BatchNorm1d(3, **options)
 

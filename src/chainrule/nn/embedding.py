@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from ..domain.errors import ArgumentError
+from ..creation import as_tensor
+from ..domain.errors import ArgumentError, ShapeError
 from ..ops.elementwise import ne
 from ..ops.embedding import embedding
 from ..tensor import Tensor
@@ -64,6 +65,26 @@ class Embedding(Layer):
         if padding_idx is not None:
             first = Padded(first.name, first.options, padding_idx)
         self.weight = Parameter(shape=(num_embeddings, embedding_dim), init=first, dtype=dtype, name="weight")
+
+    @classmethod
+    def from_pretrained(
+        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None, **options: Any
+    ) -> Self:
+        """The layer of vectors that are known, (num_embeddings, embedding_dim); ``freeze``: they are not trained.
+
+        >>> import chainrule as cr
+        >>> Embedding.from_pretrained([[1.0, 2.0], [3.0, 4.0]])(cr.tensor([1]))
+        tensor([[3., 4.]])
+        """
+        values = as_tensor(embeddings)
+        if values.ndim != 2:
+            raise ShapeError(
+                f"Embedding: the vectors have shape {values.shape}, expected (num_embeddings, embedding_dim)"
+            )
+        layer = cls(values.shape[0], values.shape[1], padding_idx, dtype=values.dtype, **options)
+        layer.weight.load(values)
+        layer.weight.requires_grad = not freeze
+        return layer
 
     @property
     def dtype(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..creation import zeros
 from ..domain.errors import ArgumentError, ShapeError
 from ..modes import no_grad
@@ -30,7 +32,7 @@ class BatchNorm(Layer):
         self,
         num_features: int | None = None,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
         *,
@@ -41,9 +43,10 @@ class BatchNorm(Layer):
             count(name, "num_features", num_features)
         if eps <= 0:
             raise ArgumentError(f"{name}: eps is {eps!r}, expected a positive number")
-        if not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
+        if momentum is not None and (not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1):
             raise ArgumentError(
-                f"{name}: momentum is {momentum!r}, expected the weight of the newest batch, from 0 to 1"
+                f"{name}: momentum is {momentum!r}, expected the weight of the newest batch, from 0 to 1, or None: the mean "
+                "over all batches"
             )
         self.eps, self.momentum, self.affine = eps, momentum, affine
         self.track_running_stats = track_running_stats
@@ -83,14 +86,27 @@ class BatchNorm(Layer):
         var: Tensor | None = self.running_var
         y: Tensor
         if self.training or mean is None:
-            if mean is None:  # the op writes them, and they are forgotten
-                mean, var = zeros(x.shape[1], device=x.device), zeros(x.shape[1], device=x.device)
-            y = batch_norm_train(x, self.weight, self.bias, mean, var, momentum=self.momentum, eps=self.eps)
+            momentum = self.momentum
+            if mean is None or momentum is None:  # the op writes into these what the batch has
+                dtype = "float32" if mean is None else mean.dtype
+                mean, var = (zeros(x.shape[1], dtype=dtype, device=x.device) for _ in range(2))
+                momentum = 1.0
+            y = batch_norm_train(x, self.weight, self.bias, mean, var, momentum=momentum, eps=self.eps)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
+                if self.momentum is None:
+                    self._average(mean, var)
         else:
             y = batch_norm_eval(x, self.weight, self.bias, mean, var, eps=self.eps)
         return y
+
+    def _average(self, mean: Any, var: Any) -> None:
+        """Take the statistics of the newest batch into their mean over all batches."""
+        with no_grad():
+            for running, new in ((self.running_mean, mean), (self.running_var, var)):
+                if running is not None and self.num_batches_tracked is not None:
+                    share = 1.0 / self.num_batches_tracked.to(running.dtype)
+                    running.add_((new.to(running.dtype) - running) * share)
 
     def _build(self, x: Tensor) -> None:
         """Take the number of channels from x, or raise."""
@@ -113,7 +129,8 @@ class BatchNorm1d(BatchNorm):
     """Every channel to mean 0 and variance 1 over the batch, then times ``weight`` plus ``bias`` (Ioffe and Szegedy, 2015).
 
     ``x`` is (n, channels) or (n, channels, length). In training the mean and the variance are those of the batch, and the
-    buffers ``running_mean`` and ``running_var`` (unbiased) go towards them by ``momentum``; in eval mode these are used.
+    buffers ``running_mean`` and ``running_var`` (unbiased) go towards them by ``momentum``, or with None are their means
+    over all batches; in eval mode these are used.
     ``num_features`` may be left out and is then taken from the first input.
 
     >>> import chainrule as cr
@@ -161,7 +178,7 @@ class InstanceNorm(BatchNorm):
         self,
         num_features: int | None = None,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
         *,
@@ -183,11 +200,14 @@ class InstanceNorm(BatchNorm):
             )
         if mean is not None and var is not None:
             with no_grad():
-                new_var, new_mean = var_mean(x.detach(), axis=axes)
-                for running, new in ((mean, new_mean), (var, new_var)):
-                    running.mul_(1 - self.momentum).add_(new.mean(axis=0).to(running.dtype) * self.momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
+                new_var, new_mean = (v.mean(axis=0) for v in var_mean(x.detach(), axis=axes))
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked.add_(1)
+                if self.momentum is None:
+                    self._average(new_mean, new_var)
+                else:
+                    for running, new in ((mean, new_mean), (var, new_var)):
+                        running.mul_(1 - self.momentum).add_(new.to(running.dtype) * self.momentum)
         y = group_norm(x, self.weight, self.bias, num_groups=x.shape[1], eps=self.eps)
         return y
 
