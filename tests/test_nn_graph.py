@@ -210,13 +210,16 @@ def test_what_no_output_needs_is_no_part_of_it():
         (lambda x, y: nn.Graph(x, nn.Linear(2)(x))([1.0]), "the input x is a list, expected a tensor"),
         (lambda x, y: x + cr.ones(3), "nodes and numbers, not with a Tensor"),
         (lambda x, y: nn.ReLU()(x, alpha=cr.ones(1)), "an argument of ReLU of a node is a Tensor"),
+        (lambda x, y: cr.relu(x), r"functions cannot take it: .* nn.ReLU\(\)"),
+        (lambda x, y: cr.concat([x, y]), r"functions cannot take it"),
+        (lambda x, y: x.mean(), "a node has no values yet, and no 'mean'"),
         (lambda x, y: [*x], r"cannot be unpacked: take node\[0\]"),
         (lambda x, y: 1 if x else 2, "a Graph cannot decide"),
     ],
 )
 def test_mistakes_are_told(make, message):
     x, y = nn.Input((3,), name="x"), nn.Input((2,), name="y")
-    with pytest.raises((ArgumentError, ArgumentTypeError, ShapeError, TypeError), match=message):
+    with pytest.raises((ArgumentError, ArgumentTypeError, ShapeError, AttributeError), match=message):
         make(x, y)
 
 
@@ -403,3 +406,23 @@ def test_known_vectors_are_used_as_they_are():
     assert nn.Embedding.from_pretrained(vectors, freeze=False).weight.requires_grad
     with pytest.raises(ShapeError, match=r"the vectors have shape \(5,\)"):
         nn.Embedding.from_pretrained(vectors[:, 0])
+
+
+def test_a_mask_may_be_an_input():
+    x, mask = nn.Input((None, 3), name="x"), nn.Input((None,), name="mask", dtype="bool")
+    model = nn.Graph([x, mask], nn.Linear(2)(nn.LSTM(4, batch_first=True)(x, mask=mask)))
+    each, steps = padded()
+    counted = Tensor(steps.numpy().any(-1))
+    y = model(steps.float(), counted).detach().numpy()
+    for row, sequence in zip(y, each, strict=True):
+        alone = Tensor(sequence[None]).float()
+        np.testing.assert_allclose(
+            row,
+            model({"mask": cr.ones(1, len(sequence), dtype="bool"), "x": alone}).detach().numpy()[0],
+            rtol=1e-5,
+            atol=1e-6,
+        )
+    model.compile("cross_entropy", "sgd")
+    model.fit((steps.float(), counted), Tensor([0, 1, 1]), verbose=0)
+    sequential = nn.Sequential(nn.LSTM(4, batch_first=True), nn.Linear(2)).compile("cross_entropy", "sgd")
+    sequential.fit((steps.float(), counted), Tensor([0, 1, 1]), verbose=0)

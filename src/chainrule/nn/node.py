@@ -45,6 +45,16 @@ class Node:
     def __bool__(self) -> NoReturn:
         raise ArgumentTypeError("a node has no values yet: a Graph cannot decide by them")
 
+    @property
+    def __array_interface__(self) -> NoReturn:  # where ops, and NumPy, look for values
+        raise ArgumentTypeError(
+            "a node has no values yet, and functions cannot take it: a Graph is made of layers, as nn.ReLU() for relu, "
+            'nn.Merge("concat") for concat, or nn.Lambda with a function of your own'
+        )
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a node has no values yet, and no {name!r}: give it to a layer, as its first argument")
+
     def __neg__(self) -> Node:
         return Node("neg", (self,), {})
 
