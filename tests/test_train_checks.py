@@ -216,3 +216,50 @@ def test_a_history_is_a_dict_of_lists():
     model = nn.Linear(2, 1).compile("mse")
     history = model.fit([[1.0, 2.0]], [[1.0]], epochs=2, verbose=0)
     assert list(history) == ["loss"] and dict(history)["loss"] == history["loss"] and len(history.epoch) == 2
+
+
+def test_what_losses_of_numbers_and_of_yes_and_no_take():
+    column = np.array([[0.0], [1.0]] * 3, np.float32)
+    for loss, outputs, y, error, message in (
+        (
+            "mse",
+            1,
+            column[:, 0],
+            errors.ShapeError,
+            r"y has shape \(6,\), but MSE takes .* \(6, 1\): y\[:, None\] makes it",
+        ),
+        ("mse", 4, Y, errors.ShapeError, r"one_hot\(y, 4\) makes it of labels, or give the loss cross_entropy"),
+        ("huber", 2, column, errors.ShapeError, r"Huber takes the shape of the output, \(6, 2\)$"),
+        ("bce_with_logits", 1, 2 * column - 1, errors.DataError, r"from -1.0 to 1.0, but .*: \(y \+ 1\) / 2 makes it"),
+        ("bce_with_logits", 4, np.eye(4)[Y] * 2, errors.DataError, "y goes from 0.0 to 2.0, but BCEWithLogits takes"),
+        (
+            "bce",
+            1,
+            column,
+            errors.DataError,
+            "the model gives 3.0, but BCE takes probabilities: end it in a Sigmoid, or",
+        ),
+        (
+            losses.CategoricalCrossEntropy(),
+            4,
+            Y,
+            errors.DataError,
+            "end it in a Softmax, or give the loss cross_entropy",
+        ),
+    ):
+        trained = nn.Sequential(nn.Linear(3, outputs, init="ones")).compile(loss, "sgd")
+        with pytest.raises(error, match=message):
+            trained.fit(X, y, verbose=0)
+        with pytest.raises(error, match=message):
+            trained.evaluate(X, y)
+        np.testing.assert_array_equal(trained[0].weight.numpy(), 1.0)
+
+    class Normal(nn.Module):
+        def __init__(self):
+            self.fc = nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.fc(x), -self.fc(x).abs() - 0.5
+
+    with pytest.raises(errors.DataError, match="a variance of -.* never below 0: end it in a Softplus or exp"):
+        Normal().compile("gaussian_nll").fit(X, column, verbose=0)

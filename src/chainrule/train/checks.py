@@ -9,9 +9,26 @@ from typing import Any
 import numpy as np
 
 from ..domain.errors import ArgumentError, DataError, DTypeError, IndexRangeError, ShapeError
-from ..losses import CrossEntropy
+from ..losses import (
+    BCE,
+    MAE,
+    MSE,
+    SSE,
+    BCEWithLogits,
+    CategoricalCrossEntropy,
+    CrossEntropy,
+    Focal,
+    GaussianNLL,
+    Hinge,
+    Huber,
+    LogCosh,
+    PoissonNLL,
+    SmoothL1,
+    SquaredHinge,
+)
 
 CHUNK = 1 << 22  # elements looked at together
+COMPARED = (BCE, MAE, MSE, SSE, BCEWithLogits, Focal, Hinge, Huber, LogCosh, PoissonNLL, SmoothL1, SquaredHinge)
 
 
 def at_least(name: str, argument: str, value: Any, least: int) -> int:
@@ -98,6 +115,60 @@ def labels(name: str, loss: Any, output: tuple[int, ...], target: Any, what: str
             f"[{name}] {what} is {target[index]} at row {index[0] if len(index) == 1 else index}, but the model has {count} "
             f"classes (0 to {count - 1}){hint}"
         )
+
+
+def alike(name: str, loss: Any, output: tuple[int, ...], target: Any, what: str = "y") -> None:
+    """Raise ShapeError unless ``target`` has the shape of an ``output``, if the loss compares them element by element, and
+    DataError unless it is from 0 to 1, if it is a yes or no.
+
+    >>> alike("fit", MSE(), (1, 1), np.zeros(5))
+    Traceback (most recent call last):
+    chainrule.domain.errors.ShapeError: [fit] y has shape (5,), but MSE takes the shape of the output, (5, 1): y[:, None] ...
+    """
+    if type(loss) in COMPARED and target.shape[1:] != output[1:]:
+        expected = (len(target), *output[1:])
+        hint = ""
+        if (*target.shape, 1) == expected:
+            hint = f": {what}[:, None] makes it" if target.ndim == 1 else f": {what}[..., None] makes it"
+        elif target.shape == expected[:1] and target.dtype.kind in "iu":
+            hint = f": one_hot({what}, {output[1]}) makes it of labels, or give the loss cross_entropy"
+        raise ShapeError(
+            f"[{name}] {what} has shape {target.shape}, but {type(loss).__name__} takes the shape of the output, "
+            f"{expected}{hint}"
+        )
+    if isinstance(loss, (BCE, BCEWithLogits, Focal)) and target.dtype.kind in "iuf" and target.size:
+        low, high = target.min(), target.max()
+        if low < 0 or high > 1:
+            hint = f": ({what} + 1) / 2 makes it" if low == -1 and high == 1 else ""
+            raise DataError(
+                f"[{name}] {what} goes from {low} to {high}, but {type(loss).__name__} takes targets from 0 to 1{hint}"
+            )
+
+
+def outputs(name: str, loss: Any, outputs: Any) -> None:
+    """Raise DataError if a loss of probabilities gets none, or one of variances a negative one.
+
+    >>> from chainrule import tensor
+    >>> outputs("fit", BCE(), [tensor([0.5, -2.0])])
+    Traceback (most recent call last):
+    chainrule.domain.errors.DataError: [fit] the model gives -2.0, but BCE takes probabilities: end it in a Sigmoid, or ...
+    """
+    heads = {BCE: ("Sigmoid", "bce_with_logits"), CategoricalCrossEntropy: ("Softmax", "cross_entropy")}
+    if type(loss) in heads:
+        found = outputs[0].numpy()
+        outside = found[(found < -1e-4) | (found > 1 + 1e-4)]
+        if outside.size:
+            head, other = heads[type(loss)]
+            raise DataError(
+                f"[{name}] the model gives {outside[0]}, but {type(loss).__name__} takes probabilities: end it in a {head}, "
+                f"or give the loss {other}, which works on scores"
+            )
+    elif isinstance(loss, GaussianNLL):
+        found = outputs[1].numpy()
+        if (found < 0).any():
+            raise DataError(
+                f"[{name}] the model gives a variance of {found.min()}, but one is never below 0: end it in a Softplus or exp"
+            )
 
 
 def scores(name: str, loss: Any, output: Any) -> None:

@@ -275,12 +275,14 @@ class Step:
                     continue
                 first = outputs[at][0]
                 checks.scores(name, loss, first)
+                checks.outputs(name, loss, outputs[at])
                 if self.class_weights and self.class_weights[at] is not None:
                     self.class_weights[at].check(first)
                 labels = known[at][0]
                 labels = labels.numpy() if isinstance(labels, Tensor) else labels
                 what = f"y[{term.name!r}]" if term.place is not None else "y"
                 checks.labels(name, loss, first.shape, labels, what)
+                checks.alike(name, loss, first.shape, labels, what)
         batch.unchecked.clear()
 
 
