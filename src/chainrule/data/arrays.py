@@ -30,7 +30,7 @@ class Samples(NamedTuple):
 def pixels(parts: Sequence[Any], raw: bool, dtype: DTypeLike, most: int = 255) -> Any:
     """The images of all ``parts`` (uint8, 0 to ``most``) in one array: as they are, or from 0 to 1 in ``dtype``."""
     if raw:
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return parts[0] if len(parts) == 1 and parts[0].flags.writeable else np.concatenate(parts)
     kind = float_type(dtype)
     images = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), kind)
     start = 0

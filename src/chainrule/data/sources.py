@@ -149,8 +149,10 @@ def opened(url: str, patience: float) -> Any:
         found = answer.get(timeout=patience)
     except Empty:
         given_up.append(True)
-        raise DownloadError(f"no answer within {patience:g} s") from None
+        found = TimeoutError()
     if isinstance(found, Exception):
+        if isinstance(getattr(found, "reason", found), TimeoutError):
+            raise DownloadError(f"no answer within {patience:g} s")
         raise found
     return found
 
