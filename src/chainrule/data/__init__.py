@@ -9,10 +9,12 @@
 from .arrays import Samples, TrainTest
 from .cifar import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES, load_cifar10, load_cifar100, read_cifar
 from .collate import default_collate, pad_collate
+from .csv_files import CSVDataset, Table, load_csv
 from .dataset import ArrayDataset, Subset, split
 from .digits import load_digits
 from .fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
 from .fetch import cache_folder
+from .folder import ImageFolder
 from .geometry import (
     RandomAffine,
     RandomCrop,
@@ -26,6 +28,7 @@ from .geometry import (
 from .idx import read_idx, write_idx
 from .iterable import IterableDataset
 from .loader import DataLoader
+from .memmap import MemmapDataset
 from .mixing import CutMix, Cutout, MixUp, RandomErasing
 from .mnist import load_mnist
 from .samplers import (
@@ -41,6 +44,7 @@ from .splitting import KFold, StratifiedKFold, one_hot, random_split, train_test
 from .tabular import load_breast_cancer, load_diabetes, load_iris, load_wine
 from .texts import Speech, load_moby_dick, load_shakespeare, load_sotu
 from .timeseries import load_japanese_vowels, read_ts
+from .tokens import CharVocabulary, LineDataset, TextDataset
 from .transforms import ColorJitter, Compose, GaussianNoise, Normalize, Transform
 from .words import Pronunciation, load_cmu_pronunciations, load_names
 
@@ -50,6 +54,8 @@ __all__ = [
     "CIFAR100_CLASSES",
     "CIFAR100_SUPERCLASSES",
     "CIFAR10_CLASSES",
+    "CSVDataset",
+    "CharVocabulary",
     "ColorJitter",
     "Compose",
     "CutMix",
@@ -58,8 +64,11 @@ __all__ = [
     "DistributedSampler",
     "FASHION_MNIST_CLASSES",
     "GaussianNoise",
+    "ImageFolder",
     "IterableDataset",
     "KFold",
+    "LineDataset",
+    "MemmapDataset",
     "MixUp",
     "Normalize",
     "Pronunciation",
@@ -80,6 +89,8 @@ __all__ = [
     "StratifiedKFold",
     "StratifiedSampler",
     "Subset",
+    "Table",
+    "TextDataset",
     "TrainTest",
     "Transform",
     "WeightedRandomSampler",
@@ -89,6 +100,7 @@ __all__ = [
     "load_cifar10",
     "load_cifar100",
     "load_cmu_pronunciations",
+    "load_csv",
     "load_diabetes",
     "load_digits",
     "load_fashion_mnist",
