@@ -37,6 +37,7 @@ ORDER = [
     ["io"],
     ["data"],
     ["train"],
+    ["estimators"],
     ["apps"],
     ["__init__", "__main__"],
 ]
@@ -174,7 +175,7 @@ def test_the_methods_are_those_declared():
 
 def test_import_is_light():
     code = "import sys, chainrule; print([m for m in sys.modules if m.split('.')[0] in {'safetensors', 'typer', 'rich',"
-    code += " 'matplotlib', 'h5py', 'torch', 'PIL', 'scipy'}])"
+    code += " 'matplotlib', 'h5py', 'torch', 'PIL', 'scipy', 'sklearn', 'tensorboardX', 'pandas'}])"
     import subprocess
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,6 +7,8 @@ alone: not on the backend, nor on the number of threads.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from operator import index
 from typing import Any
 
@@ -144,6 +146,31 @@ def manual_seed(seed: int) -> Generator:
     for (*_, initial), known in [*_default.items()]:
         known.set_state((~_seed if initial else _seed, 0))
     return generator
+
+
+@contextmanager
+def fork_rng(seed: int | None = None) -> Iterator[None]:
+    """Put the default generators back at the end as they are now; inside, begin with ``seed`` if it is given.
+
+    >>> _ = manual_seed(3); before = default_generator().get_state()
+    >>> with fork_rng(7):
+    ...     _ = uniform((2,))
+    >>> default_generator().get_state() == before
+    True
+    """
+    global _seed
+    was = _seed
+    with _lock:
+        before = {name: generator.get_state() for name, generator in _default.items()}
+    try:
+        if seed is not None:
+            manual_seed(seed)
+        yield
+    finally:
+        _seed = was
+        with _lock:
+            for (*place, initial), generator in _default.items():
+                generator.set_state(before.get((*place, initial), (~was if initial else was, 0)))  # type: ignore[arg-type]
 
 
 def uniform(shape: Any, *, dtype: str = "float32", generator: Generator | None = None) -> Tensor:

@@ -50,7 +50,8 @@ class Row:
 
     def add(self, other: Row) -> None:
         """Take in a layer inside it."""
-        self.parameters = None if None in (self.parameters, other.parameters) else self.parameters + other.parameters  # type: ignore[operator]
+        known = self.parameters is not None and other.parameters is not None
+        self.parameters = (self.parameters or 0) + (other.parameters or 0) if known else None
         self.trainable += other.trainable
         self.shared += other.shared
         if self.macs is not None:
