@@ -93,6 +93,9 @@ def test_they_begin_as_convolutions_of_as_many_groups_do():
         (lambda: nn.DepthwiseConv2d(3, 3, depth_multiplier=0), "depth_multiplier is 0"),
         (lambda: nn.DepthwiseConv2d(kernel_size=3)(cr.ones(3, 5, 5)), "images are"),
         (lambda: nn.DepthwiseConv2d(3, 3)(cr.ones(1, 4, 5, 5)), "4 channels"),
+        (lambda: nn.ConvTranspose2d(1, 1, 3, padding="some"), "padding of ConvTranspose2d 'some': did you mean 'same'"),
+        (lambda: nn.ConvTranspose2d(1, 1, 3, 2, "same", 1), "leave output_padding out"),
+        (lambda: nn.ConvTranspose2d(1, 1, 3, 2, "same")(cr.ones(1, 1, 3, 3), output_size=6), "leave output_size out"),
         (lambda: nn.ChannelsLast(nn.ReLU())(cr.ones(3, 5)), r"x has shape \(3, 5\)"),
         (
             lambda: nn.ConvTranspose2d(1, 1, 3, 2)(cr.ones(1, 1, 3, 3), output_size=9),
@@ -119,6 +122,28 @@ def test_a_transposed_convolution_gives_back_the_size_that_was():
         more.load_state_dict(up.state_dict())
         np.testing.assert_array_equal(y.detach().numpy(), more(down(x)).detach().numpy())
     assert nn.ConvTranspose1d(1, 1, 3, 2)(cr.ones(1, 1, 3), output_size=8).shape == (1, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(3, 2, 1), (4, 2, 1), (2, 3, 1), (2, 1, 1), (3, 1, 2), (4, (1, 2), 3)]
+)
+def test_transposed_convolutions_as_large_as_stride_says(kernel, stride, dilation):
+    """The middle of the whole result, where a surplus of one is cut off at the end; this is what Keras and TensorFlow give."""
+    options = {"stride": stride, "dilation": dilation, "dtype": "float64"}
+    same = nn.ConvTranspose2d(2, 3, kernel, padding="same", **options)
+    whole = nn.ConvTranspose2d(2, 3, kernel, padding="valid", **options)
+    whole.load_state_dict(same.state_dict())
+    same.bias.load([1.0, 2.0, 3.0])
+    x = data(2, 2, 4, 5)
+    y, full = same(x).detach().numpy(), whole(x).detach().numpy()
+    sizes = [n * s for n, s in zip((4, 5), np.broadcast_to(stride, 2), strict=True)]
+    surplus = [max(n - m, 0) for n, m in zip(full.shape[2:], sizes, strict=True)]
+    wanted = np.zeros((2, 3, *sizes))
+    inner = full[:, :, surplus[0] // 2 :, surplus[1] // 2 :][:, :, : sizes[0], : sizes[1]]
+    wanted[:, :, : inner.shape[2], : inner.shape[3]] = inner
+    np.testing.assert_allclose(y, wanted + np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1), rtol=1e-12)
+    line = nn.ConvTranspose1d(1, 1, 4, stride=2, padding="same")
+    assert line(cr.ones(1, 1, 7)).shape == (1, 1, 14) and nn.create(nn.describe(line)).padding == "same"
 
 
 FEATURES = {

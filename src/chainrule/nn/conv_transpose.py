@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..domain.errors import ArgumentError, NotSupportedError, ShapeError
+from ..domain.errors import ArgumentError, NotSupportedError, ShapeError, unknown
 from ..ops._conv_transpose import conv_transpose1d, conv_transpose2d
 from ..tensor import Tensor
 from .conv import each, sizes
@@ -49,9 +49,10 @@ class TransposedConvolution(Weighted):
         self.out_channels = count(name, "out_channels", out_channels)
         self.kernel_size = sizes(name, "kernel_size", kernel_size, 1, axes)
         self.stride = sizes(name, "stride", stride, 1, axes)
-        self.padding = sizes(name, "padding", padding, 0, axes)
+        self.padding = padding if isinstance(padding, str) else sizes(name, "padding", padding, 0, axes)
         self.output_padding = sizes(name, "output_padding", output_padding, 0, axes)
         self.dilation = sizes(name, "dilation", dilation, 1, axes)
+        self._pads = self._padded(name)
         self.groups = count(name, "groups", groups)
         self.padding_mode = padding_mode
         if padding_mode != "zeros":
@@ -75,6 +76,21 @@ class TransposedConvolution(Weighted):
         self.weight = Parameter(shape=shape, init=first, dtype=dtype, name="weight", groups=groups)
         self.bias = Parameter(shape=(self.out_channels,), dtype=dtype, name="bias") if bias else None
 
+    def _padded(self, name: str) -> list[tuple[int, int, int]]:
+        """Of each axis the padding, the output_padding, and what is cut off the end of the result besides."""
+        more = each(self.output_padding)
+        if not isinstance(self.padding, str):
+            return [(p, o, 0) for p, o in zip(each(self.padding), more, strict=True)]
+        if self.padding not in ("same", "valid"):
+            raise unknown(f"padding of {name}", self.padding, ["same", "valid"])
+        if self.padding == "valid":
+            return [(0, o, 0) for o in more]
+        if any(more):
+            raise ArgumentError(f"{name}: padding 'same' says how large the result is: leave output_padding out")
+        geometry = zip(each(self.dilation), each(self.kernel_size), each(self.stride), strict=True)
+        surplus = [d * (k - 1) + 1 - s for d, k, s in geometry]
+        return [(n // 2, 0, n % 2) if n > 0 else (0, -n, 0) for n in surplus]
+
     @property
     def in_channels(self) -> int | None:
         """The number of channels of x, or None until it is known."""
@@ -84,24 +100,33 @@ class TransposedConvolution(Weighted):
         """See the class."""
         if self.weight.pending is not None and not self.weight.is_built:
             self._build(x)
+        padding, more, cut = (tuple(part) for part in zip(*self._pads, strict=True))
+        if output_size is not None:
+            more = self._reaching(x, output_size, padding)
         y: Tensor = self.convolve(
             x,
             self.weight,
             self.bias,
             stride=self.stride,
-            padding=self.padding,
-            output_padding=self.output_padding if output_size is None else self._reaching(x, output_size),
+            padding=padding if self.axes > 1 else padding[0],
+            output_padding=more if self.axes > 1 else more[0],
             groups=self.groups,
             dilation=self.dilation,
         )
+        if any(cut):
+            y = y[(..., *(slice(0, -c if c else None) for c in cut))]
         return y
 
-    def _reaching(self, x: Tensor, output_size: Any) -> Any:
+    def _reaching(self, x: Tensor, output_size: Any, padding: Any) -> tuple[int, ...]:
         """The output_padding that makes the result so large. Errors: ShapeError if none does."""
         sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * self.axes
         wanted = sizes[2:] if len(sizes) == self.axes + 2 else sizes
+        if self.padding == "same":
+            raise ArgumentError(
+                f"{type(self).__name__}: padding 'same' says how large the result is: leave output_size out"
+            )
         geometry = zip(
-            x.shape[2:], *map(each, (self.stride, self.padding, self.dilation, self.kernel_size)), strict=True
+            x.shape[2:], each(self.stride), padding, each(self.dilation), each(self.kernel_size), strict=True
         )
         least = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, s, p, d, k in geometry]
         most = [n + s - 1 for n, s in zip(least, each(self.stride), strict=True)]
@@ -112,8 +137,7 @@ class TransposedConvolution(Weighted):
                 f"[conv_transpose{self.axes}d] output_size is {output_size!r}, but of x, {x.shape}, sizes from "
                 f"{tuple(least)} to {tuple(most)} can be made"
             )
-        more = tuple(n - low for n, low in zip(wanted, least, strict=True))
-        return more[0] if self.axes == 1 else more
+        return tuple(n - low for n, low in zip(wanted, least, strict=True))
 
     def _build(self, x: Tensor) -> None:
         """Take the number of channels from x."""
@@ -146,8 +170,9 @@ class ConvTranspose2d(TransposedConvolution):
     ``weight`` is (in_channels, out_channels / groups, height, width of the kernel). The result is (h - 1) stride - 2 padding
     + dilation (kernel - 1) + output_padding + 1 high; ``output_padding`` is less than the stride or the dilation. A call with
     ``output_size=(height, width)`` chooses the output_padding that makes it so large: of what a Conv2d made smaller, the size
-    that it had. The number of channels of x may be left out. Errors: ArgumentError; ShapeError if x has another number of
-    channels, or for an output_size that cannot be made.
+    that it had. ``padding`` may be "valid" (none) or "same": the result is ``stride`` times as large as x. The number of
+    channels of x may be left out. Errors: ArgumentError; ShapeError if x has another number of channels, or for an output_size
+    that cannot be made.
 
     >>> import chainrule as cr
     >>> ConvTranspose2d(8, kernel_size=3, stride=2, padding=1, output_padding=1)(cr.zeros(2, 4, 7, 7)).shape
