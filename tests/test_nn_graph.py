@@ -1,6 +1,7 @@
 """The functional graph, and masks of steps through containers: oracles are the layers called by hand, and NumPy."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -151,7 +152,7 @@ def test_they_learn_and_are_described_saved_and_copied(name, tmp_path):
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     model.eval().save(tmp_path / "model.safetensors")
-    for again in (cr.load(tmp_path / "model.safetensors"), copy.deepcopy(model)):
+    for again in (cr.load(tmp_path / "model.safetensors"), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         for found, right in zip(outputs(again), outputs(model), strict=True):
             np.testing.assert_array_equal(found.numpy(), right.numpy())
         assert nn.describe(again) == nn.describe(model) and repr(again) == repr(model)
@@ -162,14 +163,14 @@ def test_the_weights_of_a_layer_called_twice_are_one():
     model = shared()
     assert [*model.state_dict()] == ["encoder.0.weight", "encoder.0.bias", "linear_1.weight", "linear_1.bias"]
     a, b = data(4, 3).float(), data(4, 3).float()
-    encoder, last = model._layers["encoder"], model._layers["linear_1"]
+    encoder, last = model["encoder"], model["linear_1"]
     np.testing.assert_array_equal(model(a, b).numpy(), last(cr.concat(encoder(a), encoder(b), axis=1)).numpy())
 
 
 def test_layers_have_their_sizes_at_once_where_the_shapes_are_known():
     assert two_heads().is_built and residual().is_built and not translator().is_built
     model = translator().build()
-    assert model.is_built and model.training and model._layers["lstm_1"].training
+    assert model.is_built and model.training and model["lstm_1"].training
     x = nn.Input((None, 4))
     assert nn.Graph(x, nn.Linear(3)(x)).build((None, 5, 4)).is_built
 
@@ -208,6 +209,10 @@ def test_what_no_output_needs_is_no_part_of_it():
         (lambda x, y: nn.Graph(x, nn.Linear(2)(x))(cr.ones(2, 3), cr.ones(2, 3)), "got 2 inputs, but it takes 1: x"),
         (lambda x, y: nn.Graph(x, nn.Linear(2)(x))({"X": cr.ones(2, 3)}), "unknown input of the Graph 'X'"),
         (lambda x, y: nn.Graph(x, nn.Linear(2)(x))([1.0]), "the input x is a list, expected a tensor"),
+        (
+            lambda x, y: nn.Graph(x, nn.Linear(2)(x))["linear1"],
+            "unknown layer of the Graph 'linear1': did you mean 'linear_1'",
+        ),
         (lambda x, y: x + cr.ones(3), "nodes and numbers, not with a Tensor"),
         (lambda x, y: nn.ReLU()(x, alpha=cr.ones(1)), "an argument of ReLU of a node is a Tensor"),
         (lambda x, y: cr.relu(x), r"functions cannot take it: .* nn.ReLU\(\)"),

@@ -43,7 +43,8 @@ class Graph(Container):
 
     ``inputs`` is a node, or a list or tuple of them; ``outputs`` too, or a dict of names and nodes. Call it with as many
     tensors as there are inputs, or a dict of them by name; it gives a tensor, or a tuple of several in order. A layer called
-    twice shares its weights. Layers are named as ``layer(x, name="fc")`` says, or by their class and number: ``linear_1``.
+    twice shares its weights. Layers are named as ``layer(x, name="fc")`` says, or by their class and number: ``linear_1``;
+    ``model["fc"]`` is the layer. Recurrent layers give their output, as in a Sequential, unless they ``return_state``.
 
     ``input_names``, ``input_shapes`` (with None for the batch), ``input_dtypes`` and ``output_names`` say what goes in and
     comes out. If no size is open the layers find theirs when the Graph is made. Masks go with their values, as in a
@@ -117,6 +118,11 @@ class Graph(Container):
             before = "linear" if step.layer is None else suited(self._layers[step.layer], following)
             for name in step.needs():
                 follows[name] = before  # of several, the first that takes it
+
+    def __getitem__(self, name: str) -> Module:
+        if name not in self._layers:
+            raise unknown("layer of the Graph", name, self._layers)
+        return self._layers[name]
 
     @property
     def input_names(self) -> tuple[str, ...]:
