@@ -33,6 +33,20 @@ def test_losses_of_far_away():
         assert grad(loss.sum(), x)[0].tolist() == pytest.approx(slope)
 
 
+def test_a_variance_below_eps_is_kept_above_and_still_learns():
+    x, t = Tensor([[1.0, 2.0], [0.0, 1.0]]), Tensor([[0.0, 0.0], [0.0, 3.0]])
+    low, at = (
+        Tensor([[0.1, -1.0], [0.5, 2.0]], requires_grad=True),
+        Tensor([[0.25, 0.25], [0.5, 2.0]], requires_grad=True),
+    )
+    one, other = (cr.gaussian_nll(x, t, var, eps=0.25) for var in (low, at))
+    assert one.item() == other.item() and grad(one, low)[0].tolist() == grad(other, at)[0].tolist()
+    rows = cr.gaussian_nll(
+        x, t, Tensor([0.5, 2.0]), reduction="none"
+    )  # one for each row, as in PyTorch, not each column
+    assert rows.tolist() == cr.gaussian_nll(x, t, Tensor([[0.5], [2.0]]), reduction="none").tolist()
+
+
 def test_errors_of_three_tensors():
     x = Tensor([[0.5, 0.5]])
     with pytest.raises(ValueError, match=r"\[bce_with_logits\] pos_weight has shape \(3,\), which does not broadcast"):

@@ -74,6 +74,7 @@ def test_targets_as_probabilities_and_one_hot():
             r"x has shape \(4, 3\) and target \(3,\); target should be \(4,\), a class each",
         ),
         (np.zeros(4), {}, TypeError, r"target of shape \(4,\) is float64; classes are integers: cast it to int64"),
+        (np.ones((4, 3)) / 3, {"ignore_index": 1}, ValueError, "ignore_index is 1, but probabilities have no index"),
         (np.zeros(4, int), {"reduction": "avg"}, ValueError, r"unknown reduction of cross_entropy 'avg'"),
         (np.zeros(4, int), {"label_smoothing": 2.0}, ValueError, r"label_smoothing is 2.0; it is a share"),
         (np.zeros(4, int), {"weight": Tensor([1.0, 2.0])}, ValueError, r"weight has shape \(2,\) but x \(4, 3\)"),

@@ -12,6 +12,7 @@ from ._op import OpCall, op
 from ._widened import widened
 from .elementwise import abs, clip, exp, log, log1p, maximum, minimum, sigmoid, where
 from .reduce import sum
+from .shape import unsqueeze
 from .softmax import known_reduction, reduced
 
 
@@ -202,12 +203,16 @@ def gaussian_nll(
 ) -> Any:
     """How unlikely ``target`` is under normal distributions of means ``x`` and variances ``var``, which broadcast to x.
 
-    ``(log(var) + (x - target)² / var) / 2``, with ``var`` at least ``eps``; ``full`` adds ``log(2 pi) / 2``.
+    ``(log(var) + (x - target)² / var) / 2``, with ``var`` at least ``eps``, though its gradient is that at ``eps`` below;
+    ``full`` adds ``log(2 pi) / 2``. A ``var`` that lacks the last axis of x is one for all of that axis.
 
     >>> gaussian_nll(Tensor([0.0, 0.0]), Tensor([1.0, 2.0]), Tensor([1.0, 4.0]), reduction="none")
     tensor([0.5   , 1.1931])
     """
-    size, d = maximum(var, eps), x - target
+    if var.ndim and var.shape == x.shape[:-1]:
+        var = unsqueeze(var, axis=-1)
+    fixed = var.detach()
+    size, d = maximum(fixed, eps) + (var - fixed), x - target
     losses = 0.5 * (log(size) + d * d / size)
     return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction)
 
@@ -216,7 +221,7 @@ def gaussian_nll(
 def _(x: Any, target: Any, var: Any, *, reduction: str, **rest: Any) -> None:
     known_reduction("gaussian_nll", reduction)
     same_shape("gaussian_nll", x=x, target=target)
-    if not broadcasts(var.shape, x.shape):
+    if not broadcasts(var.shape, x.shape) and var.shape != x.shape[:-1]:
         raise ShapeError(f"[gaussian_nll] var has shape {var.shape}, which does not broadcast to {x.shape}")
 
 

@@ -196,5 +196,9 @@ def _(x: Any, target: Any, weight: Any, *, reduction: str, label_smoothing: floa
         raise DTypeError(f"[cross_entropy] x is {x.dtype}; scores are floats: cast it")
     if weight is not None and weight.shape != x.shape[1:2]:
         raise ShapeError(f"[cross_entropy] weight has shape {weight.shape} but x {x.shape} has {x.shape[1]} classes")
+    if target.ndim == x.ndim and ignore_index >= 0:
+        raise ArgumentError(
+            f"[cross_entropy] ignore_index is {ignore_index}, but probabilities have no index to ignore"
+        )
     if not 0 <= label_smoothing <= 1:
         raise ArgumentError(f"[cross_entropy] label_smoothing is {label_smoothing}; it is a share, from 0 to 1")
