@@ -10,6 +10,7 @@ from ..domain.errors import ArgumentError, ShapeError
 from ..random import Generator
 from .transforms import Transform, at_least, back, working
 
+TOGETHER = 1 << 15  # pixels that are resampled together: they stay in the cache
 MODES = ("constant", "reflect", "edge")
 
 
@@ -180,33 +181,41 @@ def inverse(angle: Any, shear: Any, scale: Any) -> Any:
 def affine(images: Any, matrix: Any, down: Any, right: Any, fill: float) -> Any:
     """Each pixel of the new images taken from ``matrix @ (pixel - centre - shift) + centre`` of the old, bilinearly."""
     n, channels, height, width = images.shape
-    dtype = working(images)
-    middle = (height - 1) / 2, (width - 1) / 2
-    y = (np.arange(height) - middle[0] - down[:, None])[:, :, None]
-    x = (np.arange(width) - middle[1] - right[:, None])[:, None, :]
-    a, b, c, d = (matrix[:, i, j, None, None] for i in (0, 1) for j in (0, 1))
-    # a border of one pixel of fill stands for all that is outside
-    rows = np.clip((a * y + middle[0] + 1) + b * x, 0, height + 1)
-    columns = np.clip((d * x + middle[1] + 1) + c * y, 0, width + 1)
+    out = np.empty(images.shape, working(images))
+    few = max(1, TOGETHER // (height * width))
+    for start in range(0, n, few):
+        part = slice(start, start + few)
+        resample(images[part], matrix[part], down[part, None], right[part, None], fill, out[part])
+    return back(out, images.dtype)
+
+
+def resample(images: Any, matrix: Any, down: Any, right: Any, fill: float, out: Any) -> None:
+    """``affine`` of some images, written to ``out``."""
+    n, channels, height, width = images.shape
+    middle, dtype = ((height - 1) / 2, (width - 1) / 2), out.dtype
+    y, x = np.arange(height) - middle[0] - down, np.arange(width) - middle[1] - right
+    a, b, c, d = (matrix[:, i, j, None] for i in (0, 1) for j in (0, 1))
+    # where each pixel comes from, in images with a border of one pixel of fill, which stands for all that is outside
+    rows = (a * y + middle[0] + 1).astype(dtype)[:, :, None] + (b * x).astype(dtype)[:, None, :]
+    columns = (c * y + middle[1] + 1).astype(dtype)[:, :, None] + (d * x).astype(dtype)[:, None, :]
+    np.clip(rows, 0, height + 1, out=rows)
+    np.clip(columns, 0, width + 1, out=columns)
     top, left = np.minimum(rows.astype(np.intp), height), np.minimum(columns.astype(np.intp), width)
-    v, w = (rows - top).astype(dtype), (columns - left).astype(dtype)
-    place = top * (width + 2) + left
+    rows -= top  # now the weights of the lower and of the right pixels
+    columns -= left
     bordered = np.full((n, channels, height + 2, width + 2), fill, dtype)
     bordered[:, :, 1:-1, 1:-1] = images
-    out = np.empty(images.shape, dtype)
-    size = (height + 2) * (width + 2)
-    start = np.arange(n)[:, None, None] * (channels * size)
-    flat = bordered.reshape(-1)
+    flat, size = bordered.reshape(-1), (height + 2) * (width + 2)
+    place = top * (width + 2) + left + (np.arange(n) * (channels * size))[:, None, None]
     for k in range(channels):
-        p = place + (start + k * size)
-        upper, upper_right = flat.take(p), flat.take(p + 1)
-        lower, lower_right = flat.take(p + (width + 2)), flat.take(p + (width + 3))
-        upper += (upper_right - upper) * w
-        lower += (lower_right - lower) * w
+        below = place + (width + 2)
+        upper, lower = flat.take(place), flat.take(below)
+        upper += (flat.take(place + 1) - upper) * columns
+        lower += (flat.take(below + 1) - lower) * columns
         lower -= upper
-        lower *= v
+        lower *= rows
         np.add(upper, lower, out=out[:, k])
-    return back(out, images.dtype)
+        place += size
 
 
 def span(name: str, argument: str, value: Any, middle: float = 0.0) -> tuple[float, float]:

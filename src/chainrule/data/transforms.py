@@ -160,13 +160,12 @@ class ColorJitter(Transform):
         brightness, contrast, saturation = (f[:, None, None, None] for f in factors)
         out = images.astype(dtype)
         if self.brightness:
-            out = np.clip(out * brightness, 0, top)
+            out *= brightness
+            np.clip(out, 0, top, out=out)
         if self.contrast:
-            mean = grey(out).mean(axis=(2, 3), keepdims=True, dtype=np.float64).astype(dtype)
-            out = np.clip(mean + contrast * (out - mean), 0, top)
+            blend(out, grey(out).mean(axis=(2, 3), keepdims=True, dtype=np.float64).astype(dtype), contrast, top)
         if self.saturation and images.shape[1] == 3:
-            pixel = grey(out)
-            out = np.clip(pixel + saturation * (out - pixel), 0, top)
+            blend(out, grey(out), saturation, top)
         return back(out, images.dtype)
 
 
@@ -174,8 +173,19 @@ def grey(images: Any) -> Any:
     """The luminance (n, 1, height, width) of colours (ITU-R BT.601); the mean of other numbers of channels."""
     if images.shape[1] != 3:
         return images.mean(axis=1, keepdims=True)
-    weights = np.array([0.299, 0.587, 0.114], images.dtype)
-    return np.einsum("nchw,c->nhw", images, weights)[:, None]
+    red, green, blue = images[:, 0], images[:, 1], images[:, 2]
+    found = red * images.dtype.type(0.299)
+    found += green * images.dtype.type(0.587)
+    found += blue * images.dtype.type(0.114)
+    return found[:, None]
+
+
+def blend(images: Any, other: Any, factor: Any, top: float) -> None:
+    """Scale the difference of ``images`` from ``other`` in place, within 0 to ``top``."""
+    images -= other
+    images *= factor
+    images += other
+    np.clip(images, 0, top, out=images)
 
 
 def working(images: Any) -> Any:
