@@ -213,3 +213,10 @@ def test_float64_and_integers():
 
     table = Both().summary([(2, 3), (2,)], dtypes=["float32", "int64"])
     assert table.input_bytes == 2 * 3 * 4 + 2 * 8 and np.isclose(table.macs, 24)
+
+
+def test_a_module_in_a_notebook():
+    shown = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.Linear(1)))._repr_html_()
+    assert shown.startswith("<details open><summary>Sequential()</summary><div")  # not all sizes are known
+    assert ">0: Linear(in_features=2, out_features=3)</div>" in shown and "<summary>1: Sequential()</summary>" in shown
+    assert shown.count("<details") == shown.count("</details>") == 2

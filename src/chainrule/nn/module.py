@@ -19,6 +19,7 @@ from . import state as states
 from .build import batches_of
 from .hooks import HookHandle, Hooks
 from .node import Node, called, drawn
+from .notebook import tree
 from .parameter import LazyTensor, Parameter
 from .registry import decode, encode
 
@@ -382,6 +383,9 @@ class Module(Methods):
         if lines:
             inside = "\n" + indent(inside, "  ") + "\n"
         return f"{type(self).__name__}({inside})"
+
+    def _repr_html_(self) -> str:
+        return tree(self)
 
 
 Module.__signature__ = signature(Module.__init__).replace(parameters=[])
