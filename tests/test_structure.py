@@ -48,7 +48,7 @@ STEMS = """
     elementwise activation attention embedding reduce gemm shape memory index conv pool softmax
     loss norm random optim ctc distance rnn
 """.split()
-NATIVE_ONLY = {"core"}
+NATIVE_ONLY = {"core", "cpp"}
 
 
 def module(path):
