@@ -211,3 +211,43 @@ def test_a_step_reads_nothing_back(layers, container):
                 (model(x) ** 2).mean().backward()
         else:
             (model(x) ** 2).mean().backward()
+
+
+def test_a_memory_has_a_mask_of_its_own():
+    """Of a decoder's two sequences each keeps its own padding, also where they are as long."""
+    source, target = nn.Input((None,), "source", dtype="int64"), nn.Input((None,), "target", dtype="int64")
+    memory, h = nn.Embedding(9, 4, mask_zero=True)(source), nn.Embedding(9, 4, mask_zero=True)(target)
+    h = nn.MultiHeadAttention(4, 2)(nn.TransformerDecoderLayer(4, 2, 8, dropout=0.0)(h, memory), memory)
+    pooled = nn.Flatten()(nn.ChannelsLast(nn.GlobalAvgPool1d())(h))
+    model = nn.Graph(
+        [source, target], nn.Linear(2)(nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 2, 8, 0.0), 1)(h, memory))
+    )
+    short = nn.Graph([source, target], pooled)
+    a, b = Tensor([[3, 4, 0, 0], [5, 0, 0, 0]]), Tensor([[2, 1, 7, 0], [6, 8, 0, 0]])
+    for m in (model, short):
+        together = m(a, b).detach().numpy()
+        for row, (n, k) in enumerate(((2, 3), (1, 2))):
+            alone = m(a[row : row + 1, :n], b[row : row + 1, :k]).detach().numpy()[0]
+            found = together[row, :k] if m is model else together[row]
+            np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_the_mask_of_a_memory_is_not_that_of_the_query():
+    query, memory = nn.Input((4, 3)), nn.Input((4, 3))
+    attended = nn.MultiHeadAttention(3, 1)(query, nn.Masking()(memory))
+    both = nn.Graph([query, memory], {"all": attended, "mean": nn.ChannelsLast(nn.GlobalAvgPool1d())(attended)})
+    steps = Tensor(np.arange(4)[:, None] < np.array([2])).float() * cr.ones(1, 4, 3)
+    y, mean = both(data(1, 4, 3).float(), steps)
+    np.testing.assert_allclose(mean.detach().numpy(), y.detach().numpy().mean(1, keepdims=True), rtol=1e-5)
+
+
+def test_one_mask_among_merged_inputs_goes_on():
+    x, places = nn.Input((None, 3)), nn.Input((None, 2))
+    h = nn.Merge("concat", axis=2)(places, nn.Masking()(x))
+    model = nn.Graph([x, places], nn.LSTM(4, batch_first=True)(h + h))
+    each, steps = padded()
+    beside = data(3, 5, 2).float()
+    y = model(steps.float(), beside).detach().numpy()
+    for row, s in enumerate(each):
+        alone = model(Tensor(s[None]).float(), beside[row : row + 1, : len(s)]).detach().numpy()[0]
+        np.testing.assert_allclose(y[row], alone, rtol=1e-5, atol=1e-6)

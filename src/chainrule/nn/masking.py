@@ -19,17 +19,20 @@ from .registry import register
 @cache
 def gives_mask(forward: Callable[..., Any]) -> bool:
     """Whether ``masks=True`` has it return (y, the mask of y)."""
-    return "masks" in signature(forward).parameters
+    found = signature(forward).parameters.get("masks")
+    return found is not None and found.kind is found.KEYWORD_ONLY
 
 
 def through(layer: Any, inputs: tuple[Any, ...], masks: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, Any]:
     """What a layer makes of its inputs, given their masks (None: all steps count), and the mask of that.
 
     A mask is bool and as the first two axes of its tensor, time and batch in whichever order. It stays while these axes do.
+    A layer that takes masks gives the steps of its first input; of others the first mask there is goes on.
     """
     given = next((m for m in masks if m is not None), None)
     if given is not None:
-        named = {**layer.masked(*masks), **named}
+        taken = layer.masked(*masks)
+        given, named = masks[0] if taken else given, {**taken, **named}
     if gives_mask(type(layer).forward):
         y, mask = layer(*inputs, **named, masks=True)
         return y, mask
