@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,12 @@ def test_each_batch_seeds_the_generators_of_its_worker() -> None:
     assert random.getstate() == before, "the program's own generators are left alone"
 
 
-def test_what_cannot_be_sent() -> None:
+def test_what_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = types.ModuleType("only_here")
+    monkeypatch.setitem(sys.modules, "only_here", here)
+    here.Numbers = type("Numbers", (worker_data.Numbers,), {"__module__": "only_here"})  # type: ignore[attr-defined]
+    with pytest.raises(ArgumentError, match=r"No module named 'only_here'. Use functions and classes of a file"):
+        list(DataLoader(here.Numbers(4), workers=1, worker="process"))  # type: ignore[attr-defined]
     with pytest.raises(ArgumentError, match=r"are sent by pickle: .*lambda.*worker=\"thread\""):
         list(DataLoader(worker_data.Numbers(4), 2, transform=lambda x: x, workers=1, worker="process"))
     with pytest.raises(ArgumentError, match='worker is \'fork\', expected "thread" or "process"'):

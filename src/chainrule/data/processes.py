@@ -25,6 +25,7 @@ from .prefetch import too_long
 
 SMALL = 1 << 12  # bytes that go through the pipe; more go through shared memory
 ALIGNMENT = 64
+START = 120.0  # seconds that a worker has to import what it needs
 
 
 class ProcessPool:
@@ -43,10 +44,7 @@ class ProcessPool:
         try:
             packed, memory = packed_once(make)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise ArgumentError(
-                f'[DataLoader] with worker="process" the data set, collate_fn and transform are sent by pickle: {error}. '
-                'Use functions and classes of a module, not lambdas; or worker="thread"'
-            ) from error
+            raise unsendable(error) from error
         self._memory = Memory()
         self._pending = [0] * workers  # answers to come from each
         self._processes, self._pipes = [], []
@@ -61,9 +59,11 @@ class ProcessPool:
             self.close = weakref.finalize(self, end, self._processes, self._pipes, self._memory)
             for worker in range(workers):
                 self._pending[worker] += 1
-                self._answer(worker, None, 120.0)  # it is there
-        except BaseException:
+                self._answer(worker, None, START)  # it is there
+        except BaseException as error:
             end(self._processes, self._pipes, self._memory)
+            if isinstance(error, (AttributeError, ImportError)):
+                raise unsendable(error) from error
             raise
         finally:
             if memory is not None:  # all have it open, or are gone
@@ -146,7 +146,7 @@ class ProcessPool:
             if job is None
             else "what it printed tells more"
         )
-        raise WorkerError(f"[DataLoader] worker {worker} (process {pid}) {how}{at}: {hint}")
+        raise WorkerError(f"[DataLoader] worker {worker} (process {pid}) {how}{at}: {hint}") from None
 
     def _error(self, worker: int, content: bytes | None, text: str, notes: list[str]) -> BaseException:
         """The error of a worker, as it was raised there where that can be had."""
@@ -163,6 +163,14 @@ class ProcessPool:
                 error.add_note(note)
         error.add_note(f"[DataLoader] in worker {worker} (process {self._processes[worker].pid}):\n{text.rstrip()}")
         return error
+
+
+def unsendable(error: BaseException) -> ArgumentError:
+    """The error of a data set or a function that does not reach a worker."""
+    return ArgumentError(
+        f'[DataLoader] with worker="process" the data set, collate_fn and transform are sent by pickle: {error}. Use '
+        'functions and classes of a file that can be imported, not lambdas or those of a notebook; or worker="thread"'
+    )
 
 
 def end(processes: list[Any], pipes: list[Any], memory: Memory) -> None:
