@@ -175,7 +175,7 @@ def load_cifar100(
     """The 50,000 training and 10,000 test photographs of CIFAR-100, as ``load_cifar10`` gives those of CIFAR-10.
 
     Labels are int64 (n,) into ``CIFAR100_CLASSES`` (fine: 100) or ``CIFAR100_SUPERCLASSES`` (coarse: 20), or both as
-    (n, 2), coarse before fine. The training pixels have the means (0.5071, 0.4865, 0.4409) and the standard deviations
+    (n, 2), coarse before fine. Published for the training pixels: means (0.5071, 0.4865, 0.4409), standard deviations
     (0.2673, 0.2564, 0.2762). The files, ``train.bin`` and ``test.bin``, come from the home of the set alone; put them
     into ``root`` by hand where it cannot be reached. Terms as for CIFAR-10. Errors: DownloadError, ArgumentError.
 
