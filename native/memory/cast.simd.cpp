@@ -10,6 +10,47 @@ struct cast_to {
     static To f(From x) { return static_cast<To>(x); }
 };
 
+// The 16-bit floats by their bits. Rounding is to the nearest, half to even; NaN stays NaN, as NumPy and ml_dtypes have it.
+
+template <class To, class From>
+To as(From x) {
+    return __builtin_bit_cast(To, x);
+}
+
+struct from_bfloat16 {
+    static float f(int16_t x) { return as<float>(static_cast<uint32_t>(static_cast<uint16_t>(x)) << 16); }
+};
+
+struct to_bfloat16 {
+    static int16_t f(float x) {
+        const uint32_t bits = as<uint32_t>(x);
+        const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, nan = bits >> 31 << 15 | 0x7fc0;
+        return static_cast<int16_t>((bits & 0x7fffffff) > 0x7f800000 ? nan : rounded);
+    }
+};
+
+struct from_float16 {
+    static float f(int16_t x) {
+        const uint32_t half = static_cast<uint16_t>(x), magnitude = (half & 0x7fff) << 13, sign = (half & 0x8000) << 16;
+        const uint32_t exponent = magnitude & 0x7c00 << 13;
+        const uint32_t normal = magnitude + (112u << 23);                                // another bias
+        const uint32_t special = normal + (112u << 23);                                  // infinity, NaN
+        const uint32_t tiny = as<uint32_t>(as<float>(normal + (1u << 23)) - 0x1p-14f);   // subnormal: no leading one
+        return as<float>(sign | (exponent == 0x7c00 << 13 ? special : exponent == 0 ? tiny : normal));
+    }
+};
+
+struct to_float16 {
+    static int16_t f(float x) {
+        const uint32_t sign = as<uint32_t>(x) >> 16 & 0x8000, bits = as<uint32_t>(x) & 0x7fffffff;
+        const uint32_t normal = (bits - (112u << 23) + 0xfff + (bits >> 13 & 1)) >> 13;
+        const uint32_t tiny = as<uint32_t>(as<float>(bits) + 0.5f) - as<uint32_t>(0.5f);  // its last bit is worth 2^-24
+        const uint32_t payload = bits >> 13 & 0x3ff, nan = 0x7c00 | (payload ? payload : 1);
+        const uint32_t large = bits > 0x7f800000 ? nan : 0x7c00;
+        return static_cast<int16_t>(sign | (bits >= 143u << 23 ? large : bits < 113u << 23 ? tiny : normal));
+    }
+};
+
 #define ROW(From)                                                                                                     \
     {                                                                                                                 \
         &unary_to<cast_to<From, bool>, From, bool>, &unary_to<cast_to<From, int8_t>, From, int8_t>,                   \
@@ -23,6 +64,8 @@ struct cast_to {
 extern const MemoryKernels memory_kernels;
 const MemoryKernels memory_kernels = {
     .cast = {ROW(bool), ROW(int8_t), ROW(int16_t), ROW(int32_t), ROW(int64_t), ROW(uint8_t), ROW(float), ROW(double)},
+    .from_half = {&unary_to<from_float16, int16_t, float>, &unary_to<from_bfloat16, int16_t, float>},
+    .to_half = {&unary_to<to_float16, float, int16_t>, &unary_to<to_bfloat16, float, int16_t>},
 };
 
 }  // namespace chainrule::CHAINRULE_ISA

@@ -1,4 +1,4 @@
-// Arrays in pooled memory: full; clone, and cast between all dtypes but the 16-bit floats.
+// Arrays in pooled memory: full; clone, and cast between all dtypes; 16-bit floats are their bits here, as int16.
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
@@ -15,6 +15,16 @@ Owned cast(const Array& x, DTypeName to) {
     const DType from = x.dtype();
     if (from == DType::other || to.dtype == DType::other) return not_implemented();
     return map(memory_kernels().cast[static_cast<int>(from)][static_cast<int>(to.dtype)], to.dtype, {x}, cheap);
+}
+
+Owned from_half(const Array& bits, bool brain) {
+    if (!bits.is(DType::int16)) return not_implemented();
+    return map(memory_kernels().from_half[brain], DType::float32, {bits}, cheap);
+}
+
+Owned to_half(const Array& x, bool brain) {
+    if (!x.is(DType::float32)) return not_implemented();
+    return map(memory_kernels().to_half[brain], DType::int16, {x}, cheap);
 }
 
 template <class T>
@@ -51,6 +61,8 @@ Owned clone(const Array& x) { return cast(x, {x.dtype()}); }
 void bind_memory(nb::module_& m) {
     using namespace nb::literals;
     m.def("cast", &cast, "x"_a, nb::kw_only(), "dtype"_a, "A copy of x in another dtype.");
+    m.def("_from_half", &from_half, "bits"_a, "brain"_a, "float32 of the bits of float16 or bfloat16, given as int16.");
+    m.def("_to_half", &to_half, "x"_a, "brain"_a, "The bits of float32 rounded to float16 or bfloat16, as int16.");
     m.def("full", &full, nb::kw_only(), "shape"_a, "value"_a, "dtype"_a, "An array of one value.");
     m.def("clone", &clone, "x"_a, "A copy of x, of x's memory order where x is dense.");
 }

@@ -54,10 +54,10 @@ class Host:
             return NotImplemented
         (half,) = found
         narrow: dict[int, Any] = {}  # by the identity of what is wide
-        given = []
+        given, cast = [], self.kernels["cast"]
         for a in arrays:
-            if type(a) is np.ndarray and a.dtype is half:
-                wide = a.astype(np.float32)
+            if type(a) is np.ndarray and a.dtype in self.halves:
+                wide = cast(a, dtype="float32")
                 narrow[id(wide)] = a
                 given.append(wide)
             else:
@@ -68,15 +68,14 @@ class Host:
                 return tuple(map(rounded, y))
             if type(y) is not np.ndarray or y.dtype != np.float32:
                 return y
-            narrow[id(y)] = y.astype(half)
+            narrow[id(y)] = cast(y, dtype=half.name)
             return narrow[id(y)]
 
-        with np.errstate(all="ignore"):  # what is too large becomes infinity
-            raw = self.kernels[name](*given, **params)
-            if raw is NotImplemented or f"{name}_vjp" not in self.kernels:
-                return raw if raw is NotImplemented else rounded(raw)
-            outputs, saved = raw
-            return rounded(outputs), tuple(narrow.get(id(s), s) for s in saved)
+        raw = self.kernels[name](*given, **params)
+        if raw is NotImplemented or f"{name}_vjp" not in self.kernels:
+            return raw if raw is NotImplemented else rounded(raw)
+        outputs, saved = raw
+        return rounded(outputs), tuple(narrow.get(id(s), s) for s in saved)
 
 
 @cache

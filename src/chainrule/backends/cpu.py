@@ -7,6 +7,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+import ml_dtypes
+import numpy as np
+
 from ..domain.errors import ArgumentError
 from . import numpy as reference
 
@@ -22,7 +25,19 @@ if threads and not (threads.isdecimal() and int(threads)):  # empty is unset, as
     raise ArgumentError(f"CHAINRULE_NUM_THREADS is {threads!r}; it should be a positive integer")
 
 NATIVE = {name: f for name, f in vars(_native).items() if callable(f) and name[0] != "_" and name not in CONTROL}
-KERNELS: dict[str, Callable[..., Any]] = {**reference.KERNELS, **NATIVE}
+HALVES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+
+
+def cast(x: Any, *, dtype: str) -> Any:
+    """The native cast; between float32 and the 16-bit floats, which it knows only by their bits, its counterparts."""
+    if dtype == "float32" and x.dtype.char in "eE":
+        return _native._from_half(x.view(np.int16), x.dtype.char == "E")
+    if dtype in HALVES and x.dtype.char == "f":
+        return _native._to_half(x, dtype == "bfloat16").view(HALVES[dtype])
+    return _native.cast(x, dtype=dtype)
+
+
+KERNELS: dict[str, Callable[..., Any]] = {**reference.KERNELS, **NATIVE, "cast": cast}
 REFERENCE = reference.KERNELS
 DECLINES = dict.fromkeys(NATIVE, "float32 and float64 natively; the reference or the body for the rest")
 # 16-bit floats go through these as float32; not what only moves numbers, or writes to them. For gradients see ops

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from ..domain.callback import ICallback
@@ -141,7 +142,7 @@ def fit(
             if scaler is not None:
                 logs["skipped_steps"] = scaler.skipped - skipped
             if validation is not None and ((epoch + 1) % validation_freq == 0 or rehearsal.batches):
-                found = averages_of(model, validation, lambda batch, n: watch.step(batch, epoch, n, "validation "))  # noqa: B023
+                found = averages_of(model, validation, partial(watch.step, epoch=epoch, what="validation "))
                 logs |= {f"val_{name}": value for name, value in found.items()}
             every.on_epoch_end(epoch, logs)
             if every.stop_training:
@@ -204,13 +205,13 @@ def evaluate(
 
 
 def averages_of(model: Any, data: Batches, around: Any = None) -> dict[str, float]:
-    """The averages of a compiled model over ``data``, with the context ``around(batch, number)`` around each step."""
+    """The averages of a compiled model over ``data``, with the context ``around(batch, number=...)`` around each step."""
     step = Step(model, data.name)
     averages = Averages(step.reported)
     averages.reset()
     with no_grad(), mode(model, training=False):
         for number, batch in enumerate(data):
-            with nullcontext() if around is None else around(batch, number):
+            with nullcontext() if around is None else around(batch, number=number):
                 averages.update(step.test(batch), batch.samples)
     return averages.results()
 
