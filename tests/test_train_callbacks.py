@@ -458,7 +458,7 @@ def test_history_plot_says_what_is_missing(monkeypatch):
 def test_the_contract():
     names = "EarlyStopping TerminateOnNaN LearningRateMonitor LambdaCallback Timer History ProgressBar Callback".split()
     made = [getattr(train, name)() for name in names]
-    made += [train.ModelCheckpoint("a"), train.CSVLogger("b"), train.JSONLLogger("c"), train.TensorBoard("d")]
+    made += [train.ModelCheckpoint("a.safetensors"), train.CSVLogger("b"), train.JSONLLogger("c"), train.TensorBoard("d")]
     made += [train.ReduceLROnPlateau(), train.LRScheduler(lambda epoch, lr: lr)]
     for callback in made:
         assert isinstance(callback, ICallback)

@@ -41,7 +41,7 @@ def test_model_checkpoint_keeps_the_best(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("{los}.safetensors", "unknown name in the file"), ("{}", "cannot be filled")]
+    ("path", "message"), [("{los}.safetensors", "unknown name in the file"), ("{}.safetensors", "cannot be filled")]
 )
 def test_model_checkpoint_with_a_bad_path_stops_before_training(tmp_path, path, message):
     with pytest.raises(errors.ArgumentError, match=message):
@@ -258,11 +258,30 @@ def test_a_full_disk_leaves_the_files_that_are_there(tmp_path):
         ({"save_last": "{epoch}"}, "there is one last file"),
         ({"save_weights_only": True, "save_optimizer": True}, "give one of the two"),
         ({"initial_value_threshold": 1.0}, "goes with save_best_only=True"),
+        ({"filepath": "a.h5"}, "'a.h5' should end in .safetensors"),
+        ({"filepath": "a.json", "save_optimizer": True}, "'a.json' should end in .safetensors"),
     ],
 )
 def test_bad_arguments(options, message):
     with pytest.raises(errors.ArgumentError, match=message):
-        ModelCheckpoint("a.safetensors", **options)
+        ModelCheckpoint(**{"filepath": "a.safetensors", **options})
+
+
+def test_a_model_that_no_file_can_hold_is_told_before_training(tmp_path):
+    class Own(nn.Module):
+        def __init__(self):
+            self.fc = nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.fc(x)
+
+    own, path = Own().compile("cross_entropy", "sgd"), tmp_path / "m.safetensors"
+    before = own.fc.weight.numpy().copy()
+    with pytest.raises(errors.ArgumentError, match="decorate the class with @nn.register"):
+        own.fit(X, Y, callbacks=ModelCheckpoint(path), verbose=0)
+    np.testing.assert_array_equal(own.fc.weight.numpy(), before)
+    own.fit(X, Y, callbacks=ModelCheckpoint(path, save_weights_only=True), verbose=0)
+    assert path.exists()
 
 
 def test_what_is_not_reported_stops_before_training(tmp_path):

@@ -11,7 +11,10 @@ from typing import Any
 from ..domain.callback import Logs
 from ..domain.errors import ArgumentError, unknown
 from ..io import save_weights
+from ..nn import Module, describe
 from .callbacks import Monitor
+
+SUFFIXES = (".safetensors", ".json")
 
 
 class ModelCheckpoint(Monitor):
@@ -67,6 +70,10 @@ class ModelCheckpoint(Monitor):
             raise ArgumentError("[ModelCheckpoint] initial_value_threshold goes with save_best_only=True")
         if every_n_epochs < 1:
             raise ArgumentError(f"[ModelCheckpoint] every_n_epochs is {every_n_epochs}, expected at least 1")
+        if not save_weights_only and Path(self.filepath).suffix not in SUFFIXES[: 1 if save_optimizer else 2]:
+            raise ArgumentError(
+                f"[ModelCheckpoint] the filepath {self.filepath!r} should end in {SUFFIXES[0]} (or .json, of a model alone)"
+            )
         if save_weights_only and save_optimizer:
             raise ArgumentError("[ModelCheckpoint] save_weights_only leaves the optimizer out: give one of the two")
         self.last: Path | None = None
@@ -117,7 +124,9 @@ class ModelCheckpoint(Monitor):
         self._path(0, dict.fromkeys(names, 0.0))
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Forget what was seen of another model."""
+        """Forget what was seen of another model; see that a file can hold it before training, not after an epoch."""
+        if not self.save_weights_only and isinstance(self.model, Module):
+            describe(self.model)
         self._unsaved = False
         if self._seen is not None and self._seen is self.model:
             return

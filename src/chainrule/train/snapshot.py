@@ -10,8 +10,8 @@ from ..optim import Optimizer
 class Snapshot:
     """Copies of a model's parameters and buffers, and of what its optimizer remembers: moments, steps, learning rates.
 
-    ``optimizer`` is that of the compiled model unless it is given; without one the weights are kept alone. Nothing is
-    read from the device.
+    ``optimizer`` is that of the compiled model unless it is given; without one the weights are kept alone. The scale of
+    losses in mixed precision is kept, too.
 
     >>> import chainrule as cr
     >>> model = cr.nn.Sequential(cr.nn.Linear(2, 1)).compile("mse", "adam")
@@ -23,9 +23,12 @@ class Snapshot:
     """
 
     def __init__(self, model: Any, optimizer: Any = None) -> None:
+        plan = getattr(model, "compiled", None)
         if optimizer is None:
-            optimizer = getattr(getattr(model, "compiled", None), "optimizer", None)
+            optimizer = getattr(plan, "optimizer", None)
         self.model = model
+        self.scaler = None if plan is None else plan.precision.scaler
+        self.scale = None if self.scaler is None else self.scaler.state_dict()
         self.optimizer: Any = optimizer if isinstance(optimizer, Optimizer) else None
         self.weights = {name: value.clone() for name, value in model.state_dict().items()}
         if self.optimizer is not None:
@@ -38,3 +41,5 @@ class Snapshot:
         self.model.load_state_dict(self.weights)
         if self.optimizer is not None:
             self.optimizer.load_state_dict(self.state)
+        if self.scaler is not None:
+            self.scaler.load_state_dict(self.scale)
