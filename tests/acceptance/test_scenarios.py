@@ -1,12 +1,12 @@
 """What users of earlier frameworks did with them, done with chainrule: each scenario with the result it must show.
 
-The numbers are those of the list of scenarios that chainrule was asked to cover. Data are made up here. Not in this file:
+The numbers are those of the list of scenarios that chainrule was asked to cover. Data are made up here. Elsewhere:
 
-* 2 and 6 on a GPU, 29 with another array library: there is no GPU backend yet.
-* 3, 17, 28, installing: wheels are tried by ``make prove``; 6, 7, 21, 27, benchmarks: ``python -m benchmarks``.
-* 10, a command that trains on MNIST and ``from_keras``: the first is in tests/test_cli.py, the second does not exist yet.
-* 11 and 12, HDF5 files: files are safetensors here.
-* 13, a window to draw in: only what it would do to a picture. 20, C++ without Python: does not exist yet.
+* 3, 13, 17, 28, 29, and what a wrong call is told: test_scenarios_more.py. Wheels of every Python: ``make prove``.
+* 6, 7, 21, 27, benchmarks: test_benchmarks.py. 20, C++ without Python: tests/prove/test_cpp.py.
+* 10, a command that trains on MNIST: tests/test_cli.py. ``from_keras`` does not exist yet.
+* 2 on a GPU: there is no GPU backend yet. 11 and 12, HDF5 files: files are safetensors here.
+* 13, the window itself: only what it would do to a picture.
 """
 
 import json

@@ -90,8 +90,9 @@ class Optimizer:
                 raise unknown(f"option of {self._name}", key, [*defaults, *penalties])
         self.defaults = {**defaults, **penalties, **(penalty or {})}
         self.param_groups: list[Group] = []
-        if isinstance(params, Tensor):
-            raise ArgumentTypeError(f"{self._name} takes several parameters: [x], or model.parameters()")
+        if isinstance(params, Tensor) or not hasattr(params, "__iter__"):
+            what = "" if isinstance(params, Tensor) else f" first, not a {type(params).__name__}"
+            raise ArgumentTypeError(f"{self._name} takes several parameters{what}: [x], or model.parameters()")
         given: Any = params if hasattr(params, "items") else [*params]
         if isinstance(given, list) and given and all(isinstance(x, Mapping) for x in given):
             groups = given
