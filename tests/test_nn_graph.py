@@ -118,6 +118,28 @@ def attention():
     return nn.Graph((queries, memory), nn.MultiHeadAttention(4, 2)(queries, memory, is_causal=False) + queries)
 
 
+@nn.register_function
+def further_apart(a, b, power=1):
+    return (a - b) ** power
+
+
+@nn.register
+class Gate(nn.Module):
+    """A module of one's own, of two inputs."""
+
+    def __init__(self, width):
+        self.fc = nn.Linear(width)
+
+    def forward(self, x, by):
+        return x * cr.sigmoid(self.fc(by))
+
+
+def own():
+    a, b = nn.Input((4,)), nn.Input((4,))
+    h = nn.Lambda("further_apart", {"power": 2})(Gate(4)(a, b), b)
+    return nn.Graph([a, b], {"squares": h, "score": nn.Linear(1)(h)})
+
+
 def ids(*shape):
     return Tensor(RNG.integers(0, 7, shape))
 
@@ -128,6 +150,7 @@ MODELS = {
     "residual": (residual, lambda: [data(4, 2, 6, 6)]),
     "translator": (translator, lambda: [ids(4, 6), ids(4, 3)]),
     "attention": (attention, lambda: [data(2, 3, 4), data(2, 5, 4)]),
+    "own": (own, lambda: [data(5, 4), data(5, 4)]),
     "inside": (lambda: nn.Sequential(residual(), nn.ReLU(), nn.Linear(3)), lambda: [data(4, 2, 6, 6)]),
 }
 
