@@ -40,7 +40,7 @@ def nothing_stays() -> Any:
     assert [t for t in threading.enumerate() if t.name.startswith("chainrule")] == []
     assert multiprocessing.active_children() == []
     if os.path.isdir("/dev/shm"):
-        assert {n for n in os.listdir("/dev/shm") if n.startswith("psm_")} <= shared
+        assert {n for n in os.listdir("/dev/shm") if n.startswith(("psm_", "cr_"))} <= shared
 
 
 def content(loader: DataLoader) -> list[list[Any]]:
@@ -78,7 +78,18 @@ def test_batches_are_the_programs_own() -> None:
     for k, batch in enumerate(batches):
         np.testing.assert_array_equal(batch.numpy(), X[2 * k : 2 * k + 2])
     batches[0] += 1  # and can be written to
+    for stop in (1, 3):  # batches that were under way when an epoch was left
+        iterator = iter(loader)
+        for _ in range(stop):
+            next(iterator)
+        del iterator
+        assert same(content(loader), [[X[k : k + 2]] for k in range(0, 40, 2)])
+    fresh = DataLoader(ArrayDataset(X), 2, workers=2, worker="process", prefetch=3)
+    next(iter(fresh))
+    gc.collect()
+    assert same(content(fresh), [[X[k : k + 2]] for k in range(0, 40, 2)])
     loader.close()
+    fresh.close()
 
 
 def test_sequences_and_sizes_that_grow() -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import pickle
 import random
+import secrets
 import signal
 import time
 import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -49,9 +51,11 @@ class ProcessPool:
         self._pending = [0] * workers  # answers to come from each
         self._processes, self._pipes = [], []
         try:
-            for _ in range(workers):
+            for worker in range(workers):
                 mine, its = context.Pipe()
-                process = context.Process(target=serve, args=(its, packed), daemon=True, name="chainrule-worker")
+                process = context.Process(
+                    target=serve, args=(its, packed, self._memory.prefix, worker), daemon=True, name="chainrule-worker"
+                )
                 process.start()
                 its.close()
                 self._processes.append(process)
@@ -101,6 +105,7 @@ class ProcessPool:
 
     def _ask(self, worker: int, slot: int, job: Any) -> None:
         self._pending[worker] += 1
+        self._memory.renewals.setdefault((worker, slot), 0)
         try:
             self._pipes[worker].send((slot, job))
         except (BrokenPipeError, ConnectionResetError):
@@ -123,7 +128,8 @@ class ProcessPool:
         self._pending[worker] -= 1
         if kind == "error" and errors:
             raise self._error(worker, *content)
-        return self._memory.unpacked(worker, content) if kind == "batch" and errors else None
+        # one that nobody waits for too: it may be in a new piece of memory
+        return self._memory.unpacked(worker, content) if kind == "batch" else None
 
     def _died(self, worker: int, job: Any) -> NoReturn:
         process = self._processes[worker]
@@ -187,21 +193,28 @@ def end(processes: list[Any], pipes: list[Any], memory: Memory) -> None:
 
 
 class Memory:
-    """The shared memory that workers write batches into, as the program sees it: one piece for each worker and slot."""
+    """The shared memory that workers write batches into, as the program sees it: one piece for each worker and slot.
+
+    A worker makes a larger piece when it needs one, under the next name of the slot. So the program knows what a worker
+    may have made before it died.
+    """
 
     def __init__(self) -> None:
+        self.prefix = f"cr_{secrets.token_hex(4)}"
         self.pieces: dict[tuple[int, int], Any] = {}
+        self.renewals: dict[tuple[int, int], int] = {}  # how many pieces each slot in use has had
 
     def unpacked(self, worker: int, content: tuple[Any, ...]) -> Any:
         """The batch of an answer; its arrays are copies."""
         from multiprocessing.shared_memory import SharedMemory
 
-        data, spans, slot, name = content
+        data, spans, slot, fresh = content
         key = worker, slot
-        if name is not None:
+        if fresh:
             if key in self.pieces:
                 self.pieces.pop(key).close()
-            piece = self.pieces[key] = SharedMemory(name)
+            piece = self.pieces[key] = SharedMemory(name_of(self.prefix, worker, slot, self.renewals[key]))
+            self.renewals[key] += 1
             piece.unlink()  # both have it open: it goes when they are gone
         buffers: list[Any] = []
         for start, size in spans:
@@ -210,9 +223,26 @@ class Memory:
         return pickle.loads(buffers.pop(0) if data is None else data, buffers=buffers)  # noqa: S301
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it, after the workers have ended."""
         while self.pieces:
             self.pieces.popitem()[1].close()
+        while self.renewals:
+            (worker, slot), number = self.renewals.popitem()
+            with suppress(FileNotFoundError):
+                self._forget(name_of(self.prefix, worker, slot, number))
+
+    def _forget(self, name: str) -> None:
+        """Remove a piece that was made and never seen."""
+        from multiprocessing.shared_memory import SharedMemory
+
+        piece = SharedMemory(name)
+        piece.close()
+        piece.unlink()
+
+
+def name_of(prefix: str, worker: int, slot: int, number: int) -> str:
+    """The name of a piece of shared memory."""
+    return f"{prefix}_{worker}_{slot}_{number}"
 
 
 def packed(value: Any) -> tuple[bytes | None, list[Any]]:
@@ -253,12 +283,13 @@ def packed_once(value: Any) -> tuple[Any, Any]:
     return (data, spans, memory.name), memory
 
 
-def serve(pipe: Any, content: tuple[Any, ...]) -> None:
+def serve(pipe: Any, content: tuple[Any, ...], prefix: str, worker: int) -> None:
     """What a worker process does until its pipe is closed."""
     from multiprocessing.shared_memory import SharedMemory
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program tells when to end
     pieces: dict[int, Any] = {}
+    renewals: dict[int, int] = {}
     try:
         data, spans, name = content
         whole: Any = SharedMemory(name) if name else None
@@ -278,12 +309,13 @@ def serve(pipe: Any, content: tuple[Any, ...]) -> None:
             seed_all(job)
             data, views = packed(make(job))
             spans, total = layout(views)
-            fresh = None
-            if total > (pieces[slot].size if slot in pieces else 0):
+            fresh = total > (pieces[slot].size if slot in pieces else 0)
+            if fresh:
                 if slot in pieces:
                     pieces.pop(slot).close()
-                pieces[slot] = SharedMemory(create=True, size=total)
-                fresh = pieces[slot].name
+                number = renewals.get(slot, 0)
+                pieces[slot] = SharedMemory(name_of(prefix, worker, slot, number), create=True, size=total)
+                renewals[slot] = number + 1
             for (start, size), view in zip(spans, views, strict=True):
                 pieces[slot].buf[start : start + size] = view
             answer = "batch", (data, spans, slot, fresh)
