@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import chainrule as cr
 from chainrule import errors, nn, optim
 from chainrule.estimators import ClassifierModel, RegressorModel
+from chainrule.random import fork_rng
 from chainrule.train import LambdaCallback
 
 IRIS = load_iris(return_X_y=True)
@@ -69,6 +70,18 @@ def test_a_random_state_repeats_and_leaves_the_generators_alone():
     np.testing.assert_array_equal(first.predict_proba(IRIS[0]), second.predict_proba(IRIS[0]))
     other = ClassifierModel(module, epochs=3, random_state=6).fit(*IRIS)
     assert (other.predict_proba(IRIS[0]) != first.predict_proba(IRIS[0])).any()
+
+
+def test_generators_that_are_made_later_have_the_seed_from_before(monkeypatch):
+    cr.manual_seed(11)
+    expected = cr.rand(3).tolist()
+    cr.manual_seed(11)
+    monkeypatch.setattr("chainrule.random._default", {})  # no device was used yet
+    with fork_rng(5):
+        cr.rand(3)  # this one is made inside
+    assert cr.rand(3).tolist() == expected
+    monkeypatch.setattr("chainrule.random._default", {})
+    assert cr.rand(3).tolist() == expected
 
 
 class Net(nn.Module):

@@ -113,10 +113,6 @@ def test_multiply_adds_by_hand(layer, shape, macs, backend):
     assert table.macs == macs == sum(row.macs for row in table.rows)
 
 
-def test_initial_values_that_take_products_are_not_counted():
-    assert nn.Sequential(nn.Linear(8, init="orthogonal")).summary((None, 8)).macs == 64
-
-
 def test_layers_that_stand_twice():
     class Twice(nn.Module):
         def __init__(self):

@@ -249,8 +249,6 @@ class Run:
         with no_grad(), mode(model, training=False):
             if not model.is_built:
                 model(*inputs)
-            for _ in model.parameters():
-                pass  # drawn here, that their initial values be not counted
             handles = [layer.register_forward_pre_hook(self.enter) for layer in model.modules()]
             handles += [layer.register_forward_hook(self.leave) for layer in model.modules()]
             try:
