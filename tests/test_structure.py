@@ -30,7 +30,7 @@ ORDER = [
     ["launch"],
     ["autograd"],
     ["ops"],
-    ["random"],
+    ["random", "whereabouts"],
     ["function", "gradcheck", "creation", "profile", "precision", "anomaly"],
     ["nn", "optim"],
     ["losses", "metrics"],

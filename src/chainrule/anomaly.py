@@ -11,6 +11,7 @@ from .modes import listen, modes
 from .ops import OPS
 from .saved import Saved
 from .tensor import Tensor, wrap
+from .whereabouts import Whereabouts
 
 LARGE = 1e4  # numbers of this size in a network are no accident
 HINTS = {
@@ -58,44 +59,28 @@ class detect_anomaly:
     def __exit__(self, *args: object) -> None:
         modes.anomaly = self._before
         self._listen.__exit__(*args)
-        for handle in self._watch.handles:
-            handle.remove()
+        self._watch.close()
 
 
-class Watch:
+class Watch(Whereabouts):
     """Sees every kernel call, and which layer is at work."""
 
     forbids_reading = False
-
-    def __init__(self, model: Any = None) -> None:
-        self.model = model
-        self.stack: list[Any] = []  # the layers at work, outer first
-        self.handles: list[Any] = []
-        self.paths: dict[Any, str] = {}
-        self.depth = 0  # of bodies and gradients at work: their parts are not looked at
-        for path, module in () if model is None else model.named_modules():
-            self.paths[module] = path
-            self.handles += [module.register_forward_pre_hook(self.enter), module.register_forward_hook(self.leave)]
+    depth = 0  # of bodies and gradients at work: their parts are not looked at
 
     def enter(self, module: Any, inputs: Any) -> None:
-        """A layer begins."""
+        """A layer begins; the outermost has its inputs looked at."""
         if not self.stack or module is self.model:
-            self.stack = []  # an error may have left some
             for i, x in enumerate(inputs):
                 if has(x, np.isnan) or has(x, np.isposinf):
                     raise AnomalyError(f"input {i} of the model has NaN or infinity: {described(x)}. Look at the data")
-        self.stack.append(module)
-
-    def leave(self, module: Any, inputs: Any, output: Any) -> None:
-        """A layer ends."""
-        while self.stack and self.stack.pop() is not module:
-            pass
+        super().enter(module, inputs)
 
     def where(self, line: str) -> str:
         """What a node of the tape remembers of its call: the line, and the layer at work."""
         if not self.stack:
             return line
-        path, layer = self.paths[self.stack[-1]], first_line(self.stack[-1])
+        path, layer = self.path(), first_line(self.stack[-1])
         return f"{line} in {path}: {layer}" if path else f"{line} in {layer}"
 
     def launched(self, backend: Any, name: str, inputs: Any, params: Any, outputs: Any) -> None:
@@ -158,7 +143,7 @@ class Watch:
             labels = op.tensors if op is not None and not op.variadic else []
             labels = [*labels, *(f"argument {i}" for i in range(len(labels), len(given)))]
             named = list(zip(labels, given, strict=False)) if not written else [("argument", x) for x in given]
-        return text(lines, named) + hint(name, given)
+        return text(lines, named) + hint(name, given, broken)
 
     def told_gradient(self, node: Any, inputs: Any, given: list[Any], position: int, broken: Tensor) -> str:
         """What happened in a backward: with what the rule of that argument kept."""
@@ -174,7 +159,7 @@ class Watch:
                     if isinstance(value, Saved):
                         x = wrap(value.array, value.backend, value.storage)
                         named.append((op.tensors[which] if kind == "tensor" else op.outputs[which], x))
-        return text(lines, named) + hint(node.name, [x for _, x in named])
+        return text(lines, named) + hint(node.name, [x for _, x in named], broken)
 
 
 def text(lines: list[str], named: list[tuple[str, Any]]) -> str:
@@ -240,8 +225,10 @@ def first(x: Tensor) -> str:
     return f"{values[place]} at {place}"
 
 
-def hint(name: str, given: list[Any]) -> str:
+def hint(name: str, given: list[Any], broken: Tensor) -> str:
     """What may help with this op, on a line of its own: by the op, or by the numbers that came in."""
+    if broken.dtype == "float16":
+        return "\n  hint: float16 holds numbers up to 65504: bfloat16 has the range of float32"
     if name[-1] == "_":
         return "\n  hint: the learning rate is too large for these gradients: a smaller one, or clip_norm=1.0"
     found = HINTS.get(ALIKE.get(name, name), "")

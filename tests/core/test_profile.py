@@ -1,8 +1,13 @@
 """The profiler counts what runs, and what does not run natively."""
 
+import json
 import threading
 
+import pytest
+
 import chainrule as cr
+from chainrule import nn
+from chainrule.domain.errors import ArgumentError
 
 
 def test_calls_times_and_fallbacks():
@@ -20,3 +25,41 @@ def test_calls_times_and_fallbacks():
     assert "exp" in text and "declined by cpu: add × 1" in text
     x.detach().exp()
     assert p.calls["exp"] == 1
+
+
+def test_bytes_and_operations():
+    x, w, b = cr.ones(8, 3), cr.ones(5, 3, requires_grad=True), cr.ones(5, requires_grad=True)
+    image, kernel = cr.ones(2, 3, 8, 8), cr.ones(4, 3, 3, 3, requires_grad=True)
+    with cr.profile() as p:
+        x.T.reshape(24)
+        cr.linear(x, w, b).sum().backward()
+        cr.conv2d(image, kernel, padding=1).sum().backward()
+        x @ x.T
+    assert p.flops["linear"] == 2 * 8 * 5 * 3 and p.flops["linear_vjp"] == 2 * 8 * 5 * 3  # x needs none
+    assert p.flops["conv2d"] == p.flops["conv2d_vjp"] == 2 * (2 * 4 * 8 * 8) * (3 * 3 * 3)
+    assert p.flops["matmul"] == 2 * 8 * 8 * 3
+    assert p.bytes["permute"] == 0 and p.bytes["matmul"] == 4 * (24 + 24 + 64)
+    assert "GFLOP/s" in repr(p)
+
+
+def test_layers_and_a_trace(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 8), nn.Sequential(nn.ReLU(), nn.Linear(8, 2)))
+    model(cr.ones(3, 4))
+    with cr.profile(model, trace=True) as p:
+        model(cr.ones(3, 4)).sum().backward()
+    assert {*p.layers} == {"0", "1.0", "1.1", None} and abs(sum(p.layers.values()) - sum(p.seconds.values())) < 1e-9
+    assert "1.1" in repr(p) and "(not in a layer)" in repr(p)
+    p.export_chrome_trace(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    kernels = [e for e in events if e["cat"] == "kernel"]
+    assert len(kernels) == sum(p.calls.values()) and all(e["ph"] == "X" and e["dur"] >= 0 for e in events)
+    assert [e["args"]["layer"] for e in kernels if e["name"] == "linear"] == ["0", "1.1"]
+    spans = {e["name"]: e for e in events if e["cat"] == "layer"}
+    assert {*spans} == {"Sequential", "0 Linear", "1 Sequential", "1.0 ReLU", "1.1 Linear"}
+    inner, outer = spans["1.1 Linear"], spans["1 Sequential"]
+    assert outer["ts"] <= inner["ts"] and inner["ts"] + inner["dur"] <= outer["ts"] + outer["dur"]
+    assert not any(m._hooks.before or m._hooks.after for m in model.modules())
+    with cr.profile() as p:
+        pass
+    with pytest.raises(ArgumentError, match="trace=True"):
+        p.export_chrome_trace(tmp_path / "none.json")
