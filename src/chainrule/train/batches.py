@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import chain, islice, repeat
 from typing import Any
 
@@ -39,10 +40,15 @@ class Batch(tuple[Any, ...]):
     unweighted = False
     unchecked: list[tuple[str, Any]] = []
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """See the class."""
-        return len(next(chain(leaves(self[1:2]), leaves(self))))
+        for part in self[1::-1]:  # the targets, if there are any
+            if isinstance(part, Tensor):
+                return len(part)
+            for tensor in leaves(part):
+                return len(tensor)
+        return 0
 
 
 class Batches:
@@ -93,7 +99,9 @@ def as_batch(given: Any, device: Device, tree: Any = None) -> Batch:
     if isinstance(given, Batch):
         return given
     if tree is not None:
-        parts = rebuilt(tree, iter([tensor(part, device) for part in given]))
+        parts = tuple([tensor(part, device) for part in given])
+        if any(map(in_parts, tree)):
+            parts = rebuilt(tree, iter(parts))
     else:
         rows = given if isinstance(given, (tuple, list)) else (given,)
         parts = tuple(parted(part, True) for part in rows)
@@ -291,11 +299,13 @@ class InARow:
         return tuple(leaves(tuple(self.dataset[index])))
 
 
-def prediction_batches(model: Any, x: Any, batch_size: int | None) -> Iterator[tuple[Tensor, ...]]:
+def prediction_batches(
+    model: Any, x: Any, batch_size: int | None, steps: int | None = None
+) -> Iterator[tuple[Tensor, ...]]:
     """The inputs of each batch: as many parts as the model takes, or, if it does not say, all but the last."""
     interface = Interface(model)
     if is_loader(x):
-        batches = labelled("predict", model, x, None, batch_size, EVALUATION_BATCH_SIZE)
+        batches = labelled("predict", model, x, None, batch_size, EVALUATION_BATCH_SIZE, steps=steps)
     else:
         device, dtype = place(model)
         if is_dataset(x):
@@ -306,7 +316,7 @@ def prediction_batches(model: Any, x: Any, batch_size: int | None) -> Iterator[t
             if len({len(a) for a in arrays}) > 1:
                 raise DataError(f"[predict] the parts of x have {[len(a) for a in arrays]} samples: give one of each")
             given = Given(ArrayDataset(*arrays), tree, Batch())
-        batches = loaded("predict", model, given, batch_size, EVALUATION_BATCH_SIZE)
+        batches = loaded("predict", model, given, batch_size, EVALUATION_BATCH_SIZE, steps=steps)
     batches.unseen = False
     for batch in batches:
         x = batch[0] if batch.nested else row_of_inputs(batch, interface)

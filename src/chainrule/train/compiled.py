@@ -11,6 +11,7 @@ from ..creation import zeros
 from ..domain.errors import ArgumentError, ArgumentTypeError, NotCompiledError
 from ..modes import no_grad
 from ..nn import Module, Sigmoid, Softmax
+from ..ops.elementwise import where
 from ..tensor import Tensor
 from .checks import at_least
 from .objective import Objective, Term
@@ -159,36 +160,44 @@ class Averages(Mapping[str, float]):
     """The averages over the samples seen so far, and their number, ``samples``, by name.
 
     The sums are small tensors on the device that change in place: a step reads nothing back. Looking at an average does.
+    With ``weights`` the loss is the sum of the losses that they name, each times its weight.
     """
 
-    def __init__(self, metrics: Iterable[Any] = ()) -> None:
+    def __init__(self, metrics: Iterable[Any] = (), weights: Mapping[str, float] | None = None) -> None:
         self.given = [*metrics]  # to begin again with each epoch, whoever shows them the batches
         self.metrics: dict[str, Any] = {}
-        self.totals: dict[str, Tensor] = {}  # of the means of batches, each times its number of samples
+        self.totals: dict[str, Tensor] = {}  # of the means of batches, each times what it is over
+        self.counts: dict[str, Any] = {}  # what they are over: samples, unless a step says otherwise
+        self.weights = weights or {}
         self.names: list[str] = []
         self.reset()
 
     def reset(self) -> None:
         """Begin again, with no samples seen."""
-        self.samples = 0
+        self.samples, self.counts = 0, {}
         for total in self.totals.values():
             total.zero_()
         for metric in (*self.given, *self.metrics.values()):
             metric.reset()
 
-    def update(self, logs: Mapping[str, Any], samples: int) -> None:
-        """Add a batch: means over it, and metrics that have seen it."""
+    def update(self, logs: Mapping[str, Any], samples: int, over: Mapping[str, Any] | None = None) -> None:
+        """Add a batch: means over it, of its samples or as ``over`` says, and metrics that have seen it."""
         self.samples += samples
-        if len(logs) != len(self.names):
-            self.names = [*dict.fromkeys([*self.names, *logs])]
         with no_grad():
             for name, value in logs.items():
+                if name not in self.names:
+                    self.names.append(name)
                 if hasattr(value, "result"):
                     self.metrics[name] = value
                     continue
                 if name not in self.totals:
                     self.totals[name] = zeros(dtype="float64", device=getattr(value, "device", None))
-                self.totals[name].add_(value * samples)
+                count = over[name] if over and name in over else samples
+                some = value * count
+                if isinstance(count, Tensor):  # the mean over nothing is no number, and adds nothing
+                    some = where(count > 0, some, 0.0)
+                self.totals[name].add_(some)
+                self.counts[name] = self.counts.get(name, 0) + count
 
     def results(self) -> dict[str, float]:
         """All averages, as they are now."""
@@ -197,8 +206,10 @@ class Averages(Mapping[str, float]):
     def __getitem__(self, name: str) -> float:
         if name == "samples":
             return self.samples
+        if name == "loss" and self.weights and self.counts:
+            return sum(weight * self[part] for part, weight in self.weights.items())
         if name in self.totals:
-            return float(self.totals[name]) / max(self.samples, 1)
+            return float(self.totals[name]) / (float(self.counts.get(name, 0)) or 1.0)
         return float(self.metrics[name].result())
 
     def __iter__(self) -> Iterator[str]:

@@ -117,7 +117,7 @@ def fit(
         validation_steps,
     )
     validation = rehearsal.data(train, validation)
-    history, averages = History(), Averages(step.reported)
+    history, averages = History(), Averages(step.reported, step.weighted)
     progress = progress_for(verbose, epochs, train.samples if steps_per_epoch is None else None)
     every = CallbackList(callbacks, model)
     if step.names is not None:
@@ -156,7 +156,9 @@ def fit(
     return history
 
 
-def train_on_batch(model: Any, x: Any, y: Any = None, *, sample_weight: Any = None) -> dict[str, float]:
+def train_on_batch(
+    model: Any, x: Any, y: Any = None, *, sample_weight: Any = None, class_weight: Any = None
+) -> dict[str, float]:
     """One step of a compiled model on one batch, arrays; returns its loss and metrics, as they were before the step.
 
     For loops of your own; the numbers are read from the device, which waits for the step. ``accumulate`` does not count.
@@ -168,10 +170,10 @@ def train_on_batch(model: Any, x: Any, y: Any = None, *, sample_weight: Any = No
     >>> model.train_on_batch([[0.0, 1.0]], [[2.0]])["loss"] < first["loss"]
     True
     """
-    step = Step(model, "train_on_batch", accumulate=1)
+    step = Step(model, "train_on_batch", class_weight=class_weight, accumulate=1)
     if is_loader(x) or is_dataset(x):
         raise ArgumentTypeError(f"[train_on_batch] x is a {type(x).__name__}, expected the array of one batch")
-    averages = Averages(step.reported)
+    averages = Averages(step.reported, step.weighted)
     with mode(model, training=True):
         for batch in labelled("train_on_batch", model, x, y, None, sys.maxsize, sample_weight):
             averages.update(step.train(batch), batch.samples)
@@ -189,9 +191,10 @@ def evaluate(
 ) -> dict[str, float]:
     """The loss and the metrics of a compiled model on data, averaged over samples: ``{"loss": ..., "accuracy": ...}``.
 
-    Data is given as to ``fit``, and weights of samples, which count in the loss. Without gradients and in eval mode, 256
-    samples together unless ``batch_size`` says otherwise (more than in training, for nothing is kept for a backward), no
-    more than ``steps`` batches; the modes of the layers are put back.
+    Data is given as to ``fit``, and weights of samples, which count in the loss. A loss whose mean is not over samples, but
+    over labels that count or their weights, is averaged over these: it is that of all data at once, whatever the batches.
+    Without gradients and in eval mode, 256 samples together unless ``batch_size`` says otherwise (more than in training,
+    for nothing is kept for a backward), no more than ``steps`` batches; the modes of the layers are put back.
 
     >>> from chainrule import nn
     >>> model = nn.Sequential(nn.Linear(2, 1)).compile("mse")
@@ -207,21 +210,21 @@ def evaluate(
 def averages_of(model: Any, data: Batches, around: Any = None) -> dict[str, float]:
     """The averages of a compiled model over ``data``, with the context ``around(batch, number=...)`` around each step."""
     step = Step(model, data.name)
-    averages = Averages(step.reported)
+    averages = Averages(step.reported, step.weighted)
     averages.reset()
     with no_grad(), mode(model, training=False):
         for number, batch in enumerate(data):
             with nullcontext() if around is None else around(batch, number=number):
-                averages.update(step.test(batch), batch.samples)
+                averages.update(step.test(batch), batch.samples, step.over)
     return averages.results()
 
 
-def predict(model: Any, x: Any, *, batch_size: int | None = None) -> Any:
+def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | None = None) -> Any:
     """The output of a model for all of ``x``: an array, a data set or a loader (of inputs, or of inputs and targets).
 
     Several inputs are given as to ``fit``; several outputs come as the model gives them, in a tuple or a dict. Without
-    gradients and in eval mode, batch by batch (256); the modes of the layers are put back. A model that ends in Softmax or
-    Sigmoid gives probabilities.
+    gradients and in eval mode, batch by batch (256), no more than ``steps``; the modes of the layers are put back. A model
+    that ends in Softmax or Sigmoid gives probabilities.
 
     >>> from chainrule import nn
     >>> model = nn.Sequential(nn.Linear(2, 3), nn.Softmax())
@@ -231,7 +234,7 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None) -> Any:
     plan = getattr(model, "compiled", None)
     precision = plan.precision if isinstance(plan, Compiled) else Precision()
     with no_grad(), mode(model, training=False), precision.autocast():
-        given = [precision.outputs(model(*inputs)) for inputs in prediction_batches(model, x, batch_size)]
+        given = [precision.outputs(model(*inputs)) for inputs in prediction_batches(model, x, batch_size, steps)]
         outputs = [parted(one, True) for one in given]
         joined = [concat(parts, axis=0) for parts in zip(*map(leaves, outputs), strict=True)]
         return rebuilt(outputs[0], iter(joined))

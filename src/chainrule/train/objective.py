@@ -37,7 +37,7 @@ class Term:
     def outputs(self, given: Any, count: int) -> tuple[Tensor, ...]:
         """Those of the loss, of all that a model gave, which has ``count`` losses. Errors: DataError."""
         if self.place is None:
-            return tuple(leaves(given))
+            return (given,) if isinstance(given, Tensor) else tuple(leaves(given))
         if isinstance(given, dict) and self.name in given:
             return tuple(leaves(given[self.name]))
         parts = tuple(given.values()) if isinstance(given, dict) else given
@@ -125,6 +125,10 @@ def last_layers(model: Any) -> dict[str, Any]:
 
 def without(head: Any, loss: Any) -> tuple[Any, Any, Any] | None:
     """(what stays of a head, what makes predictions of that, the loss of it), if the loss can do without the head."""
+    if type(head) is Sequential:
+        inside, last = beheaded(head)
+        bare = None if last is None else without(last, loss)
+        return None if bare is None else (inside if bare[0] is None else Sequential(*inside, bare[0]), *bare[1:])
     if isinstance(head, Softmax) and isinstance(loss, losses.CrossEntropy):
         return (None, head, loss) if head.temperature == 1 else (Divided(head.temperature), Softmax(head.axis), loss)
     if isinstance(loss, (losses.BCE, losses.BCEWithLogits)):
@@ -164,7 +168,7 @@ class Unactivated(Module):
 
 def beheaded(model: Any) -> tuple[Any, Any]:
     """A Sequential without its last layer, and that layer; a Sequential at its end is looked into."""
-    if type(model) is not Sequential or not len(model):
+    if not isinstance(model, Sequential) or type(model).forward is not Sequential.forward or not len(model):
         return model, None
     body, last = model[:-1], model[-1]
     if type(last) is Sequential:

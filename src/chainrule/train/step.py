@@ -45,6 +45,7 @@ class Step:
         self.metrics = copy.deepcopy([term.metrics for term in self.terms])
         self.updates = Updates(self.plan, self.plan.accumulate if accumulate is None else accumulate)
         self.class_weights = self.weights_of_classes(class_weight)
+        self.over: dict[str, Any] = {}  # what reported means of the last batch are over, if not over samples
         self.own_train = type(model).train_step is not train_step
         self.own_test = type(model).test_step is not test_step
         self.watch: Callable[[], AbstractContextManager[Any]] = nullcontext  # around the model and its losses
@@ -59,6 +60,12 @@ class Step:
         """The metrics that see the batches: those of this run, and the compiled ones that the model's own steps use."""
         copies = [metric for metrics in self.metrics for metric in metrics]
         return [*(self.plan.metrics if self.own_train or self.own_test else ()), *copies]
+
+    @property
+    def weighted(self) -> dict[str, float]:
+        """The weights of the losses that are reported one by one."""
+        own = self.own_train or self.own_test
+        return {} if own else {f"{t.prefix}loss": t.weight for t in self.terms if t.place is not None}
 
     # ---- the steps
 
@@ -115,7 +122,10 @@ class Step:
 
     def judge(self, batch: Batch) -> dict[str, Any]:
         """Forward and loss."""
-        return self.logs(self.measure(batch, classes=False), batch.samples)
+        found = self.measure(batch, training=False)
+        shares = {f"{term.prefix}loss": part.share for term, part in zip(self.terms, found.parts, strict=True)}
+        self.over = {name: share for name, share in shares.items() if isinstance(share, Tensor)}
+        return self.logs(found, batch.samples)
 
     def finish(self) -> None:
         """Make the step of batches that have none yet."""
@@ -123,15 +133,15 @@ class Step:
 
     # ---- what they are made of
 
-    def measure(self, batch: Batch, classes: bool = True) -> Outcome:
-        """The losses of a batch; with those weights of ``classes`` that were given."""
+    def measure(self, batch: Batch, training: bool = True) -> Outcome:
+        """The losses of a batch; in ``training`` with the weights of classes that were given."""
         if not self.terms:
             raise ArgumentError(
                 f"[{self.name}] the model has no loss: compile it with one, or give it a step of its own"
             )
         x, y, weight = self.slots(batch)
         inputs, targets = self.interface.ordered(self.name, x), self.targets(y)
-        weights = [None] * len(targets) if batch.unweighted else self.weights(weight, targets, classes)
+        weights = [None] * len(targets) if batch.unweighted else self.weights(weight, targets, training)
         values, parts = [], []
         with self.watch(), self.plan.precision.autocast():
             outputs = self.plan.precision.outputs(self.objective(inputs))
@@ -141,23 +151,22 @@ class Step:
                 value = measured(loss, *given)
                 values.append(value)
                 part = value if term.weight == 1 else value * term.weight
-                parts.append(Part(part, self.share(loss, given[0], given[1], batch.samples)))
+                counts = not training or self.updates.size > 1
+                parts.append(Part(part, self.share(loss, given[0], given[1], batch.samples, counts)))
         return Outcome(outputs, targets, values, parts)
 
-    def share(self, loss: Any, outputs: Any, targets: Any, samples: int) -> Any:
-        """What the mean of a loss is over; None if it is no mean."""
+    def share(self, loss: Any, outputs: Any, targets: Any, samples: int, counts: bool) -> Any:
+        """What the mean of a loss is over, exactly if it ``counts``; None if it is no mean."""
         if getattr(loss, "reduction", "mean") == "sum":
             return None
-        found = (
-            loss.count(*loss.arguments(outputs, targets)) if self.updates.size > 1 and isinstance(loss, Loss) else None
-        )
+        found = loss.count(*loss.arguments(outputs, targets)) if counts and isinstance(loss, Loss) else None
         return samples if found is None else found
 
     def logs(self, found: Outcome, samples: int) -> dict[str, Any]:
         """What is reported of a batch: the losses as means, and the metrics, which have seen it."""
         with no_grad():
             values = [
-                value / samples if getattr(term.loss, "reduction", "mean") == "sum" else value.detach()
+                value / samples if getattr(term.loss, "reduction", "mean") == "sum" else value
                 for term, value in zip(self.terms, found.values, strict=True)
             ]
             weighed = [v if t.weight == 1 else v * t.weight for t, v in zip(self.terms, values, strict=True)]
@@ -205,7 +214,7 @@ class Step:
                 raise ArgumentError(f"[{self.name}] y has no {missing[0]!r}, which has a loss")
             return [tuple(leaves(y[term.name])) for term in self.terms]
         if len(self.terms) == 1:
-            return [() if y is None else tuple(leaves(y))]
+            return [(y,) if isinstance(y, Tensor) else () if y is None else tuple(leaves(y))]
         if isinstance(y, tuple) and len(y) == len(self.terms):
             return [tuple(leaves(part)) for part in y]
         flat, counts = [*leaves(y)], [1 if term.takes is None else term.takes[1] for term in self.terms]
@@ -227,6 +236,8 @@ class Step:
                     f"[{self.name}] sample_weight has {counted(len(given), 'part')} for {len(self.terms)} losses"
                 )
             found = [*given]
+        elif given is None and not self.class_weights:
+            return [None] * len(self.terms)
         else:
             found = [given] * len(self.terms)
         for at, of_class in enumerate(self.class_weights if classes else ()):
