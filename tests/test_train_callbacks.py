@@ -392,7 +392,7 @@ def test_history_as_a_dataframe(monkeypatch):
 
 def test_history_in_a_notebook(monkeypatch):
     history = History()
-    assert history._repr_html_() == "<div><pre>History(0 epochs)</pre></div>"
+    assert history._repr_html_() == "<pre>History(0 epochs)</pre>"
     history.on_epoch_end(0, {"loss": 0.5})
     shown = history._repr_html_()
     assert shown.startswith("<div><svg") and "<pre>History(1 epochs: loss=0.5)</pre>" in shown
@@ -437,19 +437,33 @@ def test_history_with_names_that_come_later():
 
 @pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_history_plots(tmp_path, suffix, magic):
-    history = model().fit(X, Y, epochs=3, validation_split=0.25, verbose=0)
+    tells = train.LearningRateMonitor()
+    history = model().fit(X, Y, epochs=3, validation_split=0.25, callbacks=tells, verbose=0)
     figure = history.plot(tmp_path / f"history.{suffix}")
     assert (tmp_path / f"history.{suffix}").read_bytes().startswith(magic)
     assert [[line.get_label() for line in axes.lines] for axes in figure.axes] == [
         ["loss", "val_loss"],
         ["accuracy", "val_accuracy"],
+        ["lr"],
     ]
+
+
+def test_lr_find_plots(tmp_path):
+    trial = model().lr_find(X, Y, steps=5, start=1e-4)
+    figure = trial.plot(tmp_path / "trial.png")
+    assert (tmp_path / "trial.png").read_bytes().startswith(b"\x89PNG")
+    curve, suggestion = figure.axes[0].lines
+    assert [*curve.get_xdata()] == trial.rates and [*curve.get_ydata()] == trial.losses
+    assert suggestion.get_xdata()[0] == trial.suggestion and "<svg" in trial._repr_html_()
+    with pytest.raises(errors.DataError, match="nothing to plot"):
+        train.Trial([], []).plot()
 
 
 def test_history_plot_says_what_is_missing(monkeypatch):
     history = History()
     with pytest.raises(errors.DataError, match="nothing to plot"):
         history.plot()
+    history.on_epoch_end(0, {"loss": 0.5})
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(errors.MissingDependencyError, match=r"pip install 'chainrule\[plot\]'"):
         history.plot()
@@ -458,7 +472,12 @@ def test_history_plot_says_what_is_missing(monkeypatch):
 def test_the_contract():
     names = "EarlyStopping TerminateOnNaN LearningRateMonitor LambdaCallback Timer History ProgressBar Callback".split()
     made = [getattr(train, name)() for name in names]
-    made += [train.ModelCheckpoint("a.safetensors"), train.CSVLogger("b"), train.JSONLLogger("c"), train.TensorBoard("d")]
+    made += [
+        train.ModelCheckpoint("a.safetensors"),
+        train.CSVLogger("b"),
+        train.JSONLLogger("c"),
+        train.TensorBoard("d"),
+    ]
     made += [train.ReduceLROnPlateau(), train.LRScheduler(lambda epoch, lr: lr)]
     for callback in made:
         assert isinstance(callback, ICallback)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from html import escape
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
 from ..domain.callback import Logs
 from ..domain.errors import DataError, MissingDependencyError, unknown
 from ..io.atomic import atomic_write
 from ..nn import Module
+from . import plots
 from .callbacks import Callback
 from .loggers import write_table
 
@@ -76,6 +74,7 @@ class History(Callback, Mapping[str, list[float]]):
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table: a line of names, then one line an epoch (from 1), numbers in full precision.
 
+        >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> history = History()
         >>> history.on_epoch_end(0, {"loss": 0.5})
@@ -103,45 +102,28 @@ class History(Callback, Mapping[str, list[float]]):
         return pandas.DataFrame(dict(self.history), index=pandas.Index([e + 1 for e in self.epoch], name="epoch"))
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Curves over epochs: losses in one panel, everything else in another. Returns the matplotlib figure.
+        """Curves over epochs: losses, metrics and the learning rate in panels. Returns the matplotlib figure.
 
         With ``path`` it is also written there, in the format of the suffix (.png, .svg, .pdf). Errors:
         MissingDependencyError without matplotlib, DataError if no epoch was finished.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise MissingDependencyError(
-                "[History.plot] needs matplotlib: pip install 'chainrule[plot]' (History.to_csv needs nothing)"
-            ) from error
         if not self.epoch:
             raise DataError("[History.plot] there is nothing to plot: no epoch was finished")
-        panels = {
+        groups = {
             "loss": [n for n in self.history if "loss" in n],
-            "metrics": [n for n in self.history if "loss" not in n],
+            "metrics": [n for n in self.history if "loss" not in n and n != "lr"],
+            "learning rate": [n for n in self.history if n == "lr"],
         }
-        shown = {title: names for title, names in panels.items() if names}
-        figure = Figure(figsize=(5.2 * len(shown), 3.6), layout="constrained")
-        for axes, (title, names) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+        shown = {title: names for title, names in groups.items() if names}
+        figure, panels = plots.panels("History.plot", [*shown])
+        for axes, names in zip(panels, shown.values(), strict=True):
             for name in names:
                 style = "--" if name.startswith("val_") else "-"
                 axes.plot([e + 1 for e in self.epoch], self.history[name], style, marker=".", label=name)
-            axes.set(xlabel="epoch", title=title)
+            axes.set(xlabel="epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.grid(alpha=0.3)
             axes.legend()
-        if path is not None:
-            with atomic_write(path) as file:
-                figure.savefig(file, format=Path(path).suffix.lstrip(".") or "png", dpi=120)
-        return figure
+        return plots.written(figure, path)
 
     def _repr_html_(self) -> str:
-        """Curves, where there is matplotlib, and the last epoch."""
-        try:
-            text = StringIO()
-            self.plot().savefig(text, format="svg")
-            curves = text.getvalue()
-            curves = curves[curves.index("<svg") :]
-        except (MissingDependencyError, DataError):
-            curves = ""
-        return f"<div>{curves}<pre>{escape(repr(self))}</pre></div>"
+        return plots.html(self)

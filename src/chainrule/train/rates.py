@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ..domain.callback import Logs
-from ..domain.errors import ArgumentError, ArgumentTypeError, unknown
+from ..domain.errors import ArgumentError, ArgumentTypeError, DataError, unknown
 from ..modes import no_grad
 from ..optim import ReduceOnPlateau
 from ..optim.schedules import Schedule
+from . import plots
 from .batches import training_batches
 from .callbacks import Callback, Monitor
 from .checks import at_least
@@ -165,6 +167,20 @@ class Trial:
     def suggestion(self) -> float:
         """A tenth of the rate at which the loss was least: there it still falls, and steadily."""
         return self.rates[self.losses.index(min(self.losses))] / 10
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """The loss over the learning rate, with the suggestion. Returns the matplotlib figure, as ``History.plot``."""
+        if not self.rates:
+            raise DataError("[Trial.plot] there is nothing to plot: the first loss was no number")
+        figure, (axes,) = plots.panels("Trial.plot", ["smoothed loss"])
+        axes.plot(self.rates, self.losses)
+        axes.axvline(self.suggestion, linestyle="--", label=f"suggestion {self.suggestion:.1e}")
+        axes.set(xlabel="learning rate", xscale="log")
+        axes.legend()
+        return plots.written(figure, path)
+
+    def _repr_html_(self) -> str:
+        return plots.html(self)
 
 
 def lr_find(

@@ -1,0 +1,48 @@
+"""Figures of training, by matplotlib where it is installed (``pip install 'chainrule[plot]'``)."""
+
+from __future__ import annotations
+
+import os
+from html import escape
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ..domain.errors import DataError, MissingDependencyError
+from ..io.atomic import atomic_write
+
+PANEL = (5.2, 3.6)  # inches
+DPI = 120
+
+
+def panels(name: str, titles: list[str]) -> tuple[Any, list[Any]]:
+    """A figure with a panel for each title, side by side. Errors: MissingDependencyError, which names the function."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError(f"[{name}] needs matplotlib: pip install 'chainrule[plot]'") from error
+    figure = Figure(figsize=(PANEL[0] * len(titles), PANEL[1]), layout="constrained")
+    axes = [*figure.subplots(1, len(titles), squeeze=False)[0]]
+    for one, title in zip(axes, titles, strict=True):
+        one.set(title=title)
+        one.grid(alpha=0.3)
+    return figure, axes
+
+
+def written(figure: Any, path: str | os.PathLike[str] | None) -> Any:
+    """The figure, also in a file if ``path`` is given, in the format of its suffix: .png, .svg, .pdf."""
+    if path is not None:
+        with atomic_write(path) as file:
+            figure.savefig(file, format=Path(path).suffix.lstrip(".") or "png", dpi=DPI)
+    return figure
+
+
+def html(thing: Any) -> str:
+    """What has a ``plot``, for a notebook: the figure, if there can be one, and its text."""
+    text = StringIO()
+    try:
+        thing.plot().savefig(text, format="svg")
+    except (MissingDependencyError, DataError):
+        return f"<pre>{escape(repr(thing))}</pre>"
+    drawn = text.getvalue()
+    return f"<div>{drawn[drawn.index('<svg') :]}<pre>{escape(repr(thing))}</pre></div>"
