@@ -181,3 +181,25 @@ def test_another_debug_is_an_error():
     model = Model(nn.Tanh()).compile("mse", "sgd")
     with pytest.raises(ArgumentError, match="unknown debug 'nam': did you mean 'nan'"):
         model.fit(*data(), verbose=0, debug="nam")
+
+
+HEALTHY = [
+    lambda s, t: cr.losses.CrossEntropy(label_smoothing=0.1, ignore_index=1)(s, t),
+    lambda s, t: cr.losses.CategoricalCrossEntropy()(s.softmax(axis=-1), cr.tensor(np.eye(3, dtype=np.float32))),
+    lambda s, t: cr.kl_div(s.log_softmax(axis=-1), cr.tensor(np.eye(3, dtype=np.float32))),
+    lambda s, t: cr.losses.BCEWithLogits()(s * 1e4, (s.detach() > 0).float()),
+    lambda s, t: cr.losses.Focal()(s * 100.0, (s.detach() > 0).float()),
+    lambda s, t: cr.log_cosh(s * 1e4, s.detach()),
+    lambda s, t: cr.triplet_margin(s, s.detach(), s * 2.0),
+    lambda s, t: cr.losses.CTC()(
+        s.reshape(3, 1, 3).log_softmax(axis=-1), cr.tensor([[1, 2]]), cr.tensor([3]), cr.tensor([2])
+    ),
+]
+
+
+@pytest.mark.parametrize("loss", HEALTHY)
+def test_losses_at_their_edges_are_none(loss):
+    scores = cr.randn(3, 3, requires_grad=True)
+    with cr.detect_anomaly():
+        loss(scores, cr.tensor([0, 1, 2])).backward()
+    assert np.isfinite(scores.grad.numpy()).all()

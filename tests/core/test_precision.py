@@ -186,6 +186,22 @@ def test_what_is_saved_for_the_gradient_is_small():
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_both_backends_agree(dtype):
+    x, found = np.random.default_rng(0).standard_normal((4, 2, 6, 6)).astype(np.float32), []
+    for backend in ("cpu", "numpy"):
+        with cr.backends.use(backend):
+            cr.manual_seed(0)
+            model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2))
+            with cr.autocast(dtype):
+                loss = cr.cross_entropy(model(cr.tensor(x)), cr.tensor([0, 1, 1, 0]))
+            loss.backward()
+            found.append([loss.detach().numpy(), *(p.grad.numpy() for p in model.parameters())])
+    largest = max(np.abs(g).max() for g in found[0][1:])
+    for a, b in zip(*found, strict=True):
+        assert np.abs(a - b).max() < (2.0**-7 if dtype == "bfloat16" else 2.0**-10) * largest
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_model_of_16_bits_learns(dtype):
     cr.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1)).to(dtype)
