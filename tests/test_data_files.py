@@ -275,7 +275,7 @@ def test_csv_errors(tmp_path: Path) -> None:
 
 def test_csv_as_a_stream(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(10_000, 3)).astype(np.float32), rng.integers(0, 5, 10_000)
+    x, y = rng.normal(size=(5_000, 3)).astype(np.float32), rng.integers(0, 5, 5_000)
     rows = "".join(f"{a!r},{b!r},{c!r},{k}\n" for (a, b, c), k in zip(x.tolist(), y.tolist(), strict=True))
     path = table(tmp_path, "a,b,c,y\n" + rows)
     loaded = load_csv(path, target="y")

@@ -36,7 +36,8 @@ import worker_data  # type: ignore[import-not-found]  # noqa: E402
 def nothing_stays() -> Any:
     shared = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
     yield
-    gc.collect()
+    if threading.active_count() > 1 or multiprocessing.active_children():
+        gc.collect()  # what a caught error still holds
     assert [t for t in threading.enumerate() if t.name.startswith("chainrule")] == []
     assert multiprocessing.active_children() == []
     if os.path.isdir("/dev/shm"):
@@ -66,7 +67,7 @@ def test_order_and_random_numbers_do_not_depend_on_workers() -> None:
 
     expected = epochs(0, prefetch=0)
     assert not same(expected[0], expected[1])
-    for workers, worker in [(1, "thread"), (3, "thread"), (1, "process"), (3, "process")]:
+    for workers, worker in [(3, "thread"), (2, "process")]:
         for mine, theirs in zip(epochs(workers, worker), expected, strict=True):
             assert same(mine, theirs), (workers, worker)
 
@@ -141,11 +142,11 @@ def test_a_killed_worker_is_told() -> None:
 @KIND
 def test_time_out(worker: str) -> None:
     data = worker_data.Numbers(4, sleeps_at=2)
-    loader = DataLoader(data, 1, workers=1, worker=worker, timeout=0.2)
+    loader = DataLoader(data, 1, workers=1, worker=worker, timeout=0.1)
     iterator = iter(loader)
     next(iterator)
     next(iterator)
-    with pytest.raises(WorkerError, match=r"gave no batch within 0.2 s"):
+    with pytest.raises(WorkerError, match=r"gave no batch within 0.1 s"):
         next(iterator)
     loader.close()
     for thread in threading.enumerate():  # one that hangs is left alone, and ends with its sample
