@@ -107,7 +107,8 @@ def test_other_dtypes_are_errors():
         cr.autocast("bf16")
 
 
-def test_a_backward_inside_is_the_same_as_outside():
+@pytest.mark.parametrize("backend", ["cpu", "numpy"])  # kernels, and rules, whose ops would be cast
+def test_a_backward_inside_is_the_same_as_outside(backend):
     def gradients(inside):
         cr.manual_seed(3)
         model = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 3))
@@ -120,8 +121,9 @@ def test_a_backward_inside_is_the_same_as_outside():
             loss.backward()
         return [p.grad.numpy() for p in model.parameters()]
 
-    for a, b in zip(gradients(True), gradients(False), strict=True):
-        assert a.dtype == np.float32 and np.array_equal(a, b)
+    with cr.backends.use(backend):
+        for a, b in zip(gradients(True), gradients(False), strict=True):
+            assert a.dtype == np.float32 and np.array_equal(a, b)
 
 
 def test_what_is_computed_again_in_a_backward_is_computed_alike():
