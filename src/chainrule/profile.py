@@ -21,11 +21,12 @@ class profile:
     """Inside ``with profile() as p:`` the kernel calls of this thread are counted and timed; ``print(p)`` shows a table.
 
     The time of a kernel runs from the end of the one before, so it has the Python between them in it, and all times sum
-    to the whole, but for the time of the profiler itself. By kernel: ``calls``, ``seconds``, ``bytes`` (of arguments and results, views aside), ``flops`` (of
-    products: matmul, linear, convolutions, attention; 2 for a multiply-add). ``fallbacks`` counts the calls that a native
-    kernel declined, which ran on the reference or as the op's body. With a ``model``, ``layers`` has the seconds of each
-    layer's forward by its path, without those of layers inside it; "" is the model itself, None all that is outside, such
-    as the backward. With ``trace`` each call is kept: ``export_chrome_trace(path)`` writes them for Perfetto.
+    to the whole, but for the time of the profiler itself. By kernel: ``calls``, ``seconds``, ``bytes`` (of arguments and
+    results, views aside), ``flops`` (of products: matmul, linear, convolutions, attention, recurrent layers; 2 for a
+    multiply-add). ``fallbacks`` counts the calls that a native kernel declined, which ran on the reference or as the op's
+    body. With a ``model``, ``layers`` has the seconds of each layer's forward by its path, without those of layers inside
+    it; "" is the model itself, None all that is outside, such as the backward. With ``trace`` each call is kept:
+    ``export_chrome_trace(path)`` writes them for Perfetto.
 
     >>> import chainrule as cr
     >>> x = cr.ones(3, requires_grad=True)
@@ -174,8 +175,20 @@ def window(given: list[Tensor]) -> int:
     return math.prod(given[1].shape[1:])
 
 
+def attended(q: Tensor, k: Tensor, v: Tensor) -> int:
+    """Products of queries with keys, and of weights with values."""
+    return math.prod(q.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
+
+
+def recurrent(x: Tensor, weight_ih: Tensor, weight_hh: Tensor) -> int:
+    """Products of each step of each sequence with both matrices of weights."""
+    return math.prod(x.shape[:-1]) * (weight_ih.size + weight_hh.size)
+
+
 FLOPS: dict[str, Callable[..., int]] = {
     "matmul": products(last), "linear": products(last), "linear_activation": products(last), "conv2d": products(window),
     "linear_vjp": of_gradient(last), "linear_activation_vjp": of_gradient(last), "conv2d_vjp": of_gradient(window),
-    "scaled_dot_product_attention": lambda given, made, params: 4 * given[0].size * given[1].shape[-2],
+    "scaled_dot_product_attention": lambda given, made, params: 2 * attended(*given[:3]),
+    "conv_transpose2d": lambda given, made, params: 2 * given[0].size * window(given),
+    **dict.fromkeys(["rnn", "gru", "lstm"], lambda given, made, params: 2 * recurrent(*given[:3])),
 }  # fmt: skip

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
-from math import prod
 from typing import Any
 
 from ..creation import zeros
 from ..domain.errors import ArgumentError, ShapeError
 from ..modes import listen, no_grad
 from ..nn import Module
+from ..profile import FLOPS, tensors
 from ..tensor import Tensor
 from .batches import place
 from .mode import mode
@@ -265,7 +265,7 @@ class Run:
     def leave(self, layer: Module, inputs: Any, output: Any) -> None:
         """Note what it gave."""
         self.inside.pop()
-        given = [*tensors(output)]
+        given = tensors([*output.values()] if isinstance(output, dict) else output)
         shapes = [(None, *x.shape[1:]) if self.open and x.shape[:1] == (1,) else x.shape for x in given]
         self.outputs[id(layer)] = ", ".join(map(str, shapes))
         self.calls[id(layer)] = self.calls.get(id(layer), 0) + 1
@@ -274,28 +274,9 @@ class Run:
 
     def launched(self, backend: Any, name: str, inputs: Any, params: Any, outputs: Any) -> None:
         """Count what a kernel multiplies."""
-        if name in MACS:
-            layer = self.inside[-1]
-            self.macs[layer] = self.macs.get(layer, 0) + MACS[name](inputs, next(tensors(outputs)))
-
-
-def recurrent(xs: Any, y: Tensor) -> int:
-    """Each step of each sequence meets both matrices of weights."""
-    x, weight_ih, weight_hh = xs[:3]
-    return int(prod(x.shape[:-1]) * (weight_ih.size + weight_hh.size))
-
-
-MACS: dict[str, Callable[[Any, Tensor], int]] = {  # by kernel, of its inputs and its first output
-    "matmul": lambda xs, y: y.size * xs[0].shape[-1],
-    "linear": lambda xs, y: y.size * xs[1].shape[-1],
-    "linear_activation": lambda xs, y: y.size * xs[1].shape[-1],
-    "scaled_dot_product_attention": lambda xs, y: (
-        prod(xs[0].shape[:-1]) * xs[1].shape[-2] * (xs[0].shape[-1] + xs[2].shape[-1])
-    ),
-    **dict.fromkeys(["conv1d", "conv2d", "conv3d"], lambda xs, y: y.size * prod(xs[1].shape[1:])),
-    **dict.fromkeys(["conv_transpose1d", "conv_transpose2d"], lambda xs, y: xs[0].size * prod(xs[1].shape[1:])),
-    **dict.fromkeys(["rnn", "gru", "lstm"], recurrent),
-}
+        if name in FLOPS:
+            layer, count = self.inside[-1], FLOPS[name](tensors(inputs), tensors(outputs), params) // 2
+            self.macs[layer] = self.macs.get(layer, 0) + count
 
 
 def walk(
@@ -325,17 +306,6 @@ def as_shapes(model: Any, given: Any) -> list[tuple[int | None, ...]] | None:
                 f"[summary] the input shape is {given!r}, expected that of a batch, (None, 3, 32, 32), or a list of them"
             )
     return shapes
-
-
-def tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors of an output, of whatever it is made."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from tensors(part)
-    elif isinstance(value, dict):
-        yield from tensors([*value.values()])
 
 
 def kernel(module: Module) -> str:
