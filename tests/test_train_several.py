@@ -7,7 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import errors, losses, metrics, nn, optim
-from chainrule.data import ArrayDataset, DataLoader
+from chainrule.data import ArrayDataset, DataLoader, IterableDataset
 from chainrule.train import Callback
 
 RNG = np.random.default_rng(3)
@@ -100,6 +100,7 @@ FORMS = {
     "samples in a row": lambda: (Samples(lambda *parts: parts),),
     "nested samples": lambda: (Samples(lambda a, b, k, s: ((a, b), (k, s))),),
     "samples of dicts": lambda: (Samples(lambda a, b, k, s: ({"b": b, "a": a}, {"kind": k, "size": s})),),
+    "a stream": lambda: (IterableDataset(lambda: zip(A, B, LABELS, SIZES, strict=True)),),
     "a loader": lambda: (DataLoader(ArrayDataset(A, B, LABELS, SIZES), 8),),
     "nested batches": lambda: (Batches(lambda a, b, k, s: ([a, b], (k, s))),),
     "batches of dicts": lambda: (Batches(lambda a, b, k, s: ({"a": a, "b": b}, {"kind": k, "size": s})),),

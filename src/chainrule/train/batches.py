@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import backends
-from ..data import ArrayDataset, DataLoader, Subset, split
+from ..data import ArrayDataset, DataLoader, IterableDataset, Subset, split
 from ..domain.data import IDataset
 from ..domain.device import Device
 from ..domain.dtype import DType, float32
@@ -54,9 +54,10 @@ class Batch(tuple[Any, ...]):
 class Batches:
     """The batches of a loader, as tensors on ``device``.
 
-    ``tree`` says which parts the arrays of a batch are; without it they are as the loader gives them. ``samples`` is their
-    number in an epoch, or None. ``whole`` is all the data as one batch of arrays; without it only the first batch is
-    looked at before training. ``steps``: no more batches than that, the next time the next ones if the loader goes on.
+    ``tree``, or what it returns, says which parts the arrays of a batch are; without it they are as the loader gives them.
+    ``samples`` is their number in an epoch, or None. ``whole`` is all the data as one batch of arrays; without it only the
+    first batch is looked at before training. ``steps``: no more batches than that, the next time the next ones if the
+    loader goes on.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         given: Any = None
         for given in self.loader if self.steps is None else islice(self.loader, self.steps):
-            batch = as_batch(given, self.device, self.tree)
+            batch = as_batch(given, self.device, self.tree() if callable(self.tree) else self.tree)
             if self.unseen:
                 for part in leaves(batch):
                     checks.finite(self.name, "the first batch", part.numpy())
@@ -122,7 +123,7 @@ class Given:
         """The arrays of the targets, if all is in arrays: the last part, or that before the weights."""
         if self.whole is None:
             return ()
-        return tuple(leaves(self.whole[1])) if self.tree is not None else (self.whole[-1],)
+        return tuple(leaves(self.whole[1:2])) if self.tree is not None else (self.whole[-1],)
 
     def part(self, dataset: Any) -> Given:
         """Some of it."""
@@ -200,11 +201,15 @@ def labelled(
 
     Data in arrays is checked whole, other data by its first batch.
     """
+    if isinstance(x, IterableDataset) and y is None and sample_weight is None:
+        size = checks.at_least(name, "batch_size", default if batch_size is None else batch_size, 1)
+        return Batches(name, DataLoader(x, size), place(model)[0], steps=steps)
     if is_loader(x):
         for argument, given in (("y", y), ("batch_size", batch_size), ("sample_weight", sample_weight)):
             if given is not None:
                 raise ArgumentError(f"[{name}] {argument} was given beside a loader, which has its own: leave it out")
-        dataset: Any = None if getattr(x, "drop_last", False) else getattr(x, "dataset", None)
+        other = any(getattr(x, option, None) for option in ("drop_last", "sampler", "batch_sampler"))
+        dataset: Any = None if other else getattr(x, "dataset", None)
         return Batches(name, x, place(model)[0], len(dataset) if hasattr(dataset, "__len__") else None, steps=steps)
     return loaded(name, model, given_data(name, model, x, y, sample_weight), batch_size, default, steps=steps)
 
@@ -240,7 +245,7 @@ def given_data(name: str, model: Any, x: Any, y: Any, sample_weight: Any) -> Giv
                     f"[{name}] {argument} was given beside a data set, which has its own: leave it out (samples may be "
                     "(x, y, weight))"
                 )
-        return of_dataset(name, x)
+        return of_dataset(name, model, x)
     plan, interface = getattr(model, "compiled", None), Interface(model)
     several = 0 if plan is None else plan.targets
     if y is None and several != 0:
@@ -275,28 +280,50 @@ def given_data(name: str, model: Any, x: Any, y: Any, sample_weight: Any) -> Giv
     return Given(dataset, tree, whole)
 
 
-def of_dataset(name: str, dataset: Any) -> Given:
-    """A data set as it is given; one of samples with parts in parts as one of samples in a row."""
+def of_dataset(name: str, model: Any, dataset: Any) -> Given:
+    """A data set as it is given; samples with parts in parts come in a row."""
     checks.dataset(name, dataset)
     arrays = checks.arrays_of(dataset)
     if arrays is None and not hasattr(dataset, "batch"):
-        sample = dataset[0]
-        if isinstance(sample, (tuple, list)) and any(map(in_parts, sample)):
-            return Given(InARow(dataset), tuple(sample))
+        plan = getattr(model, "compiled", None)
+        rows = InARow(dataset, (Interface(model).least > 1, plan is not None and plan.targets > 1))
+        return Given(rows, lambda: rows.tree)
     return Given(dataset, None, None if arrays is None else Batch(arrays))
 
 
 class InARow:
-    """A data set whose samples have parts in parts, ``((a, b), y)``, with all of them in a row: ``(a, b, y)``."""
+    """A data set whose samples may have parts in parts, ``((a, b), y)``, with all of them in a row: ``(a, b, y)``.
 
-    def __init__(self, dataset: IDataset) -> None:
-        self.dataset = dataset
+    Parts are what a dict holds, and a tuple of arrays; or of numbers, where ``several`` says so of the inputs and the
+    targets. ``tree`` is None until there was a sample, and if samples are in a row already.
+    """
+
+    def __init__(self, dataset: IDataset, several: tuple[bool, bool]) -> None:
+        self.dataset, self.several = dataset, several
+        self.tree: Any = None
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: Any) -> tuple[Any, ...]:
-        return tuple(leaves(tuple(self.dataset[index])))
+    def __getitem__(self, index: Any) -> Any:
+        sample = self.dataset[index]
+        if not isinstance(sample, (tuple, list)) or not any(map(in_parts, sample)):
+            return sample
+        tree = [part if self.has_parts(k, part) else None for k, part in enumerate(sample)]
+        if not any(map(in_parts, tree)):
+            return sample
+        self.tree = tuple(tree)
+        return tuple(chain.from_iterable(leaves(p) if in_parts(t) else (p,) for p, t in zip(sample, tree, strict=True)))
+
+    def has_parts(self, k: int, part: Any) -> bool:
+        """Whether part ``k`` of a sample is several."""
+        if isinstance(part, tuple):
+            several = len(part) == 1 or (k < 2 and self.several[k])
+            return several or any(in_parts(p) or getattr(p, "ndim", 0) for p in part)
+        return isinstance(part, dict)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.dataset, name)
 
 
 def prediction_batches(
@@ -309,7 +336,7 @@ def prediction_batches(
     else:
         device, dtype = place(model)
         if is_dataset(x):
-            given = of_dataset("predict", x)
+            given = of_dataset("predict", model, x)
         else:
             tree = (parted(x, interface.least > 1),)
             arrays = [array("predict", what, part, dtype) for what, part in named_leaves("x", tree[0])]
