@@ -169,7 +169,7 @@ def test_several_outputs(precision):
     assert [output.dtype for output in model.predict(x)] == ["float32", "float32"]
 
 
-def test_an_overflow_leaves_the_step_out_and_the_logs_say_so():
+def test_an_overflow_leaves_the_step_out_and_the_logs_say_so(capsys):
     x, y = data(32)
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
     model.compile("cross_entropy", "adam", precision="fp16-mixed").build((None, 6))
@@ -177,9 +177,12 @@ def test_an_overflow_leaves_the_step_out_and_the_logs_say_so():
     scaler._scale, before = 2.0**40, weights(model)
     history = model.fit(x, y, epochs=2, batch_size=8, verbose=0, debug="nan")  # and that is no anomaly
     assert history["skipped_steps"] == [4.0, 4.0] and scaler.get_scale() == 2.0**32
+    model.fit(x, y, batch_size=8, verbose=2)
+    assert " · skipped_steps 4" in capsys.readouterr().out
     assert all(np.array_equal(a, b) for a, b in zip(weights(model), before, strict=True))
-    history = model.fit(x, y, epochs=10, batch_size=8, verbose=0)
-    assert history["skipped_steps"][-1] == 0 and history["loss"][-1] < history["loss"][0]
+    history = model.fit(x, y, epochs=12, batch_size=8, verbose=0)
+    assert 0 in history["skipped_steps"] and scaler.get_scale() < 2.0**20
+    assert history["loss"][-1] < history["loss"][0]
 
 
 def test_an_anomaly_under_a_scaler_is_found_in_the_forward():

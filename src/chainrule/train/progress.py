@@ -39,6 +39,8 @@ class ProgressBar(Callback):
     ) -> None:
         self.epochs, self.samples, self._file = epochs, samples, file
         self.live = watched(file or sys.stdout) if live is None else live
+        self.epoch, self.running = 0, NO_LOGS
+        self.start = self.end = self.next = time.perf_counter()
         self._open = 0  # how long the live line is that waits to be overwritten
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
@@ -58,11 +60,13 @@ class ProgressBar(Callback):
             self._draw()
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """The line of the epoch."""
-        seconds = max(self.end - self.start, 1e-9)
-        speed = f"{rate(self.running.get('samples', 0) / seconds)} samples/s"
-        parts = [self._title(), f"{seconds:.1f} s", speed, *values(logs)]
-        self._write(" · ".join(parts) + "\n")
+        """The line of the epoch. A loop may leave out what else there is to tell."""
+        self.epoch, samples = epoch, self.running.get("samples", 0)
+        now = time.perf_counter()
+        seconds = max((self.end if samples else now) - self.start, 1e-9)
+        speed = [f"{rate(samples / seconds)} samples/s"] if samples else []
+        self._write(" · ".join([self._title(), f"{seconds:.1f} s", *speed, *values(logs)]) + "\n")
+        self.start, self.running = now, NO_LOGS
 
     def on_train_end(self, logs: Logs) -> None:
         """End a live line that an error or Ctrl-C left, so that what follows begins on its own."""
@@ -142,7 +146,9 @@ def values(logs: Logs) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Four decimals, or four digits where that would say nothing."""
+    """A count as it is; else four decimals, or four digits where that would say nothing."""
+    if isinstance(value, int):
+        return str(value)
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 or value != value else f"{value:.3e}"
 
 
