@@ -125,6 +125,23 @@ def test_the_end_is_told_to_all_for_whom_training_began_though_some_fail():
     assert [line[0] for line in lines] == ["a train begin", "a train end"]
 
 
+def test_a_loop_may_tell_of_the_ends_of_epochs_alone():
+    timer, out = train.Timer(), io.StringIO()
+    callbacks = CallbackList(
+        [timer, train.ProgressBar(file=out), EarlyStopping("loss", restore_best_weights=False)], None
+    )
+    with pytest.raises(errors.ArgumentError, match=r"call on_train_begin\(\) before the loop"):
+        callbacks.on_epoch_end(0, {"loss": 1.0})
+    callbacks.on_train_begin()
+    for epoch in range(2):
+        callbacks.on_epoch_end(epoch, {"loss": 1.0})
+    callbacks.on_train_end()
+    assert len(timer.epochs) == 2 and callbacks.stop_training
+    assert [line.split(" · ")[0::2] for line in out.getvalue().splitlines()] == [
+        ["Epoch 1", "loss 1.0000"], ["Epoch 2", "loss 1.0000"],
+    ]  # fmt: skip
+
+
 def test_ctrl_c_keeps_the_history_and_the_weights():
     class Interrupts(Callback):
         def on_batch_end(self, batch, logs):

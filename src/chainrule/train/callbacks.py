@@ -133,7 +133,14 @@ class CallbackList:
             callback.on_epoch_begin(epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = NO_LOGS) -> None:
-        """Tell all, and the learning rate of the epoch, ``lr``, if one of them changes or wants it."""
+        """Tell all, and the learning rate of the epoch, ``lr``, if one of them changes or wants it.
+
+        Errors: ArgumentError before ``on_train_begin``.
+        """
+        if self.callbacks and not self.begun:
+            raise ArgumentError(
+                "[CallbackList] an epoch ended before training began: call on_train_begin() before the loop"
+            )
         rate = self._lr()
         logs = logs if rate is None or "lr" in logs else {**logs, "lr": rate()}
         for callback in self.callbacks:

@@ -62,7 +62,7 @@ class Timer(Callback):
     def on_train_begin(self, logs: Logs) -> None:
         """Start the clock."""
         self.stop_training, self.total, self.epochs = False, 0.0, []
-        self._start = time.perf_counter()
+        self._start = self._epoch = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Remember when."""
@@ -72,6 +72,7 @@ class Timer(Callback):
         """Note the time."""
         now = time.perf_counter()
         self.epochs.append(now - self._epoch)
+        self._epoch = now
         self.total = now - self._start
         self.stop_training = self.limit is not None and self.total >= self.limit
 
