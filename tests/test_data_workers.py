@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import multiprocessing
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.data import ArrayDataset, DataLoader, GaussianNoise, IterableDataset, pad_collate
+from chainrule.data import ArrayDataset, DataLoader, GaussianNoise, IterableDataset, pad_collate, processes
 from chainrule.data.prefetch import mapped
 from chainrule.domain.errors import ArgumentError, WorkerError
 
@@ -274,17 +275,73 @@ def test_control_c_ends_a_program_with_workers() -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "begun\n"
+        assert not Path("/proc/self/stat").exists() or len(session(process.pid)) >= 3
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
         _, errors = process.communicate(timeout=30)
         assert process.returncode != 0 and errors.rstrip().endswith("KeyboardInterrupt"), errors
-    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"worker_data" in read(p)], "no process stays"
+    limit = time.monotonic() + 10
+    while session(process.pid) and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert session(process.pid) == [], "no process stays"
 
 
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+def session(leader: int) -> list[str]:
+    """The processes of a session."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            found += [stat.parent.name] if int(fields[3]) == leader and fields[0] != "Z" else []
+    return found
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_control_c_does_not_wait_for_threads(workers: int) -> None:
+    loader = DataLoader(worker_data.Numbers(9, sleeps_at=1, seconds=0.7), 1, workers=workers)
+    iterator = iter(loader)
+    next(iterator)
+    timer, start = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)), time.monotonic()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(iterator)
+    assert time.monotonic() - start < 0.65
+    for thread in threading.enumerate():
+        if thread.name.startswith("chainrule"):
+            thread.join()
+
+
+def test_no_room_in_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        f_bavail, f_frsize = 10, 4096
+
+    monkeypatch.setattr(processes, "SHARED", "/")
+    monkeypatch.setattr(os, "statvfs", lambda path: Full)
+    with pytest.raises(WorkerError, match="0 MB of shared memory are needed, but / has 0 MB left: enlarge it"):
+        list(DataLoader(ArrayDataset(X), 2, workers=1, worker="process"))
+
+
+def test_tensors_come_through() -> None:
+    loader = DataLoader(worker_data.Numbers(6), 2, collate_fn=worker_data.tensors, workers=1, worker="process")
+    assert [b[0].tolist() for b in loader] == [[0, 1], [2, 3], [4, 5]]
+    loader.close()
+
+
+def test_the_length_of_a_stream_with_workers() -> None:
+    class Known(IterableDataset):
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        def __len__(self) -> int:
+            return self.n
+
+        def __iter__(self) -> Any:
+            return iter(range(self.n))
+
+    for n in (1, 5, 12, 13):
+        for workers in (0, 1, 2, 3):
+            for drop_last in (False, True):
+                loader = DataLoader(Known(n), 2, workers=workers, drop_last=drop_last)
+                assert len(loader) == len(list(loader)), (n, workers, drop_last)
 
 
 def test_the_default_generator_is_not_touched_by_threads() -> None:

@@ -121,8 +121,9 @@ class DataLoader:
         if self.batch_sampler is not None:
             return len(self.batch_sampler)  # type: ignore[arg-type]
         samples = len(self.dataset if self.sampler is None else self.sampler)  # type: ignore[arg-type]
-        full, rest = divmod(samples, self.batch_size)
-        return full + (rest > 0 and not self.drop_last)
+        parts = max(self.workers, 1) if self.streams else 1  # of a stream each worker makes batches of its own
+        of_each = ((samples + parts - 1 - k) // parts for k in range(parts))
+        return sum(n // self.batch_size if self.drop_last else -(-n // self.batch_size) for n in of_each)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         resume, self._resume = self._resume, None

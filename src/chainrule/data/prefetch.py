@@ -53,6 +53,9 @@ def ahead(items: Iterable[T], depth: int, timeout: float | None = None) -> Itera
             if kind == "error":
                 raise value
             yield value
+    except KeyboardInterrupt:
+        thread = threading.current_thread()  # it may take long: not waited for
+        raise
     finally:
         left.set()
         with suppress(Empty):
@@ -110,6 +113,9 @@ def mapped(
                 raise too_long(timeout) from None
             feed(1)
             yield item
+    except KeyboardInterrupt:
+        threads = []  # they may take long: not waited for
+        raise
     finally:
         left.set()
         for _ in range(workers):

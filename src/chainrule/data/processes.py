@@ -6,6 +6,7 @@ program that dies closes its ends of the pipes, and the workers end.
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 import secrets
@@ -27,6 +28,7 @@ from .prefetch import too_long
 
 SMALL = 1 << 12  # bytes that go through the pipe; more go through shared memory
 ALIGNMENT = 64
+SHARED = "/dev/shm"  # where Linux has shared memory
 START = 120.0  # seconds that a worker has to import what it needs
 
 
@@ -147,7 +149,7 @@ class ProcessPool:
             at = f" at the batch of samples {listed}"
         hint = (
             "memory may have run out"
-            if code == -9
+            if code in (-signal.SIGKILL, -signal.SIGBUS)
             else "a script that uses processes begins with if __name__ == '__main__':"
             if job is None
             else "what it printed tells more"
@@ -269,15 +271,28 @@ def layout(views: list[Any]) -> tuple[list[tuple[int, int]], int]:
     return spans, total
 
 
-def packed_once(value: Any) -> tuple[Any, Any]:
-    """What a worker needs to have ``value``, and the shared memory its arrays are in, if any."""
+def new_memory(size: int, name: str | None = None) -> Any:
+    """A piece of shared memory. Errors: WorkerError if there is no room for it, where the system would kill who writes."""
     from multiprocessing.shared_memory import SharedMemory
 
+    if os.path.isdir(SHARED):
+        found = os.statvfs(SHARED)
+        free = found.f_bavail * found.f_frsize
+        if size > free:
+            raise WorkerError(
+                f"[DataLoader] {size / 1e6:.0f} MB of shared memory are needed, but {SHARED} has {free / 1e6:.0f} MB left: "
+                'enlarge it (docker run --shm-size), use fewer workers or worker="thread"'
+            )
+    return SharedMemory(name, create=True, size=size)
+
+
+def packed_once(value: Any) -> tuple[Any, Any]:
+    """What a worker needs to have ``value``, and the shared memory its arrays are in, if any."""
     data, views = packed(value)
     spans, total = layout(views)
     if not total:
         return (data, spans, None), None
-    memory: Any = SharedMemory(create=True, size=total)
+    memory = new_memory(total)
     for (start, size), view in zip(spans, views, strict=True):
         memory.buf[start : start + size] = view
     return (data, spans, memory.name), memory
@@ -314,7 +329,7 @@ def serve(pipe: Any, content: tuple[Any, ...], prefix: str, worker: int) -> None
                 if slot in pieces:
                     pieces.pop(slot).close()
                 number = renewals.get(slot, 0)
-                pieces[slot] = SharedMemory(name_of(prefix, worker, slot, number), create=True, size=total)
+                pieces[slot] = new_memory(total, name_of(prefix, worker, slot, number))
                 renewals[slot] = number + 1
             for (start, size), view in zip(spans, views, strict=True):
                 pieces[slot].buf[start : start + size] = view
