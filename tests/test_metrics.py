@@ -344,3 +344,34 @@ def test_accuracy_leaves_out_what_the_loss_ignores():
     assert accuracy.result() == 0.5
     accuracy.update(cr.tensor(np.eye(4, dtype="float32")), cr.tensor([0, 1, 2, 3]))
     assert accuracy.result() == pytest.approx(5 / 6)
+
+
+OF_CLASSES = ["accuracy", "categorical_accuracy", "top_k_accuracy", "precision", "recall", "f1", "iou", "matthews_corrcoef",
+              "cohen_kappa", "roc_auc", "pr_auc", "log_loss", "perplexity"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+@pytest.mark.parametrize("ignored", [-100, 2])
+def test_what_the_loss_ignores_counts_in_no_metric(name, ignored):
+    from chainrule.losses import CrossEntropy
+
+    rng = np.random.default_rng(0)
+    output, target = rng.normal(size=(40, 7)), rng.integers(0, 7, 40)
+    target[::3] = ignored
+    counted = target != ignored
+    some, rest = metrics.get(name, CrossEntropy(ignore_index=ignored)), metrics.get(name, CrossEntropy())
+    for rows in (slice(0, 15), slice(15, 40)):
+        some.update(cr.tensor(output[rows]), cr.tensor(target[rows]))
+        rest.update(cr.tensor(output[rows][counted[rows]]), cr.tensor(target[rows][counted[rows]]))
+    assert some.result() == pytest.approx(rest.result(), rel=1e-9) and some.result() != 0
+
+
+def test_pixels_that_are_ignored():
+    rng = np.random.default_rng(0)
+    output, target = rng.normal(size=(3, 4, 5, 5)), rng.integers(0, 4, (3, 5, 5))
+    target[:, 0] = 255
+    overlap, rest = metrics.IoU(), metrics.IoU()
+    overlap.ignore_index = 255
+    overlap.update(cr.tensor(output), cr.tensor(target))
+    rest.update(cr.tensor(output[:, :, 1:].copy()), cr.tensor(target[:, 1:].copy()))
+    assert overlap.result() == rest.result()

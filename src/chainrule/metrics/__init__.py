@@ -100,7 +100,8 @@ def get(metric: Any, loss: Any = None) -> Any:
     """A metric by name; a metric as it is; a function of (output, target) as its mean.
 
     ``loss``, that of the outputs, tells what they are: for BCE each is a yes or no above 0.5, for BCEWithLogits above 0;
-    for CrossEntropy they are scores. Errors: ArgumentError for an unknown name, with the nearest.
+    for CrossEntropy they are scores, and targets that it ignores do not count. Errors: ArgumentError for an unknown name,
+    with the nearest.
 
     >>> from chainrule.losses import BCEWithLogits
     >>> get("accuracy").name, get("acc", BCEWithLogits()).threshold
@@ -112,13 +113,14 @@ def get(metric: Any, loss: Any = None) -> Any:
     if isinstance(metric, str):
         if metric not in NAMES:
             raise unknown("metric", metric, NAMES)
-        threshold = getattr(loss, "yes_above", None)
+        threshold, ignored = getattr(loss, "yes_above", None), getattr(loss, "ignore_index", None)
         if metric in KINDS:
             kind = "binary" if threshold is not None and KINDS[metric] == "auto" else KINDS[metric]
             name = "accuracy" if metric == "acc" else metric
-            ignored = getattr(loss, "ignore_index", None)
             return Accuracy(kind, threshold=0.5 if threshold is None else threshold, ignore_index=ignored, name=name)
         made = NAMES[metric]()
+        if ignored is not None:
+            made.ignore_index = ignored
         if threshold is not None and isinstance(made, Confusion):
             made.kind, made.threshold = "binary", threshold
         if isinstance(made, (LogLoss, Perplexity)) and getattr(loss, "of_scores", None) is not None:

@@ -17,7 +17,8 @@ class Metric:
     ``measure`` returns a dict of names and numbers or tensors, which are added up in ``sums``; or a pair, short for
     ``total`` and ``count``, whose quotient is the result unless the subclass has another. ``merge`` takes in the sums of
     another metric of the kind, so that parts can be counted apart. ``higher_is_better`` says which way is up, for callbacks
-    that ask; ``is_number`` whether the result is one.
+    that ask; ``is_number`` whether the result is one. Metrics of classes leave out targets equal to ``ignore_index``; those
+    that ``compile`` makes by name have that of the loss.
 
     >>> import chainrule as cr
     >>> class Above(Metric):
@@ -31,6 +32,7 @@ class Metric:
 
     higher_is_better: bool | None = None
     is_number = True
+    ignore_index: int | None = None
 
     def __init__(self, name: str) -> None:
         self.name = name

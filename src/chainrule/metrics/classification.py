@@ -112,11 +112,15 @@ class TopK(Metric):
 
     def measure(self, output: Any, target: Any) -> Any:
         """See Metric."""
-        places = cast(classes_of("top_k", output, target), dtype="int64").unsqueeze(1)
+        classes = cast(classes_of("top_k", output, target), dtype="int64")
+        counted = None if self.ignore_index is None else classes != self.ignore_index
+        places = (classes if counted is None else where(counted, classes, 0)).unsqueeze(1)
         own = gather(output, places, axis=1)
         before = cast(output * 0 + 1, dtype="int64").cumsum(axis=1) - 1 < places
         ahead = (output > own).logical_or((output == own).logical_and(before)).sum(axis=1)
-        return (ahead < self.k).sum(), ahead.size
+        if counted is None:
+            return (ahead < self.k).sum(), ahead.size
+        return (ahead < self.k).logical_and(counted).sum(), counted.sum()
 
 
 class LogLoss(Metric):
@@ -148,6 +152,10 @@ class LogLoss(Metric):
         else:
             classes = classes_of("log_loss", x, target)
             p = log_softmax(x, axis=1).exp() if self.from_logits else x / x.sum(axis=1, keepdims=True)
+            if self.ignore_index is not None:
+                counted = classes != self.ignore_index
+                right = gather(p, where(counted, classes, 0).unsqueeze(1), axis=1).reshape(classes.shape)
+                return -where(counted, log(right.clip(min=LEAST)), 0.0).sum(), counted.sum()
             right = gather(p, classes.unsqueeze(1), axis=1)
         return -log(right.clip(min=LEAST)).sum(), right.size
 

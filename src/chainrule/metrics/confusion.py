@@ -8,6 +8,7 @@ import numpy as np
 
 from ..creation import ones, zeros
 from ..domain.errors import ArgumentError, IndexRangeError, ShapeError, unknown
+from ..ops.elementwise import where
 from ..ops.index import scatter_add
 from ..ops.memory import cast
 from .base import Metric
@@ -44,10 +45,15 @@ class Confusion(Metric):
             said, true, n = output > self.threshold, target > 0.5, 2
         else:
             said, true, n = output.argmax(axis=1), classes_of(self.name, output, target), shape[1]
+        counted = None
+        if self.ignore_index is not None and not self.is_binary:
+            counted = true != self.ignore_index
+            true = where(counted, true, 0)
         places = cast(true, dtype="int64").reshape(-1) * n + cast(said, dtype="int64").reshape(-1)
         empty = zeros(n * n, dtype="float64", device=output.device)
+        each = ones(places.shape, dtype="float64", device=output.device)
         try:
-            found = scatter_add(empty, places, ones(places.shape, dtype="float64", device=output.device), axis=0)
+            found = scatter_add(empty, places, each if counted is None else each * counted.reshape(-1), axis=0)
         except IndexRangeError:
             raise IndexRangeError(
                 f"[{self.name}] target has a class that output lacks: it has {n} (0 to {n - 1})"

@@ -53,6 +53,9 @@ class Ranking(Metric):
         truth = np.concatenate([t.numpy() for _, t in self.seen])
         if scores.ndim == 1 or scores.shape[1] == 1:
             return self.value(scores.reshape(-1), truth.reshape(-1) > 0.5)
+        if self.ignore_index is not None and truth.shape != scores.shape:
+            counted = truth.reshape(-1) != self.ignore_index
+            scores, truth = scores[counted], truth[counted]
         onehot = truth > 0.5 if truth.shape == scores.shape else truth.reshape(-1, 1) == np.arange(scores.shape[1])
         known = [c for c in range(scores.shape[1]) if 0 < onehot[:, c].sum() < len(onehot)]
         return float(np.mean([self.value(scores[:, c], onehot[:, c]) for c in known])) if known else 0.0
