@@ -211,6 +211,20 @@ def test_checkpoints_with_the_optimizer(tmp_path):
     assert again.train_on_batch(X, Y) == trained.train_on_batch(X, Y)
 
 
+def test_an_optimizer_that_is_nowhere_is_told_before_training(tmp_path):
+    checkpoint = ModelCheckpoint(tmp_path / "{epoch}.safetensors", save_optimizer=True)
+    with pytest.raises(errors.NotCompiledError, match="ModelCheckpoint"):
+        run(checkpoint, [1])
+    network = nn.Linear(1, 1)
+    given = ModelCheckpoint(
+        tmp_path / "{epoch}.safetensors", save_optimizer=True, optimizer=optim.SGD(network.parameters(), lr=0.5)
+    )
+    run(given, [1], network)
+    other = optim.SGD(network.parameters())
+    cr.io.load_optimizer(tmp_path / "1.safetensors", other)
+    assert other.lr == 0.5
+
+
 def test_json_by_its_name(tmp_path):
     trained = nn.Sequential(nn.Linear(3, 4)).compile("cross_entropy", "sgd")
     trained.fit(X, Y, callbacks=ModelCheckpoint(tmp_path / "ckpt_{epoch}.json"), verbose=0)

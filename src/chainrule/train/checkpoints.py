@@ -13,6 +13,7 @@ from ..domain.errors import ArgumentError, unknown
 from ..io import save_weights
 from ..nn import Module, describe
 from .callbacks import Monitor
+from .compiled import compiled
 
 SUFFIXES = (".safetensors", ".json")
 
@@ -127,6 +128,8 @@ class ModelCheckpoint(Monitor):
         """Forget what was seen of another model; see that a file can hold it before training, not after an epoch."""
         if not self.save_weights_only and isinstance(self.model, Module):
             describe(self.model)
+        if self.save_optimizer and self.optimizer is None:
+            compiled(self.model, "ModelCheckpoint")
         self._unsaved = False
         if self._seen is not None and self._seen is self.model:
             return
@@ -188,7 +191,7 @@ class ModelCheckpoint(Monitor):
         elif path.suffix == ".json":
             self.model.save_json(path)
         elif self.save_optimizer:
-            self.model.save(path, optimizer=self.optimizer or self.model.compiled.optimizer)
+            self.model.save(path, optimizer=self.optimizer or compiled(self.model, "ModelCheckpoint").optimizer)
         else:
             self.model.save(path)
 
