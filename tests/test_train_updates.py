@@ -42,6 +42,18 @@ def test_accumulated_batches_are_one_batch(loss, weighted):
     np.testing.assert_allclose(weights(parts), weights(whole), rtol=2e-5, atol=1e-6)
 
 
+def test_a_batch_in_which_nothing_counts_adds_nothing():
+    x, y, weight = data()
+    y[4:8] = 3  # the second of the batches of four
+    loss = losses.CrossEntropy([1.0, 2.0, 0.5, 3.0], ignore_index=3)
+    options = {"epochs": 2, "shuffle": False, "verbose": 0, "sample_weight": weight}
+    whole, parts = network(loss), network(loss, accumulate=3)
+    expected = whole.fit(x, y, batch_size=12, **options)["loss"]
+    found = parts.fit(x, y, batch_size=4, **options)["loss"]
+    np.testing.assert_allclose(weights(parts), weights(whole), rtol=2e-5, atol=1e-6)
+    assert np.isfinite(found).all() and np.isfinite(expected).all()
+
+
 def test_a_window_ends_with_the_epoch():
     x, y, _ = data()
     steps = []

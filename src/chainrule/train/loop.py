@@ -135,7 +135,7 @@ def fit(
                 for number, batch in enumerate(train.epoch(None if rehearsal.batches else steps_per_epoch)):
                     every.on_batch_begin(number)
                     with watch.step(batch, epoch, number):
-                        averages.update(step.train(batch), batch.samples)
+                        averages.update(step.train(batch), batch.samples, step.over)
                     every.on_batch_end(number, averages)
                 step.finish()
             logs = averages.results()
@@ -176,7 +176,7 @@ def train_on_batch(
     averages = Averages(step.reported, step.weighted)
     with mode(model, training=True):
         for batch in labelled("train_on_batch", model, x, y, None, sys.maxsize, sample_weight):
-            averages.update(step.train(batch), batch.samples)
+            averages.update(step.train(batch), batch.samples, step.over)
     return averages.results()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..domain.errors import ArgumentError, DataError
 from ..losses import Loss
-from ..modes import no_grad
+from ..modes import cast_mode, no_grad
 from ..tensor import Tensor
 from . import checks
 from .batches import Batch, as_batch, place
@@ -84,7 +84,7 @@ class Step:
             with self.watch(), self.plan.precision.autocast():
                 logs = getattr(self.model, method)(batch)
         finally:
-            self.plan.running = None
+            self.plan.running, self.over = None, {}
         if isinstance(logs, Tensor):
             return {"loss": logs}
         if not isinstance(logs, dict):
@@ -122,10 +122,7 @@ class Step:
 
     def judge(self, batch: Batch) -> dict[str, Any]:
         """Forward and loss."""
-        found = self.measure(batch, training=False)
-        shares = {f"{term.prefix}loss": part.share for term, part in zip(self.terms, found.parts, strict=True)}
-        self.over = {name: share for name, share in shares.items() if isinstance(share, Tensor)}
-        return self.logs(found, batch.samples)
+        return self.logs(self.measure(batch, training=False), batch.samples)
 
     def finish(self) -> None:
         """Make the step of batches that have none yet."""
@@ -147,12 +144,13 @@ class Step:
             outputs = self.plan.precision.outputs(self.objective(inputs))
             if batch.unchecked:
                 self.check(batch, outputs, targets)
+            exact = not training or self.updates.size > 1
             for term, loss, *given in zip(self.terms, self.objective.losses, outputs, targets, weights, strict=True):
-                value = measured(loss, *given)
-                values.append(value)
-                part = value if term.weight == 1 else value * term.weight
-                counts = not training or self.updates.size > 1
-                parts.append(Part(part, self.share(loss, given[0], given[1], batch.samples, counts)))
+                share = self.share(loss, given[0], given[1], batch.samples, exact)
+                apart = training and isinstance(share, Tensor)  # the mean of nothing would be no number
+                value = measured(in_sum(loss) if apart else loss, *given)
+                parts.append(Part(value if term.weight == 1 else value * term.weight, share, apart))
+                values.append(value / share if apart else value)
         return Outcome(outputs, targets, values, parts)
 
     def share(self, loss: Any, outputs: Any, targets: Any, samples: int, counts: bool) -> Any:
@@ -164,6 +162,8 @@ class Step:
 
     def logs(self, found: Outcome, samples: int) -> dict[str, Any]:
         """What is reported of a batch: the losses as means, and the metrics, which have seen it."""
+        shares = [(f"{term.prefix}loss", part.share) for term, part in zip(self.terms, found.parts, strict=True)]
+        self.over = {name: share for name, share in shares if isinstance(share, Tensor)}
         with no_grad():
             values = [
                 value / samples if getattr(term.loss, "reduction", "mean") == "sum" else value
@@ -297,6 +297,13 @@ class Step:
         batch.unchecked.clear()
 
 
+def in_sum(loss: Any) -> Any:
+    """The loss with the reduction "sum"."""
+    found = copy.copy(loss)
+    found.reduction = "sum"
+    return found
+
+
 def train_step(model: Any, batch: Any) -> dict[str, Any]:
     """One step of training, as ``fit`` makes it; a model that trains in another way has a method of this name.
 
@@ -313,7 +320,8 @@ def train_step(model: Any, batch: Any) -> dict[str, Any]:
     >>> list(model.fit([[0.0, 1.0]], [[2.0]], verbose=0))
     ['loss']
     """
-    return running(model, "train_step").learn(as_batch(batch, place(model)[0]))
+    with cast_mode(None):  # the model's own step runs under autocast
+        return running(model, "train_step").learn(as_batch(batch, place(model)[0]))
 
 
 def test_step(model: Any, batch: Any) -> dict[str, Any]:
@@ -324,7 +332,8 @@ def test_step(model: Any, batch: Any) -> dict[str, Any]:
     >>> list(model.test_step((cr.ones(1, 2), cr.ones(1, 1))))
     ['loss']
     """
-    return running(model, "test_step").judge(as_batch(batch, place(model)[0]))
+    with cast_mode(None):
+        return running(model, "test_step").judge(as_batch(batch, place(model)[0]))
 
 
 def running(model: Any, name: str) -> Step:

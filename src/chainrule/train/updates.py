@@ -15,10 +15,11 @@ from .compiled import Compiled
 @dataclass
 class Part:
     """A loss of a batch, times its weight, and how it adds up over batches: as a sum if ``share`` is None, else as a mean
-    over ``share`` things, samples if that is an integer."""
+    over ``share`` things, samples if that is an integer; ``summed`` says that it is the sum over them, not yet the mean."""
 
     loss: Tensor
     share: Any
+    summed: bool = False
 
 
 class Updates:
@@ -55,7 +56,7 @@ class Updates:
             loss, share = total([part.loss for part in same]), same[0].share
             if len(kinds) > 1:
                 self.put(self.gradients.get(kind))
-            scaled = self.plan.precision.scaled(loss if share is None else loss * share)
+            scaled = self.plan.precision.scaled(loss if share is None or same[0].summed else loss * share)
             scaled.backward(retain_graph=place + 1 < len(kinds))
             with no_grad():
                 self.shares[kind] = None if share is None else self.shares.get(kind, 0) + share
