@@ -201,6 +201,25 @@ def test_a_step_in_bfloat16_reads_nothing():
         model.train_step(batch)
 
 
+def test_a_step_of_the_models_own_runs_in_it_too():
+    class Own(nn.Sequential):
+        def train_step(self, batch):
+            x, y = batch
+            output = self(x)
+            dtypes.add(str(output.dtype))
+            return super().train_step((x, y))
+
+    dtypes, (x, y) = set(), data()
+    cr.manual_seed(0)
+    model = Own(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    model.compile("cross_entropy", "adam", metrics=["accuracy"], precision="bf16-mixed")
+    cr.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    plain.compile("cross_entropy", "adam", metrics=["accuracy"], precision="bf16-mixed")
+    histories = [dict(m.fit(x, y, epochs=2, shuffle=False, verbose=0)) for m in (model, plain)]
+    assert dtypes == {"bfloat16"} and histories[0] == histories[1]
+
+
 def test_averages_of_weights_and_the_search_for_a_rate_go_with_it():
     x, y = data()
     for precision in MIXED:

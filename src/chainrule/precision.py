@@ -23,7 +23,7 @@ LOW = frozenset(
 # What needs range (exp, powers, losses) or adds up many numbers (sums, norms)
 WIDE = frozenset(
     "exp expm1 log log1p log2 log10 pow square rsqrt reciprocal acos asin cosh sinh tan softplus "
-    "softmax log_softmax logsumexp logsigmoid sum mean prod cumsum cumprod var std var_mean norm "
+    "softmax log_softmax logsumexp logsigmoid dot sum mean prod cumsum cumprod var std var_mean norm "
     "layer_norm group_norm rms_norm "
     "cross_entropy nll ctc bce bce_with_logits mse mae huber smooth_l1 log_cosh kl_div poisson_nll gaussian_nll hinge "
     "squared_hinge focal dice cosine_loss cosine_embedding contrastive triplet_margin".split()

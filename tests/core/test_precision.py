@@ -188,6 +188,20 @@ def test_what_is_saved_for_the_gradient_is_small():
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_step_of_an_optimizer_is_not_cast(dtype):
+    found = []
+    for enabled in (False, True):
+        cr.manual_seed(0)
+        layer = nn.Linear(6, 4, bias=False)
+        optimizer = cr.optim.Muon(layer.parameters(), lr=0.1)
+        layer(cr.randn(8, 6)).square().sum().backward()
+        with cr.autocast(dtype, enabled=enabled):
+            optimizer.step()
+        found.append(layer.weight.detach().numpy())
+    assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_both_backends_agree(dtype):
     x, found = np.random.default_rng(0).standard_normal((4, 2, 6, 6)).astype(np.float32), []
     for backend in ("cpu", "numpy"):

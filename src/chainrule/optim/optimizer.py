@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from ..creation import zeros, zeros_like
 from ..domain.errors import ArgumentError, ArgumentTypeError, NotBuiltError, StateError, unknown
-from ..modes import no_grad
+from ..modes import cast_mode, no_grad
 from ..ops.elementwise import sign
 from ..tensor import Tensor
 
@@ -181,7 +181,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every parameter that has a gradient. Reads nothing back from the device."""
-        with no_grad():
+        with no_grad(), cast_mode(None):
             for group in self.param_groups:
                 entries = [*with_gradient(group.entries)]
                 if entries:
