@@ -215,7 +215,7 @@ def lr_find(
             made.measure(next(iter(batches)))
     before, trial, average = Snapshot(model), Trial([], []), 0.0
     try:
-        with mode(model, training=True), plan.precision.kept():
+        with mode(model, training=True):
             for number, batch in enumerate(repeated(batches, steps)):
                 rate = start * (stop / start) ** (number / (steps - 1))
                 plan.optimizer.lr = rate

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..domain.errors import ArgumentError, GraphError, StateError, unknown
@@ -62,16 +62,6 @@ class Precision:
         else:
             self.scaler.step(optimizer)
             self.scaler.update()
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Have the scale again afterwards as it is now."""
-        state = None if self.scaler is None else self.scaler.state_dict()
-        try:
-            yield
-        finally:
-            if self.scaler is not None and state is not None:
-                self.scaler.load_state_dict(state)
 
     def __repr__(self) -> str:
         return f"Precision({self.name!r})"
