@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import itemgetter
@@ -156,7 +157,7 @@ class CSVDataset(IterableDataset):
                     yield reader.line_num, row
         except FileNotFoundError:
             raise MissingFileError(f"[load_csv] {self.path} does not exist") from None
-        except (csv.Error, UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        except (csv.Error, UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise FileFormatError(f"[load_csv] {self.path} cannot be read as CSV: {error}") from error
 
     def _numbers(self, rows: list[tuple[int, list[str]]]) -> Any:

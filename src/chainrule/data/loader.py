@@ -43,6 +43,7 @@ class DataLoader:
     **Speed**: ``prefetch`` batches are made ahead by a thread, or by each of ``workers``: threads, or with
     ``worker="process"`` processes, which start once (``persistent_workers``) and end with the loader or by ``close``.
     Batches and their order do not depend on the number of workers (of an IterableDataset each worker reads its shard).
+    In a process the default generators of chainrule, NumPy and ``random`` are seeded anew for each batch.
     An error in a worker is raised here and names the sample; a worker that dies, or needs more than ``timeout`` seconds
     for a batch (0: any time), is a WorkerError.
 

@@ -111,7 +111,7 @@ def opened(place: Place) -> Any:
             array = np.memmap(path, dtype, "r", offset, shape, order)
     except FileNotFoundError:
         raise MissingFileError(f"[MemmapDataset] {path} does not exist") from None
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # NumPy raises many kinds
         raise FileFormatError(f"[MemmapDataset] {path} cannot be mapped: {error}") from error
     if array.ndim == 0:
         raise DataError(f"[MemmapDataset] {path} holds a single number: its first axis has to count the samples")
