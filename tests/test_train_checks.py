@@ -53,6 +53,19 @@ BAD = {
     "initial epoch": ((X, Y), {"initial_epoch": -1}, errors.ArgumentError, r"initial_epoch is -1"),
     "verbose": ((X, Y), {"verbose": 3}, errors.ArgumentError, r'verbose is 3, expected 0, 1, 2 or "auto"'),
     "split": ((X, Y), {"validation_split": 1.5}, errors.ArgumentError, r"1\.5"),
+    "text as split": (
+        (X, Y),
+        {"validation_split": "0.2"},
+        errors.ArgumentError,
+        "is '0.2', expected a fraction, or \"auto",
+    ),
+    "two inputs": (((X, X), Y), {}, errors.DataError, r"the model takes 1 input \(x\) and a mask, bool"),
+    "class by text": (
+        (X, Y),
+        {"class_weight": {"0": 1.0}},
+        errors.ArgumentError,
+        "names the class '0', expected an integer",
+    ),
     "two validations": (
         (X, Y),
         {"validation_split": 0.5, "validation_data": (X, Y)},

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from chainrule import errors, nn, optim
+import chainrule as cr
+from chainrule import errors, losses, nn, optim
 from chainrule.data import ArrayDataset, DataLoader, IterableDataset
 
 RNG = np.random.default_rng(3)
@@ -91,3 +92,23 @@ def test_a_loader_with_a_sampler_and_a_transform():
     loader = DataLoader(ArrayDataset(A, LABELS), 4, sampler=[*range(10)], transform=lambda x, y: (x * 0, y))
     model = nn.Sequential(nn.Linear(3, 4)).compile("cross_entropy", "sgd")
     assert model.evaluate(loader) == pytest.approx(model.evaluate(A[:10] * 0, LABELS[:10]), rel=1e-6)
+
+
+def test_a_mask_is_an_input_and_weights_are_not():
+    x, mask, weight = RNG.normal(size=(22, 5, 3)).astype("f"), RNG.random((22, 5)) > 0.4, RNG.random(22).astype("f")
+    mask[:, 0] = True
+    model = nn.Sequential(nn.GRU(3, 4, batch_first=True), nn.Linear(4, 4)).compile("cross_entropy", "sgd")
+    each = losses.CrossEntropy(reduction="none")(model(cr.tensor(x), cr.tensor(mask)), cr.tensor(LABELS)).numpy()
+    plain = losses.CrossEntropy(reduction="none")(model(cr.tensor(x)), cr.tensor(LABELS)).numpy()
+    for given, expected in (
+        (((x, mask), LABELS), each),
+        ((ArrayDataset(x, mask, LABELS),), each),
+        ((ArrayDataset(x, mask, LABELS, weight),), each * weight),
+        ((ArrayDataset(x, LABELS, weight),), plain * weight),
+        ((ArrayDataset(x, LABELS),), plain),
+    ):
+        assert model.evaluate(*given)["loss"] == pytest.approx(expected.mean(), rel=1e-5)
+        assert model.predict(given[0]).shape == (22, 4)
+    np.testing.assert_allclose(
+        model.predict(ArrayDataset(x, mask, LABELS)).numpy(), model(cr.tensor(x), cr.tensor(mask)).numpy(), rtol=1e-5
+    )

@@ -144,6 +144,8 @@ def training_batches(
 ) -> tuple[Batches, Batches | None]:
     """What to train on, and what to validate with, if anything."""
     drawn = fraction == "auto"
+    if not drawn and not isinstance(fraction, (int, float)):
+        raise ArgumentError(f'[fit] validation_split is {fraction!r}, expected a fraction, or "auto"')
     if drawn and (validation is not None or is_loader(x)):
         fraction = 0.0
     if fraction and validation is not None:
@@ -351,11 +353,11 @@ def prediction_batches(
 
 
 def row_of_inputs(batch: Batch, interface: Interface) -> tuple[Any, ...]:
-    """The inputs among the parts of a batch."""
+    """The inputs among the parts of a batch: as many as the model takes, but not the last if that may be a target."""
     most = interface.most_of(batch)
-    if most == interface.least:
+    if interface.masks or most == interface.least:
         return batch[:most]
-    return batch[:-1] if len(batch) > max(interface.least, 1) else batch[:]
+    return batch[: min(max(interface.least, 1, len(batch) - 1), len(batch) if most is None else most)]
 
 
 def is_loader(x: Any) -> bool:

@@ -263,7 +263,8 @@ class Step:
         """Those for each loss: ``given`` is of the only one, or a dict by output."""
         if given is None:
             return []
-        named = isinstance(given, dict) and given and all(isinstance(key, str) for key in given)
+        strings = isinstance(given, dict) and given and all(isinstance(key, str) for key in given)
+        named = strings and len(self.plan.output_names) > 0
         if len(self.terms) != 1 and not named:
             raise ArgumentError(
                 f"[{self.name}] class_weight is not told of which output: the model has {len(self.terms)} losses, so "

@@ -99,6 +99,11 @@ class Interface:
         parts = tuple(x) if isinstance(x, tuple) else (x,)
         if len(parts) < self.least or (self.most is not None and len(parts) > self.most):
             raise DataError(f"[{name}] x has {counted(len(parts), 'part')}, but the model takes {self}")
+        if self.masks and len(parts) > self.least and str(parts[self.least].dtype) != "bool":
+            dtype = parts[self.least].dtype
+            raise DataError(
+                f"[{name}] x has {len(parts)} parts, the last of {dtype}, but the model takes {self} and a mask, bool"
+            )
         return parts
 
     def most_of(self, row: tuple[Any, ...]) -> int | None:
