@@ -47,15 +47,32 @@ struct gelu_tanh_vjp {
 };
 
 // Lines. NaN goes through, as in relu.
-template <class V> V between(V x, double low, double high) {
-    const V a = constant<V>(low), b = constant<V>(high);
-    const V floor = x < a ? a : x;
-    return floor > b ? b : floor;
+template <class V> V between(V x, V low, V high) {
+    const V floor = x < low ? low : x;
+    return floor > high ? high : floor;
+}
+template <class V> V between(V x, double low, double high) { return between(x, constant<V>(low), constant<V>(high)); }
+template <class V> V where_between(V x, V low, V high, V inside) {
+    const V held = x <= low ? V{} : inside;
+    return x >= high ? V{} : held;
 }
 template <class V> V where_between(V x, double low, double high, V inside) {
-    const V held = x <= constant<V>(low) ? V{} : inside;
-    return x >= constant<V>(high) ? V{} : held;
+    return where_between(x, constant<V>(low), constant<V>(high), inside);
 }
+struct hardtanh { template <class V> static V f(V x, V low, V high) { return between(x, low, high); } };
+struct hardtanh_vjp {
+    template <class V> static V f(V g, V x, V low, V high) { return where_between(x, low, high, g); }
+};
+struct threshold { template <class V> static V f(V x, V limit, V value) { return x <= limit ? value : x; } };
+struct threshold_vjp { template <class V> static V f(V g, V x, V limit) { return x <= limit ? V{} : g; } };
+struct softshrink {
+    template <class V> static V f(V x, V lambd) {
+        const V below = x < -lambd ? x + lambd : x * V{};
+        return x > lambd ? x - lambd : below;
+    }
+};
+struct hardshrink { template <class V> static V f(V x, V lambd) { return abs(x) <= lambd ? V{} : x; } };
+struct shrink_vjp { template <class V> static V f(V g, V x, V lambd) { return abs(x) <= lambd ? V{} : g; } };
 struct relu6 { template <class V> static V f(V x) { return between(x, 0, 6); } };
 struct relu6_vjp { template <class V> static V f(V g, V x) { return where_between(x, 0, 6, g); } };
 struct hardsigmoid {
@@ -79,6 +96,12 @@ struct elu {
 };
 struct elu_vjp {
     template <class V> static V f(V g, V x, V alpha) { return x > V{} ? g : g * (alpha * exp(below(x))); }
+};
+struct celu {
+    template <class V> static V f(V x, V alpha, V inverse) { return x > V{} ? x : alpha * expm1(below(x) * inverse); }
+};
+struct celu_vjp {
+    template <class V> static V f(V g, V x, V inverse) { return x > V{} ? g : g * exp(below(x) * inverse); }
 };
 constexpr double selu_scale = 1.0507009873554804934, selu_alpha = 1.6732632423543772848;
 struct selu {
@@ -118,6 +141,43 @@ struct softsign_vjp {
     }
 };
 
+// Gates of the halves a and b.
+struct glu { template <class V> static V f(V a, V b) { return a * sigmoid(b); } };
+struct glu_vjp_b {
+    template <class V> static V f(V g, V a, V b) {
+        const V s = sigmoid(b);
+        return g * a * (s * (constant<V>(1) - s));
+    }
+};
+struct swiglu { template <class V> static V f(V a, V b) { return silu::f(a) * b; } };
+struct swiglu_vjp_a { template <class V> static V f(V g, V a, V b) { return silu_vjp::f(g * b, a); } };
+struct swiglu_vjp_b { template <class V> static V f(V g, V a) { return g * silu::f(a); } };
+
+template <class T> Vec<T> negative_product(Vec<T> g, Vec<T> x) { return x > Vec<T>{} ? Vec<T>{} : g * x; }
+template <class T>
+void negative_sum(const void* g, const void* x, long n, double* sum) {
+    const T *p = static_cast<const T*>(g), *q = static_cast<const T*>(x);
+    Vec<T> total{};
+    for (long i = 0; i < n; i += lanes<T>) total += negative_product<T>(load_some(p + i, n - i), load_some(q + i, n - i));
+    T parts[lanes<T>];
+    store(parts, total);
+    double found = 0;
+    for (int k = 0; k < lanes<T>; ++k) found += parts[k];
+    *sum = found;
+}
+template <class T>
+void negative_sums(const void* g, const void* x, long rows, long n, double* sums) {
+    const T *p = static_cast<const T*>(g), *q = static_cast<const T*>(x);
+    for (long j = 0; j < n; j += lanes<T>) {
+        Vec<T> total{};
+        for (long i = j; i < rows * n; i += n)
+            total += negative_product<T>(load_some(p + i, n - j), load_some(q + i, n - j));
+        T parts[lanes<T>];
+        store(parts, total);
+        for (long k = 0; k < lanes<T> && j + k < n; ++k) sums[j + k] = parts[k];
+    }
+}
+
 }  // namespace
 
 #define BOTH(kernel, op) {&kernel<op, float>, &kernel<op, double>}
@@ -135,6 +195,17 @@ const ActivationKernels activation_kernels = {
     .selu = BOTH(unary, selu), .selu_vjp = BOTH(binary, selu_vjp),
     .softplus = BOTH(unary, softplus), .softplus_vjp = BOTH(binary, softplus_vjp),
     .logsigmoid = BOTH(unary, logsigmoid), .logsigmoid_vjp = BOTH(binary, logsigmoid_vjp),
+    .hardtanh = BOTH(unary_with_two, hardtanh), .hardtanh_vjp = BOTH(binary_with_two, hardtanh_vjp),
+    .threshold = BOTH(unary_with_two, threshold), .threshold_vjp = BOTH(binary_with, threshold_vjp),
+    .softshrink = BOTH(binary, softshrink), .hardshrink = BOTH(binary, hardshrink),
+    .shrink_vjp = BOTH(binary_with, shrink_vjp),
+    .celu = BOTH(unary_with_two, celu), .celu_vjp = BOTH(binary_with, celu_vjp),
+    .glu = BOTH(binary, glu), .glu_vjp_a = BOTH(binary, glu), .glu_vjp_b = BOTH(ternary_dense, glu_vjp_b),
+    .swiglu = BOTH(binary, swiglu), .swiglu_vjp_a = BOTH(ternary_dense, swiglu_vjp_a),
+    .swiglu_vjp_b = BOTH(binary, swiglu_vjp_b),
+    .leaky_relu_vjp_dense = BOTH(ternary_dense, leaky_relu_vjp),
+    .negative_sum = {&negative_sum<float>, &negative_sum<double>},
+    .negative_sums = {&negative_sums<float>, &negative_sums<double>},
     .mish = BOTH(unary, mish), .mish_vjp = BOTH(binary, mish_vjp),
     .softsign = BOTH(unary, softsign), .softsign_vjp = BOTH(binary, softsign_vjp),
 };

@@ -1,6 +1,7 @@
 // Activations on the CPU: float32 and float64. Each returns (y, saved); its gradient takes (g, *saved, needs).
 #include "activation/kernels.h"
 
+#include "activation/gates.h"
 #include "core/map.h"
 #include "core/params.h"
 
@@ -52,6 +53,21 @@ Owned with_number_vjp(Kernels& kernels, const Array& g, const Array& x, const Ne
     return make_tuple(map(kernels[g.is(DType::float64)], g.dtype(), {g, x, MapOperand(&value)}, cost));
 }
 
+/// Of x and two numbers.
+Owned with_numbers(Kernels& kernels, const Array& x, double first, double second, double cost) {
+    if (!x.is_float()) return not_implemented();
+    const Values values(first, second, x.dtype());
+    return with_saved(map(kernels[x.is(DType::float64)], x.dtype(), {x, MapOperand(&values)}, cost), x);
+}
+
+Owned hardtanh_vjp(const Array& g, const Array& x, const Needs& needs, double min_val, double max_val) {
+    if (!x.is_float() || g.dtype() != x.dtype()) return not_implemented();
+    if (!needs[0]) return make_tuple(none());
+    const Values values(min_val, max_val, x.dtype());
+    const MapKernel kernel = activation_kernels().hardtanh_vjp[x.is(DType::float64)];
+    return make_tuple(map(kernel, g.dtype(), {g, x, MapOperand(&values)}, cheap));
+}
+
 /// An op of x alone, and its gradient from x.
 template <auto kernel, auto kernel_vjp>
 void bind_unary(nb::module_& m, const char* name, const char* name_vjp, double cost) {
@@ -90,6 +106,33 @@ void bind_activation(nb::module_& m) {
     m.def("softplus_vjp", [](const Array& g, const Array& x, const Needs& needs, double, double) {
         return vjp(activation_kernels().softplus_vjp, g, x, needs, polynomial_cost);
     }, "g"_a, "x"_a, nb::kw_only(), "needs"_a, "beta"_a = 1.0, "threshold"_a = 20.0);
+    m.def("hardtanh", [](const Array& x, double min_val, double max_val) {
+        return with_numbers(activation_kernels().hardtanh, x, min_val, max_val, cheap);
+    }, "x"_a, nb::kw_only(), "min_val"_a = -1.0, "max_val"_a = 1.0);
+    m.def("hardtanh_vjp", &hardtanh_vjp, "g"_a, "x"_a, nb::kw_only(), "needs"_a, "min_val"_a = -1.0, "max_val"_a = 1.0);
+    m.def("threshold", [](const Array& x, double threshold, double value) {
+        return with_numbers(activation_kernels().threshold, x, threshold, value, cheap);
+    }, "x"_a, nb::kw_only(), "threshold"_a, "value"_a);
+    m.def("threshold_vjp", [](const Array& g, const Array& x, const Needs& needs, double threshold, double) {
+        return with_number_vjp(activation_kernels().threshold_vjp, g, x, needs, threshold, cheap);
+    }, "g"_a, "x"_a, nb::kw_only(), "needs"_a, "threshold"_a, "value"_a);
+    m.def("softshrink", [](const Array& x, double lambd) {
+        return with_number(activation_kernels().softshrink, x, lambd, cheap);
+    }, "x"_a, nb::kw_only(), "lambd"_a = 0.5);
+    m.def("hardshrink", [](const Array& x, double lambd) {
+        return with_number(activation_kernels().hardshrink, x, lambd, cheap);
+    }, "x"_a, nb::kw_only(), "lambd"_a = 0.5);
+    for (const char* name : {"softshrink_vjp", "hardshrink_vjp"})
+        m.def(name, [](const Array& g, const Array& x, const Needs& needs, double lambd) {
+            return with_number_vjp(activation_kernels().shrink_vjp, g, x, needs, lambd, cheap);
+        }, "g"_a, "x"_a, nb::kw_only(), "needs"_a, "lambd"_a = 0.5);
+    m.def("celu", [](const Array& x, double alpha) {
+        return with_numbers(activation_kernels().celu, x, alpha, 1 / alpha, polynomial_cost);
+    }, "x"_a, nb::kw_only(), "alpha"_a = 1.0);
+    m.def("celu_vjp", [](const Array& g, const Array& x, const Needs& needs, double alpha) {
+        return with_number_vjp(activation_kernels().celu_vjp, g, x, needs, 1 / alpha, polynomial_cost);
+    }, "g"_a, "x"_a, nb::kw_only(), "needs"_a, "alpha"_a = 1.0);
+    bind_gates(m);
     using Table = ActivationKernels;
     bind_unary<&Table::relu6, &Table::relu6_vjp>(m, "relu6", "relu6_vjp", cheap);
     bind_unary<&Table::hardsigmoid, &Table::hardsigmoid_vjp>(m, "hardsigmoid", "hardsigmoid_vjp", cheap);

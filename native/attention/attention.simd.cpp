@@ -141,7 +141,22 @@ T dot(const T* a, const T* b, long n) {
 }
 
 template <class T>
-constexpr AttentionKernels<T> kernels = {&forward<T>, &backward<T>, &multiply<T>, &scaled<T>, &dot<T>, &finish<T>};
+void rotate(T* y, const T* x, const T* cos, const T* sin, long half) {
+    for (long i = 0; i < half; i += lanes<T>) {
+        const long n = half - i;
+        const Vec<T> a = load_some(x + i, n), b = load_some(x + half + i, n);
+        const Vec<T> c = load_some(cos + i, n), s = load_some(sin + i, n);
+        if (n >= lanes<T>) {
+            store(y + i, a * c - b * s), store(y + half + i, b * c + a * s);
+        } else {
+            store_part(y + i, a * c - b * s, n), store_part(y + half + i, b * c + a * s, n);
+        }
+    }
+}
+
+template <class T>
+constexpr AttentionKernels<T> kernels = {&forward<T>, &backward<T>, &multiply<T>, &scaled<T>,
+                                         &dot<T>,     &finish<T>,   &rotate<T>};
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 
 #include "attention/attention.h"
 #include "attention/heads.h"
+#include "attention/rotary.h"
 #include "core/params.h"
 
 using namespace nb::literals;
@@ -144,6 +145,7 @@ void bind_attention(nb::module_& m) {
           nb::kw_only(), "is_causal"_a, "scale"_a.none(), "dropout"_a);
     m.def("scaled_dot_product_attention_vjp", &backward, "g"_a, "q"_a, "k"_a, "v"_a, "mask"_a.none(), "state"_a.none(),
           "y"_a, "logsumexp"_a, nb::kw_only(), "needs"_a, "is_causal"_a, "scale"_a.none(), "dropout"_a);
+    bind_rotary(m);
 }
 
 }  // namespace chainrule

@@ -32,6 +32,8 @@ struct AttentionKernels {
     T (*dot)(const T* a, const T* b, long n);
     // logsumexp = top + log(total), +inf where total is 0; total -> 1 / total, or 0; both of at most 16 rows.
     void (*finish)(T* total, const T* top, T* logsumexp, long rows);
+    // y[0, half) = a cos - b sin and y[half, 2 half) = b cos + a sin, of the halves a and b of x.
+    void (*rotate)(T* y, const T* x, const T* cos, const T* sin, long half);
 };
 
 struct AttentionTables {

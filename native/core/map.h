@@ -33,6 +33,18 @@ struct Value {
     };
 };
 
+/// Two numbers side by side.
+struct Values {
+    Values(double first, double second, DType dtype) {
+        if (dtype == DType::float32) f32[0] = static_cast<float>(first), f32[1] = static_cast<float>(second);
+        else f64[0] = first, f64[1] = second;
+    }
+    union {
+        float f32[2];
+        double f64[2];
+    };
+};
+
 /// Where a table of kernels holds the one of a dtype: 0 float32, 1 float64, -1 other.
 inline int float_index(DType dtype) { return dtype == DType::float32 ? 0 : dtype == DType::float64 ? 1 : -1; }
 

@@ -65,6 +65,36 @@ void binary_with(void* y, const void* a, const void* b, const void* c, unsigned 
     }
 }
 
+// One operand and two values that lie side by side.
+template <class Op, class T>
+void unary_with_two(void* y, const void* a, const void* b, const void*, unsigned single, long n) {
+    const Vec<T> first = splat(static_cast<const T*>(b)[0]), second = splat(static_cast<const T*>(b)[1]);
+    const auto f = [first, second](Vec<T> a) { return Op::f(a, first, second); };
+    if (single & 1) map_vectors(static_cast<T*>(y), n, f, Source<T, true>(a));
+    else map_vectors(static_cast<T*>(y), n, f, Source<T, false>(a));
+}
+
+// Two operands and two values that lie side by side.
+template <class Op, class T>
+void binary_with_two(void* y, const void* a, const void* b, const void* c, unsigned single, long n) {
+    const Vec<T> first = splat(static_cast<const T*>(c)[0]), second = splat(static_cast<const T*>(c)[1]);
+    const auto f = [first, second](Vec<T> a, Vec<T> b) { return Op::f(a, b, first, second); };
+    T* to = static_cast<T*>(y);
+    switch (single & 3) {
+        case 0: return map_vectors(to, n, f, Source<T, false>(a), Source<T, false>(b));
+        case 1: return map_vectors(to, n, f, Source<T, true>(a), Source<T, false>(b));
+        case 2: return map_vectors(to, n, f, Source<T, false>(a), Source<T, true>(b));
+        default: return map_vectors(to, n, f, Source<T, true>(a), Source<T, true>(b));
+    }
+}
+
+// Three operands, all dense: for callers that know their memory.
+template <class Op, class T>
+void ternary_dense(void* y, const void* a, const void* b, const void* c, unsigned, long n) {
+    const auto f = [](Vec<T> a, Vec<T> b, Vec<T> c) { return Op::f(a, b, c); };
+    map_vectors(static_cast<T*>(y), n, f, Source<T, false>(a), Source<T, false>(b), Source<T, false>(c));
+}
+
 // Results of another type than the operands (comparisons): plain loops, which the compiler vectorises.
 template <class Op, class T, class Y>
 void binary_to(void* y, const void* a, const void* b, const void*, unsigned single, long n) {

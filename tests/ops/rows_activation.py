@@ -91,5 +91,12 @@ SAMPLES = [
 ]  # fmt: skip
 
 LARGE = [
-    row(op, (300, 1000), span=BOTH) for op in ("elu", "selu", "softplus", "mish", "hardswish", "logsigmoid", "relu6")
-]
+    *[row(op, (300, 1000), span=BOTH) for op in (
+        "elu selu softplus mish hardswish logsigmoid relu6 hardtanh softshrink hardshrink celu".split())],
+    *[row(op, (300, 1000), span=BOTH, **p) for op in ("glu", "swiglu") for p in ({}, {"axis": 0})],
+    row("swiglu", (7, 40000), span=BOTH),
+    row("prelu", (300, 1000), (1,), span=BOTH),
+    row("prelu", (3000, 50), (50,), span=BOTH),
+    row("prelu", (5, 7, 90, 90), (7,), span=BOTH),
+    row("prelu", (2, 3, 40000), (3,), span=BOTH),
+]  # fmt: skip

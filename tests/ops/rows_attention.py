@@ -64,9 +64,12 @@ SAMPLES = [
     attend(*QKV, None, STATE, dropout=0.3), attend(*GROUPED, some(3, 5), STATE, dropout=0.5, is_causal=True),
     row("rotary", (2, 3, 4, 6), (4, 3), (4, 3), span=BOTH, expected=rotary),
     row("rotary", (4, 2), (1,), (4, 1), span=BOTH, expected=rotary),
+    row("rotary", (2, 3, 4, 6), (3, 1, 3), (2, 1, 4, 3), span=BOTH, expected=rotary),
+    row("rotary", (3, 10), (5,), (1, 5), span=BOTH, expected=rotary),
 ]  # fmt: skip
 
 LARGE = [
+    row("rotary", (4, 6, 100, 40), (100, 20), (6, 1, 20), span=BOTH),
     row("scaled_dot_product_attention", (2, 4, 150, 32), (2, 4, 170, 32), (2, 4, 170, 48), span=BOTH),
     row("scaled_dot_product_attention", (1, 2, 300, 16), (1, 2, 300, 16), (1, 2, 300, 16), span=BOTH, is_causal=True),
     row(

@@ -1,0 +1,44 @@
+"""Gates, slopes of channels and rotary positions on random shapes and layouts: native kernels against the bodies."""
+
+import hypothesis.strategies as st
+from hypothesis import given
+from tests.prove.fuzz import FLOATS, SIZES, agree, arrays, fuzzed, shapes
+
+KINDS = st.sampled_from([*FLOATS, *FLOATS, "float16", "bfloat16"])
+
+
+@given(st.data())
+@fuzzed(900)
+def test_gates(data):
+    shape = list(data.draw(shapes(least=1)))
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    shape[axis] *= 2
+    special = data.draw(st.integers(0, 4)) == 0  # of infinities the body has gradients like inf - inf
+    x = data.draw(arrays(tuple(shape), data.draw(KINDS), span=(-6.0, 6.0), special=special))
+    name = data.draw(st.sampled_from(["glu", "swiglu"]))
+    agree(name, [x], {"axis": data.draw(st.sampled_from([axis, axis - len(shape)]))}, gradients=not special, scale=8)
+
+
+@given(st.data())
+@fuzzed(900)
+def test_slopes(data):
+    dtype, shape = data.draw(st.sampled_from(FLOATS)), data.draw(shapes())
+    count = shape[1] if len(shape) > 1 and data.draw(st.booleans()) else 1
+    x, weight = data.draw(arrays(shape, dtype)), data.draw(arrays((count,), dtype))
+    agree("prelu", [x, weight], scale=8 + 4 * x.size**0.5)
+
+
+@given(st.data())
+@fuzzed(900)
+def test_rotary(data):
+    dtype = data.draw(st.sampled_from(FLOATS))
+    lead, t, half = data.draw(shapes(most=2)), data.draw(SIZES), data.draw(SIZES)
+    whole = (*lead, t, half)
+
+    def part():
+        kept = whole[data.draw(st.integers(0, len(whole) - 1)) :]
+        return tuple(1 if data.draw(st.integers(0, 3)) == 0 else n for n in kept)
+
+    x = data.draw(arrays((*lead, t, 2 * half), dtype))
+    angles = [data.draw(arrays(part(), dtype)) for _ in range(2)]
+    agree("rotary", [x, *angles], scale=8 + x.size**0.5)
