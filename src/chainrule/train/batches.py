@@ -254,7 +254,7 @@ def given_data(name: str, model: Any, x: Any, y: Any, sample_weight: Any) -> Giv
         raise ArgumentError(f"[{name}] y is missing: give x and y, or a data set or a loader of (x, y)")
     tree: tuple[Any, ...] = (parted(x, interface.least > 1),)
     if y is not None or sample_weight is not None:
-        tree += (parted(y, several != 1),) if y is not None else ((),)
+        tree += (parted(y, several > 1),) if y is not None else ((),)
     if sample_weight is not None:
         tree += (parted(sample_weight, several > 1),)
     dtype = place(model)[1]
