@@ -102,20 +102,22 @@ FORMS = {
     "samples of dicts": lambda: (Samples(lambda a, b, k, s: ({"b": b, "a": a}, {"kind": k, "size": s})),),
     "a stream": lambda: (IterableDataset(lambda: zip(A, B, LABELS, SIZES, strict=True)),),
     "a loader": lambda: (DataLoader(ArrayDataset(A, B, LABELS, SIZES), 8),),
+    "a loader of nested samples": lambda: (DataLoader(Samples(lambda a, b, k, s: ((a, b), (k, s))), 8, workers=2),),
+    "a loader of dicts": lambda: (
+        DataLoader(Samples(lambda a, b, k, s: ({"b": b, "a": a}, {"kind": k, "size": s})), 8),
+    ),
     "nested batches": lambda: (Batches(lambda a, b, k, s: ([a, b], (k, s))),),
-    "batches of dicts": lambda: (Batches(lambda a, b, k, s: ({"a": a, "b": b}, {"kind": k, "size": s})),),
 }
 
 
 class Batches:
-    """A loader."""
+    """A loader, whose batches are what ``shape`` makes of them."""
 
     def __init__(self, shape):
         self.shape = shape
 
     def __iter__(self):
-        for i in range(0, 22, 8):
-            rows = slice(i, i + 8)
+        for rows in (slice(0, 8), slice(8, 16), slice(16, 22)):
             yield self.shape(A[rows], B[rows], LABELS[rows], SIZES[rows])
 
 

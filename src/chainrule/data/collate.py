@@ -45,7 +45,8 @@ def as_parts(batch: Any) -> tuple[Any, ...]:
 def default_collate(samples: Sequence[Any], indices: Any = None) -> tuple[Any, ...]:
     """Stack the parts of samples, each a tuple or a single value; ``indices`` name the samples in errors.
 
-    Python floats become float32. Errors: DataError if samples differ in their number of parts or in a shape.
+    A part may have parts: a dict, or a tuple of arrays. Python floats become float32. Errors: DataError if samples differ
+    in their number of parts or in a shape.
 
     >>> default_collate([(1.5, 2), (2.5, 3)])
     (array([1.5, 2.5], dtype=float32), array([2, 3]))
@@ -120,7 +121,12 @@ def _as_array(value: Any) -> Any:
 
 
 def _stacked(values: Sequence[Any], indices: Any, part: int) -> Any:
-    """One part of several samples as one array."""
+    """One part of several samples as one array; of a tuple of arrays, or a dict, one of each."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: _stacked([v[key] for v in values], indices, part) for key in first}
+    if isinstance(first, tuple) and any(isinstance(v, (tuple, dict)) or getattr(v, "ndim", 0) for v in first):
+        return tuple(_stacked(column, indices, part) for column in zip(*values, strict=True))
     arrays = [_as_array(v) for v in values]
     for array, index in zip(arrays, indices, strict=True):
         if array.shape != arrays[0].shape:

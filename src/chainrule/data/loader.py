@@ -306,7 +306,13 @@ class DataLoader:
         high, low = aside.integers(0, 2**31, (2,)).tolist()
         return int(high << 31 | low)
 
-    def _tensor(self, part: Any) -> Tensor:
+    def _tensor(self, part: Any) -> Any:
+        if isinstance(part, (tuple, dict)):  # a part that has parts
+            return (
+                {k: self._tensor(v) for k, v in part.items()}
+                if isinstance(part, dict)
+                else tuple(map(self._tensor, part))
+            )
         if isinstance(part, Tensor):
             return part if part.device == self.backend.device else part.to(self.backend.device)
         return from_array(np.asarray(part), self.backend)
