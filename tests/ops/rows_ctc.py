@@ -30,5 +30,13 @@ SAMPLES = [
       for p in ({}, {"reduction": "sum"}, {"reduction": "none"})],
     row("ctc", (4, 3, 3), TARGET % 2, TIMES, np.array([1, 0, 1]), span=(-3.0, -0.2), expected=ctc, blank=2),
     row("ctc", (2, 3, 3), TARGET, np.array([2, 2, 1]), LABELS, expected=ctc, zero_infinity=True, reduction="none"),
+    row("ctc", (3, 4, 3), TARGET[[0, 0, 1, 2]], np.array([0, 0, 3, 1]), np.array([0, 1, 2, 2]), span=(-3.0, -0.2), expected=ctc,
+        zero_infinity=True, reduction="none"),
     row("ctc", (2, 1, 3), np.zeros((1, 0), int), np.array([2]), np.array([0]), expected=ctc),
 ]  # fmt: skip
+
+MANY = np.random.default_rng(0).integers(1, 9, (13, 11))
+LARGE = [
+    row("ctc", (60, 13, 9), MANY, np.arange(13) * 3 + 24, np.arange(13) % 12, span=(-4.0, -0.5), reduction=how)
+    for how in ("mean", "none")
+]

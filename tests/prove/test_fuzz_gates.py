@@ -1,6 +1,7 @@
-"""Gates, slopes of channels and rotary positions on random shapes and layouts: native kernels against the bodies."""
+"""Gates, slopes of channels, rotary positions and ctc on random shapes and layouts: native kernels against the bodies."""
 
 import hypothesis.strategies as st
+import numpy as np
 from hypothesis import given
 from tests.prove.fuzz import FLOATS, SIZES, agree, arrays, fuzzed, shapes
 
@@ -42,3 +43,21 @@ def test_rotary(data):
     x = data.draw(arrays((*lead, t, 2 * half), dtype))
     angles = [data.draw(arrays(part(), dtype)) for _ in range(2)]
     agree("rotary", [x, *angles], scale=8 + x.size**0.5)
+
+
+@given(st.data())
+@fuzzed(300)
+def test_ctc(data):
+    dtype, time, n = data.draw(st.sampled_from(FLOATS)), data.draw(st.integers(1, 20)), data.draw(st.integers(0, 4))
+    classes, most = data.draw(st.integers(1, 9)), data.draw(st.integers(0, 6))
+    x = data.draw(arrays((time, n, classes), dtype, span=(-6.0, -0.1)))
+    random = np.random.default_rng(data.draw(st.integers(0, 99)))
+    target, labels = random.integers(0, classes, (n, most)), random.integers(0, most + 1, n)
+    params = {
+        "blank": data.draw(st.integers(0, classes - 1)),
+        "reduction": data.draw(st.sampled_from(["mean", "sum", "none"])),
+        "zero_infinity": data.draw(st.booleans()),
+    }
+    if n == 0 and params["reduction"] == "mean":
+        params["reduction"] = "sum"  # the mean of nothing is a warning of NumPy
+    agree("ctc", [x, target, random.integers(0, time + 1, n), labels], params, scale=40)

@@ -63,6 +63,8 @@ def ctc(
     last = reshape(target_lengths, shape=(n, 1)) * 2
     ends = [gather(past, last, axis=1), where(last > 0, gather(past, (last - 1).clip(min=0), axis=1), NEVER)]
     losses = -reshape(logsumexp(concat(*ends, axis=1), axis=1), shape=(n,))
+    silent = where(target_lengths > 0, -NEVER, 0.0)  # without any time nothing is said
+    losses = where(input_lengths > 0, losses, cast(silent, dtype=losses.dtype))
     losses = where(losses < -NEVER / 2, losses, 0.0 if zero_infinity else math.inf)
     if reduction == "mean":
         losses = mean(losses / cast(target_lengths.clip(min=1), dtype=losses.dtype))
