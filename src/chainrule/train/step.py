@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from ..domain.errors import ArgumentError, DataError
+from ..domain.errors import ArgumentError
 from ..losses import Loss
 from ..modes import cast_mode, no_grad
 from ..tensor import Tensor
@@ -15,9 +15,8 @@ from . import checks
 from .batches import Batch, as_batch, place
 from .compiled import compiled
 from .objective import Objective, measured, update
-from .structure import Interface, by_name, counted, in_parts, leaves
+from .reading import Reader
 from .updates import Part, Updates, total
-from .weights import ClassWeights
 
 
 class Outcome:
@@ -40,11 +39,11 @@ class Step:
 
     def __init__(self, model: Any, name: str, *, class_weight: Any = None, accumulate: int | None = None) -> None:
         self.model, self.name, self.plan = model, name, compiled(model, name)
-        self.interface, self.terms = Interface(model), self.plan.terms
+        self.terms = self.plan.terms
+        self.reader = Reader(model, name, self.plan, class_weight)
         self.objective = Objective(model, self.terms)
         self.metrics = copy.deepcopy([term.metrics for term in self.terms])
         self.updates = Updates(self.plan, self.plan.accumulate if accumulate is None else accumulate)
-        self.class_weights = self.weights_of_classes(class_weight)
         self.over: dict[str, Any] = {}  # what reported means of the last batch are over, if not over samples
         self.own_train = type(model).train_step is not train_step
         self.own_test = type(model).test_step is not test_step
@@ -136,9 +135,7 @@ class Step:
             raise ArgumentError(
                 f"[{self.name}] the model has no loss: compile it with one, or give it a step of its own"
             )
-        x, y, weight = self.slots(batch)
-        inputs, targets = self.interface.ordered(self.name, x), self.targets(y)
-        weights = [None] * len(targets) if batch.unweighted else self.weights(weight, targets, training)
+        inputs, targets, weights = self.reader.read(batch, training)
         values, parts = [], []
         with self.watch(), self.plan.precision.autocast():
             outputs = self.plan.precision.outputs(self.objective(inputs))
@@ -182,105 +179,10 @@ class Step:
                         logs[metric.name] = metric
         return logs
 
-    def slots(self, batch: Batch) -> tuple[Any, Any, Any]:
-        """(x, y, weights) of a batch; of one in a row of parts by how many inputs and targets there have to be."""
-        if batch.nested:
-            x, y, weight = (*batch, None, None)[:3]
-            return x, y, weight
-        least, most = self.interface.least, self.interface.most_of(batch)
-        takes = [term.takes for term in self.terms]
-        if any(pair is None for pair in takes) and least == most:
-            targets = max(len(batch) - least, 0)  # a function takes what there is
-        else:
-            targets = sum(1 if pair is None else pair[1] for pair in takes)
-        inputs = len(batch) - targets
-        weighted = most is not None and inputs == most + 1 and None not in takes
-        inputs -= weighted
-        if inputs < 1:
-            raise DataError(
-                f"[{self.name}] a batch is {len(batch)} array(s), expected inputs and a target: (x, y)"
-                if targets == 1
-                else f"[{self.name}] a batch is {len(batch)} array(s), expected inputs and {targets} targets"
-            )
-        return batch[:inputs], batch[inputs : inputs + targets], batch[-1] if weighted else None
-
-    def targets(self, y: Any) -> list[tuple[Any, ...]]:
-        """Those of each loss. Errors: ArgumentError, DataError."""
-        if isinstance(y, dict):
-            names = self.plan.output_names
-            by_name(self.name, "y", y, names)
-            missing = [term.name for term in self.terms if term.name not in y]
-            if missing:
-                raise ArgumentError(f"[{self.name}] y has no {missing[0]!r}, which has a loss")
-            return [tuple(leaves(y[term.name])) for term in self.terms]
-        if len(self.terms) == 1:
-            return [(y,) if isinstance(y, Tensor) else () if y is None else tuple(leaves(y))]
-        if isinstance(y, tuple) and len(y) == len(self.terms):
-            return [tuple(leaves(part)) for part in y]
-        flat, counts = [*leaves(y)], [1 if term.takes is None else term.takes[1] for term in self.terms]
-        if len(flat) != sum(counts):
-            raise DataError(
-                f"[{self.name}] y has {counted(len(flat), 'part')}, but there are {len(self.terms)} losses "
-                f"({', '.join(term.name for term in self.terms)}), which take {sum(counts)}"
-            )
-        return [tuple(flat[sum(counts[:i]) : sum(counts[: i + 1])]) for i in range(len(counts))]
-
-    def weights(self, given: Any, targets: list[Any], classes: bool) -> list[Any]:
-        """The weights of samples for each loss; times those of their classes, in training."""
-        if isinstance(given, dict):
-            by_name(self.name, "sample_weight", given, self.plan.output_names)
-            found = [given.get(term.name) for term in self.terms]
-        elif in_parts(given):
-            if len(given) != len(self.terms):
-                raise DataError(
-                    f"[{self.name}] sample_weight has {counted(len(given), 'part')} for {len(self.terms)} losses"
-                )
-            found = [*given]
-        elif given is None and not self.class_weights:
-            return [None] * len(self.terms)
-        else:
-            found = [given] * len(self.terms)
-        for at, of_class in enumerate(self.class_weights if classes else ()):
-            if of_class is not None:
-                weight, per_class = found[at], of_class(targets[at][0])
-                found[at] = (
-                    per_class if weight is None else weight.reshape(-1, *(1,) * (per_class.ndim - 1)) * per_class
-                )
-        for term, weight in zip(self.terms, found, strict=True):
-            if weight is not None:
-                self.takes_weights(term.loss)
-        return found
-
-    def takes_weights(self, loss: Any) -> None:
-        """Raise ArgumentError if a loss cannot be weighed."""
-        if not isinstance(loss, Loss):
-            raise ArgumentError(
-                f"[{self.name}] weights were given, but the loss {loss!r} takes none: use one of chainrule.losses, or weigh "
-                "inside it"
-            )
-
-    def weights_of_classes(self, given: Any) -> list[Any]:
-        """Those for each loss: ``given`` is of the only one, or a dict by output."""
-        if given is None:
-            return []
-        strings = isinstance(given, dict) and given and all(isinstance(key, str) for key in given)
-        named = strings and len(self.plan.output_names) > 0
-        if len(self.terms) != 1 and not named:
-            raise ArgumentError(
-                f"[{self.name}] class_weight is not told of which output: the model has {len(self.terms)} losses, so "
-                "give a dict of their names"
-            )
-        of = by_name(self.name, "class_weight", given, self.plan.output_names) if named else {self.terms[0].name: given}
-        device = place(self.model)[0]
-        for term in self.terms:
-            if term.name in of:
-                self.takes_weights(term.loss)
-        return [ClassWeights(of[t.name], t.loss, device) if t.name in of else None for t in self.terms]
-
     def check(self, batch: Batch, outputs: list[Any], targets: list[Any]) -> None:
         """Before the first step: raise if there are labels that a loss cannot take for a model with such an output."""
         for name, whole in batch.unchecked:
-            known = targets if whole is None else self.targets(self.slots(whole)[1])
+            known = targets if whole is None else self.reader.targets(self.reader.slots(whole)[1])
             for at, (term, loss) in enumerate(zip(self.terms, self.objective.losses, strict=True)):
                 term.check(name, loss, outputs[at], targets[at])
                 if not targets[at]:
@@ -288,8 +190,9 @@ class Step:
                 first = outputs[at][0]
                 checks.scores(name, loss, first)
                 checks.outputs(name, loss, outputs[at])
-                if self.class_weights and self.class_weights[at] is not None:
-                    self.class_weights[at].check(first)
+                of_class = self.reader.class_weights[at] if self.reader.class_weights else None
+                if of_class is not None:
+                    of_class.check(first)
                 labels = known[at][0]
                 labels = labels.numpy() if isinstance(labels, Tensor) else labels
                 what = f"y[{term.name!r}]" if term.place is not None else "y"
