@@ -55,9 +55,13 @@ class Compiled:
 
     def step(self) -> None:
         """Cut the gradients as asked, and let the optimizer move the weights."""
-        self.precision.unscale(self.optimizer)
-        self.clip()
-        self.precision.step(self.optimizer)
+        try:
+            self.precision.unscale(self.optimizer)
+            self.clip()
+            self.precision.step(self.optimizer)
+        except BaseException:  # Ctrl-C, too: training can go on
+            self.precision.forget()
+            raise
 
     @property
     def uses_closure(self) -> bool:
@@ -174,9 +178,10 @@ class Averages(Mapping[str, float]):
 
     def reset(self) -> None:
         """Begin again, with no samples seen."""
-        self.samples, self.counts = 0, {}
-        for total in self.totals.values():
+        self.samples = 0
+        for name, total in self.totals.items():
             total.zero_()
+            self.counts[name] = self.counts[name] * 0
         for metric in (*self.given, *self.metrics.values()):
             metric.reset()
 
@@ -192,12 +197,14 @@ class Averages(Mapping[str, float]):
                     continue
                 if name not in self.totals:
                     self.totals[name] = zeros(dtype="float64", device=getattr(value, "device", None))
+                    apart = over is not None and name in over
+                    self.counts[name] = zeros(dtype="float64", device=value.device) if apart else 0
                 count = over[name] if over and name in over else samples
                 some = value * count
                 if isinstance(count, Tensor):  # the mean over nothing is no number, and adds nothing
                     some = where(count > 0, some, 0.0)
                 self.totals[name].add_(some)
-                self.counts[name] = self.counts.get(name, 0) + count
+                self.counts[name] += count
 
     def results(self) -> dict[str, float]:
         """All averages, as they are now."""
@@ -206,10 +213,10 @@ class Averages(Mapping[str, float]):
     def __getitem__(self, name: str) -> float:
         if name == "samples":
             return self.samples
-        if name == "loss" and self.weights and self.counts:
+        if name == "loss" and self.weights and self.totals:
             return sum(weight * self[part] for part, weight in self.weights.items())
         if name in self.totals:
-            return float(self.totals[name]) / (float(self.counts.get(name, 0)) or 1.0)
+            return float(self.totals[name]) / (float(self.counts[name]) or 1.0)
         return float(self.metrics[name].result())
 
     def __iter__(self) -> Iterator[str]:
