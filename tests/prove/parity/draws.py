@@ -365,6 +365,7 @@ DRAWS: dict[str, Callable[[Random], Drawn]] = {
     **{f"{kind}_pool{d}d": pool(d, kind) for d in (1, 2) for kind in ("max", "avg", "lp")},
     **{f"max_pool{d}d_with_indices": pool(d, "max") for d in (1, 2)},
     **{f"adaptive_{kind}_pool{d}d": adaptive(d) for d in (1, 2) for kind in ("avg", "max")},
+    **{f"adaptive_max_pool{d}d_with_indices": adaptive(d) for d in (1, 2)},
     "interpolate": resized, "layer_norm": normed, "rms_norm": rms, "group_norm": grouped,
     "batch_norm_train": batch_norm, "batch_norm_eval": batch_norm,
     "scaled_dot_product_attention": attention,

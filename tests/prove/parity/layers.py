@@ -18,6 +18,12 @@ CONV = [{}, {"stride": 2, "padding": 1}, {"groups": 2, "bias": False}, {"dilatio
         {"padding": 1, "padding_mode": "reflect"}, {"padding": 1, "padding_mode": "replicate"},
         {"padding": 1, "padding_mode": "circular"}, {"padding": "valid", "stride": 3}]  # fmt: skip
 UP = [{}, {"stride": 2, "padding": 1, "output_padding": 1}, {"groups": 2, "bias": False}, {"dilation": 2}]
+DEPTHWISE = [
+    {},
+    {"stride": 2, "padding": 1},
+    {"depth_multiplier": 3, "bias": False},
+    {"dilation": 2, "padding": "same"},
+]
 SIZES = [1, 3, 4]
 RECURRENT = [{}, {"bias": False}, {"num_layers": 2}, {"bidirectional": True},
              {"num_layers": 2, "bidirectional": True, "batch_first": True}]  # fmt: skip
@@ -38,6 +44,8 @@ LAYERS: dict[str, tuple[str, list[Any]]] = {
     "Conv3d": ("Conv3d", all_of(4, 2, 2, shape=VOLUME, options=CONV[:3])),
     "ConvTranspose1d": ("ConvTranspose1d", all_of(6, 4, 3, shape=LINE, options=UP)),
     "ConvTranspose2d": ("ConvTranspose2d", all_of(4, 2, 3, shape=IMAGE, options=UP)),
+    "DepthwiseConv1d": ("Conv1d(groups)", all_of(6, 3, shape=LINE, options=DEPTHWISE)),
+    "DepthwiseConv2d": ("Conv2d(groups)", all_of(4, 3, shape=IMAGE, options=DEPTHWISE)),
     "BatchNorm1d": ("BatchNorm1d", all_of(6, shape=LINE, options=[{}, {"affine": False}, {"momentum": 0.4, "eps": 0.01}])
                     + all_of(6, shape=(9, 6)) + all_of(6, shape=(9, 6), options=[{"track_running_stats": False}])),
     "BatchNorm2d": ("BatchNorm2d", all_of(4, shape=IMAGE, options=[{}, {"affine": False}, {"momentum": 0.4}])),
@@ -98,6 +106,8 @@ COVERED = {
                     "`tests/prove/test_torch_attention.py`, with and without masks"),
     "Bidirectional": "`RNN`, `GRU` and `LSTM` with `bidirectional=True`; other merges in `tests/test_nn_rnn.py`",
     "Embedding": "the op `embedding`",
+    **dict.fromkeys(["SeparableConv1d", "SeparableConv2d", "ChannelsLast"], "`tests/test_nn_separable.py`"),
+    **dict.fromkeys(["Masking", "Merge", "Graph"], "`tests/test_nn_masks.py`, `tests/test_nn_graph.py`"),
     **dict.fromkeys(["Maxout", "SwiGLU"], "the ops `maxout` and `swiglu`"),
     **dict.fromkeys(["LearnedPositions", "SinusoidalPositions", "RotaryEmbedding", "KVCache"], "`tests/test_nn_attention.py`"),
     **dict.fromkeys(["Permute", "Reshape"], "the ops `permute` and `reshape`"),
@@ -121,14 +131,23 @@ ALLOWED = {"BatchNorm1d": 64.0, "BatchNorm2d": 64.0, "BatchNorm3d": 64.0, "Insta
            "TransformerEncoderLayer": 128.0}  # fmt: skip
 
 
+def made(peer: str, args: Any, options: Any) -> Any:
+    """PyTorch's layer; in brackets stands what it is given beside the arguments of ours."""
+    name, _, fixed = peer.rstrip(")").partition("(")
+    if name == "Hardsigmoid":
+        return HardSigmoid()
+    if fixed == "groups":  # a filter, or some, for each channel
+        channels, kernel = args
+        options = {**options, "groups": channels}
+        return getattr(T, name)(channels, channels * options.pop("depth_multiplier", 1), kernel, **options)
+    return getattr(T, name)(*args, *([int(fixed)] if fixed else []), **options)
+
+
 def use(row: Row, peer: str, args: Any, options: Any, shape: tuple[int, ...], seed: int) -> None:
     """One layer of both on one input: outputs, buffers, gradients of input and parameters; in training, then in eval."""
     row.cases += 1
-    bare, _, fixed = peer.partition("(")
     for dtype in DTYPES:
-        theirs = (HardSigmoid if bare == "Hardsigmoid" else getattr(T, bare))(
-            *args, *([int(fixed[:-1])] if fixed else []), **options
-        ).to(getattr(torch, dtype))
+        theirs = made(peer, args, options).to(getattr(torch, dtype))
         known = row.name.strip("`")
         ours = getattr(nn, known)(*args, **options).to(dtype)
         give(theirs, ours, seed)

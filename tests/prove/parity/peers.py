@@ -351,6 +351,8 @@ PEERS = {
     "unwindow": (unwindow, "gradient of Tensor.unfold"),
     "max_pool1d_with_indices": (with_indices(F.max_pool1d), "F.max_pool1d"),
     "max_pool2d_with_indices": (with_indices(F.max_pool2d), "F.max_pool2d"),
+    "adaptive_max_pool1d_with_indices": (with_indices(F.adaptive_max_pool1d), "F.adaptive_max_pool1d"),
+    "adaptive_max_pool2d_with_indices": (with_indices(F.adaptive_max_pool2d), "F.adaptive_max_pool2d"),
     "swiglu": (swiglu, "F.silu(a) * b"),
     "maxout": (maxout, "amax of pieces"),
     "bce_with_logits": (bce_with_logits, "F.binary_cross_entropy_with_logits"),
