@@ -268,6 +268,12 @@ def test_every_loss_has_a_function_and_a_name():
     assert model.evaluate(a, b)["loss"] == model.compile("sse").evaluate(a, b)["loss"]
 
 
+def test_labels_that_count_are_more_than_float16_can_count():
+    x, y = cr.zeros(70000, 2, dtype="float16"), cr.tensor(np.zeros(70000, np.int64))
+    assert losses.CrossEntropy().count(x, y).item() == 70000
+    assert losses.CrossEntropy()(x, y, sample_weight=np.ones(70000, "f")).item() == pytest.approx(np.log(2), rel=1e-3)
+
+
 def test_weights_of_samples_of_more_than_two_tensors():
     a, b, c = (cr.tensor(RNG.standard_normal((4, 3))) for _ in range(3))
     same, w = cr.tensor([1, -1, 1, 1]), np.array([0.5, 2.0, 0.0, 1.0])

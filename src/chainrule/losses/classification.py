@@ -38,7 +38,9 @@ class Classes(Loss):
             return None
         counted = target != self.ignore_index
         if self.weight is None:
-            return sum(cast(counted, dtype=x.dtype))
+            return sum(
+                cast(counted, dtype="float64" if x.dtype == "float64" else "float32")
+            )  # not float16: it ends at 65504
         return sum(where(counted, self.weight[where(counted, target, 0)], 0.0))
 
 
