@@ -25,13 +25,17 @@ class IterableDataset:
 
     epoch = 0
 
-    def __init__(self, make: Callable[[], Iterable[Any]]) -> None:
-        if not callable(make):
+    def __init__(self, make: Callable[[], Iterable[Any]] | None = None) -> None:
+        if make is None and type(self).__iter__ is IterableDataset.__iter__:
+            raise ArgumentTypeError(
+                "[IterableDataset] give a function that gives a new iterator for each epoch, or write __iter__ in a subclass"
+            )
+        if make is not None and not callable(make):
             raise ArgumentTypeError(
                 f"[IterableDataset] a {type(make).__name__} was given, expected a function that gives a new iterator for "
                 "each epoch: IterableDataset(lambda: ...)"
             )
-        self.make = make
+        self.make: Any = make
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.make())

@@ -20,8 +20,8 @@ def ahead(items: Iterable[T], depth: int, timeout: float | None = None) -> Itera
     """The same items, made by a thread up to ``depth`` ahead.
 
     An error in the thread is raised here, at its place among the items, with the traceback of the thread. Whoever
-    leaves early (break, an error, a dropped iterator) ends the thread and waits for the item it is at. Errors:
-    WorkerError if an item takes more than ``timeout`` seconds.
+    leaves early (break, an error, a dropped iterator) ends the thread and waits for the item it is at, no longer than
+    ``timeout`` seconds. Errors: WorkerError if an item takes more than these.
 
     >>> list(ahead((n * n for n in range(4)), depth=2))
     [0, 1, 4, 9]
@@ -62,7 +62,7 @@ def ahead(items: Iterable[T], depth: int, timeout: float | None = None) -> Itera
             while True:
                 queue.get_nowait()  # room for the one item the thread may be waiting to hand over
         if thread is not threading.current_thread():  # garbage collection may end this generator anywhere
-            thread.join()
+            thread.join(timeout)
 
 
 def mapped(
@@ -122,7 +122,7 @@ def mapped(
             waiting.put(None)
         for thread in threads:
             if thread is not threading.current_thread():
-                thread.join()
+                thread.join(timeout)
 
 
 def too_long(timeout: float | None, who: str = "a worker") -> WorkerError:

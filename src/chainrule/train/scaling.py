@@ -63,6 +63,11 @@ class Precision:
             self.scaler.step(optimizer)
             self.scaler.update()
 
+    def forget(self) -> None:
+        """Leave out a step that was broken off."""
+        if self.scaler is not None:
+            self.scaler._unscaled, self.scaler._stepped = {}, []
+
     def __repr__(self) -> str:
         return f"Precision({self.name!r})"
 
