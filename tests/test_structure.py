@@ -38,6 +38,7 @@ ORDER = [
     ["data"],
     ["train"],
     ["estimators"],
+    ["interop"],
     ["apps"],
     ["__init__", "__main__"],
 ]

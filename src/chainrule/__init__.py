@@ -49,7 +49,7 @@ from .profile import profile
 from .random import Generator, manual_seed
 from .tensor import Tensor
 
-from . import backends, data, io, losses, metrics, nn, optim, train  # isort: skip  (io and train attach methods to nn.Module)
+from . import backends, data, interop, io, losses, metrics, nn, optim, train  # isort: skip  (some attach methods to nn.Module)
 from .io import load
 
 backends.get()  # where the native module is missing, its one warning comes at the import
@@ -89,6 +89,7 @@ __all__ = [
     "int32",
     "int64",
     "int8",
+    "interop",
     "io",
     "is_grad_enabled",
     "linspace",

@@ -1,0 +1,34 @@
+"""Files and models of other frameworks. What is named here is loaded when it is first used.
+
+>>> import chainrule as cr
+>>> from tempfile import TemporaryDirectory
+>>> with TemporaryDirectory() as folder:
+...     cr.interop.save_torch(f"{folder}/weights.pt", {"weight": cr.ones(2)})
+...     cr.interop.load_torch(f"{folder}/weights.pt")
+{'weight': array([1., 1.], dtype=float32)}
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .torch_files import load_torch, save_torch
+
+HOMES = {  # the file of this folder that has it
+    "load_torch": "torch_files",
+    "save_torch": "torch_files",
+}
+
+__all__ = ["load_torch", "save_torch"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted(HOMES))}")
+    return getattr(import_module(f".{HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(HOMES)

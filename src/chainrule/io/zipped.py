@@ -1,0 +1,182 @@
+"""Zip archives in memory, as untrusted files are: nothing is unpacked to disk, and sizes are limited before they are believed.
+
+Source: PKWARE's APPNOTE 6.3. Read are members stored as they are (seen where they lie, without a copy) and deflated ones.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..domain.errors import FileFormatError, MissingFileError
+
+MOST_DIRECTORY = 32 << 20  # bytes of the directory
+MOST_INFLATED = 256 << 20  # bytes that an archive may inflate to, and
+MOST_RATIO = 100  # so many times its size
+
+
+def mapped(path: str | os.PathLike[str], where: str) -> Any:
+    """The bytes of a file, mapped: what is written there is not written to the file. Errors: MissingFileError."""
+    if not Path(path).is_file():
+        raise MissingFileError(f"{where} {'is not a regular file' if Path(path).exists() else 'does not exist'}")
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            raise FileFormatError(f"{where} is empty")
+        return np.frombuffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY), np.uint8)
+
+
+class Entry(NamedTuple):
+    """What the directory says of a member."""
+
+    name: str
+    method: int
+    crc: int
+    packed: int
+    size: int
+    at: int
+
+
+class Archive:
+    """A zip archive in ``data``, an array of bytes. ``where`` begins the messages. Errors: FileFormatError.
+
+    >>> from io import BytesIO
+    >>> from zipfile import ZipFile
+    >>> file = BytesIO()
+    >>> with ZipFile(file, "w") as archive:
+    ...     archive.writestr("notes.txt", "kept")
+    >>> Archive(np.frombuffer(file.getvalue(), np.uint8), "notes.zip").read("notes.txt").tobytes()
+    b'kept'
+    """
+
+    def __init__(self, data: Any, where: str, *, verify: bool = True) -> None:
+        self.data, self.where, self.verify = data, where, verify
+        self.room = MOST_INFLATED + MOST_RATIO * len(data)
+        self.entries: dict[str, Entry] = {}
+        try:
+            start, count, directory = self._directory()
+            for entry in self._listed(directory, count):
+                self._admit(entry)
+        except (struct.error, UnicodeDecodeError) as error:
+            raise self._error(f"is damaged: its directory makes no sense ({error})") from error
+        found = sorted((entry.at, entry.at + 30 + entry.packed) for entry in self.entries.values())
+        if any(end > after for (_, end), (after, _) in pairwise([*found, (start, start)])):
+            raise self._error("is damaged: its members lie over one another")
+        self.end = start
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def read(self, name: str) -> Any:
+        """The bytes of a member, as an array; those that are stored as they are lie in the archive."""
+        entry = self.entries[name]
+        head = self.data[entry.at : entry.at + 30].tobytes()
+        if len(head) < 30 or head[:4] != b"PK\x03\x04":
+            raise self._error(f"is damaged: {name} is not where its directory says")
+        start = entry.at + 30 + sum(struct.unpack("<2H", head[26:]))
+        if start + entry.packed > self.end:
+            raise self._error(f"is damaged: {name} reaches over the end of the members")
+        found = self.data[start : start + entry.packed]
+        if entry.method:
+            found = self._inflated(entry, found)
+        if (self.verify or entry.method) and zlib.crc32(found) != entry.crc:
+            raise self._error(f"is damaged: {name} does not match its checksum")
+        return found
+
+    def _inflated(self, entry: Entry, packed: Any) -> Any:
+        self.room -= entry.size
+        if self.room < 0:
+            raise self._error(
+                f"inflates to more than {MOST_INFLATED} bytes and {MOST_RATIO} times its size; store its members as they are"
+            )
+        inflater = zlib.decompressobj(-15)
+        try:
+            found = inflater.decompress(packed, entry.size + 1)
+        except zlib.error as error:
+            raise self._error(f"is damaged: {entry.name} does not inflate ({error})") from error
+        if len(found) != entry.size or not inflater.eof:
+            raise self._error(f"is damaged: {entry.name} does not inflate to {entry.size} bytes")
+        return np.frombuffer(bytearray(found), np.uint8)
+
+    def _directory(self) -> tuple[int, int, bytes]:
+        """Where the directory begins, how many members it has, and its bytes."""
+        data = self.data
+        tail = data[-(22 + 0xFFFF) :].tobytes()
+        mark = tail.rfind(b"PK\x05\x06")
+        if mark < 0 or len(tail) < mark + 22:
+            raise self._error("is no whole zip archive: it has no end of a directory; it may be cut short")
+        *_, count, size, start, comment = struct.unpack("<4s4H2LH", tail[mark : mark + 22])
+        last = len(data) - len(tail) + mark
+        if last + 22 + comment != len(data):
+            raise self._error("is damaged: it does not end where its directory does")
+        if last >= 20 and data[last - 20 : last - 16].tobytes() == b"PK\x06\x07":
+            _, _, at, _ = struct.unpack("<4sLQL", data[last - 20 : last].tobytes())
+            record = data[at : at + 56].tobytes() if at <= last - 76 else b""
+            if record[:4] != b"PK\x06\x06":
+                raise self._error("is damaged: the end of its directory is not where it says")
+            *_, count, size, start = struct.unpack("<4sQ2H2L4Q", record)
+            last = at
+        if start + size > last:
+            raise self._error("is damaged: its directory is not where it says")
+        if size > MOST_DIRECTORY:
+            raise self._error(f"has a directory of {size} bytes; at most {MOST_DIRECTORY} are read")
+        return start, count, data[start : start + size].tobytes()
+
+    def _listed(self, directory: bytes, count: int) -> Iterator[Entry]:
+        at = 0
+        for _ in range(count):
+            head = struct.unpack_from("<4s6H3L5H2L", directory, at)
+            sign, _, _, flags, method, _, _, crc, packed, size, named, extra, noted, _, _, _, start = head
+            if sign != b"PK\x01\x02":
+                raise self._error("is damaged: its directory has something else between its entries")
+            at += 46
+            raw = directory[at : at + named]
+            name = raw.decode("utf-8" if flags & 0x800 else "cp437")
+            if flags & 1:
+                raise self._error(f"has {name!r} encrypted, which is not read")
+            wide = [size, packed, start]
+            more = _wide(directory[at + named : at + named + extra])
+            for i, value in enumerate(wide):
+                if value == 0xFFFFFFFF:
+                    (wide[i],) = struct.unpack("<Q", more[:8])
+                    more = more[8:]
+            at += named + extra + noted
+            yield Entry(name, method, crc, wide[1], wide[0], wide[2])
+        if at != len(directory):
+            raise self._error("is damaged: its directory is not as long as it says")
+
+    def _admit(self, entry: Entry) -> None:
+        name = entry.name
+        if name in self.entries:
+            raise self._error(f"is damaged: it has {name[:200]!r} twice")
+        if name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"):
+            raise self._error(f"has a member {name[:200]!r}, whose name leads out of it")
+        if entry.method not in (0, 8):
+            raise self._error(f"has {name!r} compressed by method {entry.method}; stored (0) and deflated (8) are read")
+        if not entry.method and entry.packed != entry.size:
+            raise self._error(f"is damaged: {name!r} is stored in {entry.packed} bytes, but should have {entry.size}")
+        self.entries[name] = entry
+
+    def _error(self, what: str) -> FileFormatError:
+        return FileFormatError(f"{self.where} {what}")
+
+
+def _wide(extra: bytes) -> bytes:
+    """The sizes of 64 bits among what follows a name."""
+    while len(extra) >= 4:
+        kind, size = struct.unpack("<2H", extra[:4])
+        if kind == 1:
+            return extra[4 : 4 + size]
+        extra = extra[4 + size :]
+    return b""
