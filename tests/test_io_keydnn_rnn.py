@@ -63,6 +63,7 @@ MODELS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*KeyDNN computes the last step of Bidirectional otherwise")
 @pytest.mark.parametrize("model", MODELS, ids=range(3))
 def test_our_own_models_there_and_back(tmp_path: Path, model: nn.Module) -> None:
     x = cr.tensor(X, dtype="float32")
@@ -104,6 +105,7 @@ def test_the_tuples_of_keydnn(tmp_path: Path) -> None:
         (nn.RNN(2, 3, nonlinearity="relu"), "has nonlinearity='relu'"),
         (nn.LSTM(2, 3, num_layers=2), "has num_layers=2"),
         (nn.LSTM(2, 3, batch_first=True), "has batch_first=True"),
+        (nn.Bidirectional(nn.LSTM(2, 3), merge_mode="sum"), "has merge_mode='sum'; KeyDNN has 'concat' only"),
         (nn.Bidirectional(nn.LSTM(2, 3, batch_first=True)), r"'forward_layer' \(LSTM\) has batch_first=True"),
     ],
     ids=repr,
@@ -111,6 +113,15 @@ def test_the_tuples_of_keydnn(tmp_path: Path) -> None:
 def test_what_the_layout_cannot_say(tmp_path: Path, layer: nn.Module, message: str) -> None:
     with pytest.raises(NotSupportedError, match=message):
         save_json(layer, tmp_path / "m.json")
+
+
+def test_the_last_step_of_both_ways_is_warned_of(tmp_path: Path) -> None:
+    """KeyDNN takes, of the way back, the state after the last step alone."""
+    model, message = nn.Sequential(nn.Bidirectional(nn.LSTM(2, 3))), "last step of Bidirectional otherwise .in '0'"
+    with pytest.warns(UserWarning, match=message):
+        save_json(model, tmp_path / "m.json")
+    with pytest.warns(UserWarning, match=message):
+        load_json(tmp_path / "m.json")
 
 
 def test_damaged_files(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 ``{"format", "arch": {"type", "config", "children": {name: arch}}, "state": {path: {"b64", "dtype", "order", "shape"}}}``.
 Recurrent layers have their weights transposed there, the gates of a GRU are z, r, n, and both ways of a Bidirectional stand
-there twice. KeyDNN's own files lack the running statistics of batch normalization; ours add them as ``PATH.running_mean`` and
-``PATH.running_var``, which KeyDNN skips.
+there twice (if once, either is read). KeyDNN's own files lack the running statistics of batch normalization; ours add
+them as ``PATH.running_mean`` and ``PATH.running_var``, which KeyDNN skips.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import numpy as np
 
 from ..domain.device import Device
 from ..domain.errors import ArgumentError, FileFormatError, MissingFileError, NotSupportedError, unknown
-from ..nn import Module
+from ..nn import Bidirectional, Module
 from ..nn.registry import type_name
 from .atomic import atomic_write
 from .checkpoint import built, filled
+from .jsontext import parsed
 
 FORMAT = "keydnn.json.ckpt.v1"
 DTYPES = {"<f2", "<f4", "<f8"}
@@ -47,8 +48,10 @@ class Kind:
 PLACE = {"device": "cpu", "dtype": "float32"}
 WINDOW = {"kernel_size": "kernel_size", "stride": "stride", "padding": "padding"}
 CONV = {"in_channels": "in_channels", "out_channels": "out_channels", "bias": "bias", **WINDOW}
+TRANSPOSED = {**CONV, "output_padding": "output_padding"}
 LINEAR = {"in_features": "in_features", "out_features": "out_features", "bias": "bias"}
 BATCH_NORM = {"num_features": "num_features", "eps": "eps", "momentum": "momentum", "affine": "affine"}
+LAYER_NORM = {"normalized_shape": "normalized_shape", "eps": "eps", "affine": "elementwise_affine"}
 GAMMA = {"gamma": "weight", "beta": "bias"}
 
 CELL = {"input_size": "input_size", "hidden_size": "hidden_size", "bias": "bias"}
@@ -63,6 +66,8 @@ KINDS = {
     "Linear": Kind("Linear", LINEAR, {**PLACE, "initializer": "xavier_uniform"}),
     "Dense": Kind("Linear", LINEAR, {**PLACE, "initializer": "xavier_uniform"}),
     "Conv2d": Kind("Conv2d", CONV, PLACE),
+    "Conv2dTranspose": Kind("ConvTranspose2d", TRANSPOSED, PLACE),
+    "LayerNorm": Kind("LayerNorm", LAYER_NORM, {"device": "cpu"}, GAMMA),
     "BatchNorm1d": Kind("BatchNorm1d", BATCH_NORM, {"device": "cpu"}, GAMMA),
     "BatchNorm2d": Kind("BatchNorm2d", BATCH_NORM, {"device": "cpu"}, GAMMA),
     "MaxPool2d": Kind("MaxPool2d", WINDOW),
@@ -82,8 +87,13 @@ KINDS = {
     "GRU": Kind("GRU", SEQUENCE, states=STEPS, implied=RESET_FIRST, gates=GRU_GATES),
     "LSTM": Kind("LSTM", SEQUENCE, states=STEPS, gates=LSTM_GATES),
     "Bidirectional": Kind("Bidirectional", {"merge_mode": "merge_mode", **RETURNS}),
+    "MSE": Kind("MSE"),
+    "SSE": Kind("SSE"),
+    "BinaryCrossEntropy": Kind("BCE"),
+    "CategoricalCrossEntropy": Kind("CategoricalCrossEntropy"),
 }
 WAYS = {"forward_layer": "forward_rnn", "backward_layer": "backward_rnn"}  # they write both ways twice
+INNER = ("linear", "_linear")
 UNSAID = {"init", "dtype", "layer"}  # of our config, what makes no difference here, or is said elsewhere
 RUNNING = ("running_mean", "running_var")
 OURS = {kind.ours: name for name, kind in KINDS.items() if name != "Dense"}
@@ -92,8 +102,9 @@ OURS = {kind.ours: name for name, kind in KINDS.items() if name != "Dense"}
 def save_json(model: Module, path: str | os.PathLike[str]) -> None:
     """Write a model in the layout of KeyDNN, which can load it. Also ``model.save_json(path)``.
 
-    Values are stored as float32. Errors: NotSupportedError for a layer, or an argument of one, that the layout has no
-    word for (``model.save`` has); NotBuiltError; FileWriteError.
+    Values are stored as float32. Warns of a Bidirectional that gives its last step alone, which KeyDNN computes otherwise.
+    Errors: NotSupportedError for a layer, or an argument of one, that the layout has no word for (``model.save`` has);
+    NotBuiltError; FileWriteError.
 
     >>> import chainrule as cr
     >>> from tempfile import TemporaryDirectory
@@ -108,14 +119,16 @@ def save_json(model: Module, path: str | os.PathLike[str]) -> None:
     """
     arrays = model.state_dict()
     arch = _written(model, "", set())
+    _warn_of_last_steps(model, f"[save_json] {path}")
     write_payload(path, arch, {theirs: _theirs(arrays[ours].numpy(), gates) for ours, theirs, gates in _names(model)})
 
 
 def load_json(path: str | os.PathLike[str], *, device: str | Device | None = None) -> Module:
     """The model of a file in the layout of KeyDNN, in evaluation mode.
 
-    Warns if the file has batch normalization without running statistics, as KeyDNN's own files have. Errors:
-    MissingFileError; FileFormatError; ArgumentError for a type of layer that is not known here.
+    Warns if the file has batch normalization without running statistics, as KeyDNN's own files have, or a Bidirectional that
+    gives its last step alone: KeyDNN takes of the way back what it gives at that step, having read that one alone; here it is
+    what the way back ends in. Errors: MissingFileError; FileFormatError; ArgumentError for an unknown type of layer.
     """
     where = f"[load_json] {path}"
     arch, state = read_payload(path)
@@ -124,7 +137,8 @@ def load_json(path: str | os.PathLike[str], *, device: str | Device | None = Non
     except RecursionError as error:
         raise FileFormatError(f"{where} has layers inside layers too deep to read") from error
     model = built(description, where)
-    arrays = {ours: _ours(state[theirs], gates) for ours, theirs, gates in _names(model) if theirs in state}
+    found = {ours: (_place(state, theirs), gates) for ours, theirs, gates in _names(model) if _place(state, theirs)}
+    arrays = {ours: _ours(state[place], gates) for ours, (place, gates) in found.items()}
     try:
         counters = {name: b.numpy() for name, b in model.named_buffers() if name not in arrays}
     except (ValueError, MemoryError) as error:
@@ -137,7 +151,30 @@ def load_json(path: str | os.PathLike[str], *, device: str | Device | None = Non
             "in training mode, it normalizes by mean 0 and variance 1",
             stacklevel=2,
         )
+    _warn_of_last_steps(model, where)
     return filled(model, {**counters, **arrays}, where, device)
+
+
+def _place(state: Mapping[str, Any], name: str) -> str:
+    """Where a file has a parameter: under its name, or in the Linear that a Dense of 2.0.0a1 has within, twice; or ""."""
+    path, dot, own = name.rpartition(".")
+    return next((n for n in (name, *(f"{path}{dot}{inner}.{own}" for inner in INNER)) if n in state), "")
+
+
+def _warn_of_last_steps(model: Module, where: str) -> None:
+    """Warn of every Bidirectional whose result KeyDNN computes otherwise."""
+    paths = [name for name, m in model.named_modules() if isinstance(m, Bidirectional) and not _sequences(m)]
+    if paths:
+        warnings.warn(
+            f"{where}: KeyDNN computes the last step of Bidirectional otherwise (in {', '.join(map(repr, paths))}): of the way "
+            "back it takes what that has read first, chainrule what it ends in; with return_sequences=True both agree",
+            stacklevel=3,
+        )
+
+
+def _sequences(layer: Bidirectional) -> bool:
+    """Whether it gives all steps, in a Sequential."""
+    return bool(_numbers(layer.get_config())["return_sequences"])
 
 
 def _names(model: Module) -> Iterator[tuple[str, str, tuple[int, ...]]]:
@@ -185,10 +222,14 @@ def _written(module: Module, path: str, seen: set[Module]) -> dict[str, Any]:
     again = type(module).from_config({**kind.implied, **known, **parts}).get_config()
     for key, value in config.items():
         wordy = key == "padding" and isinstance(value, str)  # "same" around an even kernel
-        if (again[key] != value or wordy) and key not in UNSAID:
+        if (again.get(key) != value or wordy) and key not in UNSAID:
             raise NotSupportedError(f"{where} ({name}) has {key}={value!r}, which {FORMAT} cannot say; {remedy}")
     children = {n: _written(child, f"{path}.{n}" if path else n, seen) for n, child in module.named_children()}
     if name == "Bidirectional":
+        if said["merge_mode"] != "concat":
+            raise NotSupportedError(
+                f"{where} ({name}) has merge_mode={said['merge_mode']!r}; KeyDNN has 'concat' only; {remedy}"
+            )
         children, said = _both_ways(children, said)
     elif "cell.W_ih" in kind.states:
         children = {"cell": {"type": f"{name}Cell", "config": {key: said[key] for key in CELL}, "children": {}}}
@@ -245,10 +286,7 @@ def read_payload(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
         raise MissingFileError(
             f"[load_json] {path} {'is not a regular file' if Path(path).exists() else 'does not exist'}"
         )
-    try:
-        payload = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError too
-        raise FileFormatError(f"[load_json] {path} is cut short or damaged: {error}") from error
+    payload = parsed(Path(path).read_bytes(), f"[load_json] {path}")
     found = payload.get("format") if isinstance(payload, dict) else None
     if found != FORMAT:
         raise FileFormatError(f"[load_json] {path} has the format {found!r}, expected {FORMAT!r}")
