@@ -47,3 +47,8 @@ SAMPLES = [
         ((2, 3, 4, 5), {"size": (7, 3), "mode": "bilinear"}), ((2, 3, 4, 5), {"scale_factor": 2.5, "mode": "bilinear"}),
         ((2, 3, 4, 5), {"size": (7, 3), "mode": "bilinear", "align_corners": True}))],
 ]  # fmt: skip
+
+LARGE = [
+    row("interpolate", (4, 16, 24, 24), span=BOTH, size=(40, 17)),
+    row("interpolate", (4, 16, 24, 24), span=BOTH, size=(40, 17), mode="bilinear"),
+]

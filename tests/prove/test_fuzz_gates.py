@@ -1,4 +1,4 @@
-"""Gates, slopes of channels, rotary positions and ctc on random shapes and layouts: native kernels against the bodies."""
+"""Gates, slopes of channels, rotary positions, ctc, interpolate: native kernels against the bodies, on random shapes."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -61,3 +61,20 @@ def test_ctc(data):
     if n == 0 and params["reduction"] == "mean":
         params["reduction"] = "sum"  # the mean of nothing is a warning of NumPy
     agree("ctc", [x, target, random.integers(0, time + 1, n), labels], params, scale=40)
+
+
+@given(st.data())
+@fuzzed(600)
+def test_interpolate(data):
+    axes = data.draw(st.integers(1, 2))
+    mode = data.draw(st.sampled_from(["nearest", ("linear", "bilinear")[axes - 1]]))
+    sizes = [data.draw(st.integers(1, 20)) for _ in range(axes)]
+    x = data.draw(arrays((data.draw(st.integers(0, 3)), data.draw(st.integers(1, 5)), *sizes), data.draw(KINDS)))
+    if data.draw(st.booleans()):
+        params = {"size": tuple(data.draw(st.integers(1, 30)) for _ in range(axes))}
+    else:
+        params = {"scale_factor": tuple(data.draw(st.sampled_from([0.4, 1.0, 1.3, 2, 3.7])) for _ in range(axes))}
+        params["scale_factor"] = tuple(max(f, 1 / n) for f, n in zip(params["scale_factor"], sizes, strict=True))
+    if mode != "nearest":
+        params["align_corners"] = data.draw(st.booleans())
+    agree("interpolate", [x], {"mode": mode, **params}, scale=30)
