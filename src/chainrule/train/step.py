@@ -211,9 +211,9 @@ def in_sum(loss: Any) -> Any:
 def train_step(model: Any, batch: Any) -> dict[str, Any]:
     """One step of training, as ``fit`` makes it; a model that trains in another way has a method of this name.
 
-    ``batch`` has the parts that the data gives, as tensors on the model's device: ``x, y = batch``. What it returns is
-    reported: a dict of names and means over the batch (tensors, which nobody reads yet, or numbers) or metrics that have
-    seen the batch, or the loss alone. The model is in training mode.
+    ``batch`` has the parts that the data gives, as tensors on the model's device: ``x, y = batch``, or with weights three.
+    What it returns is reported: a dict of names and means over the batch (tensors, which nobody reads yet, or numbers) or
+    metrics that have seen the batch, or the loss alone. The model is in training mode.
 
     >>> import chainrule as cr
     >>> class Halves(cr.nn.Sequential):
