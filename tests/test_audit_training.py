@@ -8,7 +8,8 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.data import DataLoader, IterableDataset
-from chainrule.domain.errors import ArgumentTypeError, WorkerError
+from chainrule.domain.errors import ArgumentError, ArgumentTypeError, WorkerError
+from chainrule.train import AverageWeights, Callback, LambdaCallback, TensorBoard
 
 X = np.random.default_rng(0).random((16, 4)).astype("f4")
 Y = X.sum(1, keepdims=True)
@@ -55,3 +56,44 @@ def test_a_stream_may_be_a_subclass_without_a_constructor():
     assert [x.tolist() for (x,) in DataLoader(Squares(), 2)] == [[0, 1], [4]]
     with pytest.raises(ArgumentTypeError, match="or write __iter__ in a subclass"):
         IterableDataset()
+
+
+def test_keras_ways_of_callbacks_work_or_are_told():
+    class Ends(Callback):
+        def on_epoch_end(self, epoch, logs):
+            self.model.stop_training = True
+
+    class Batches(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            """Never called."""
+
+    model = nn.Sequential(nn.Linear(4, 1)).compile("mse", "sgd")
+    assert model.fit(X, Y, epochs=3, callbacks=Ends(), verbose=0).epoch == [0]
+    assert model.fit(X, Y, epochs=3, verbose=0).epoch == [0, 1, 2]
+    with pytest.raises(
+        ArgumentError, match="Batches has on_train_batch_end, which is never called: the hook is on_batch_end"
+    ):
+        model.fit(X, Y, callbacks=Batches(), verbose=0)
+
+
+def test_a_second_training_goes_on_from_the_average():
+    model = nn.Sequential(nn.Linear(4, 1)).compile("mse", "sgd")
+    average = cr.optim.EMA(model.parameters(), decay=0.5)
+    model.fit(X, Y, epochs=3, callbacks=AverageWeights(average), verbose=0)
+    before = model[0].weight.numpy().copy()
+    seen = []
+    note = LambdaCallback(on_batch_end=lambda batch, logs: seen.append(model[0].weight.numpy().copy()))
+    model.fit(X, Y, callbacks=[note, AverageWeights(average)], verbose=0)
+    np.testing.assert_array_equal(model[0].weight.numpy(), before + (seen[0] - before) * np.float32(0.5))
+
+
+def test_histograms_of_weights_that_are_no_numbers(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 1)).build((1, 4))
+    board = TensorBoard(tmp_path, histogram_freq=1)
+    board.set_model(model)
+    board.on_train_begin({})
+    with cr.no_grad():
+        model[0].bias.fill_(float("nan"))
+    board.on_epoch_end(0, {})
+    board.on_train_end({})
+    assert [*(tmp_path / "train").iterdir()]

@@ -26,6 +26,7 @@ class WeightAverage:
             raise ArgumentError(f"{type(self).__name__} got no parameters")
         self.updates = 0
         self.values: dict[str, Tensor] = {}
+        self.swapped = False  # whether the parameters are the average, and ``values`` the weights
 
     def share(self, updates: int) -> float:
         """The weight of the newest values, after so many updates."""
@@ -51,6 +52,13 @@ class WeightAverage:
                 value = param.detach().clone()
                 param.copy_(self.values[name])
                 self.values[name] = value
+        self.swapped = not self.swapped
+
+    def settle(self) -> None:
+        """After a ``swap``: let go of the weights, the average is that of the parameters. Otherwise nothing."""
+        if self.swapped:
+            self.values = {name: param.detach().clone() for name, param in self.params}
+            self.swapped = False
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -76,6 +84,7 @@ class WeightAverage:
         likes = dict(self.params)
         self.updates = int(state["updates"])
         self.values = {k: Tensor(v, dtype=likes[k].dtype, device=likes[k].device) for k, v in values.items()}
+        self.swapped = False
 
 
 class EMA(WeightAverage):

@@ -12,7 +12,8 @@ class AverageWeights(Callback):
     """Take the weights into an ``optim.EMA`` or ``optim.SWA`` after each "batch", or ``every="epoch"``, from ``start`` on.
 
     ``start`` is an epoch, counted from 0. When training ends the model has the average, and ``average`` the last weights;
-    until then, in validation too, it has its own. Batch norms: see ``optim.update_bn``.
+    until then, in validation too, it has its own. A second ``fit`` goes on from the average, weights and average. Batch
+    norms: see ``optim.update_bn``.
 
     >>> import chainrule as cr
     >>> model = cr.nn.Sequential(cr.nn.Linear(2, 1)).compile("mse", "sgd")
@@ -32,6 +33,10 @@ class AverageWeights(Callback):
         if start < 0:
             raise ArgumentError(f"[AverageWeights] start is {start!r}, expected an epoch, 0 or more")
         self.average, self.every, self.start, self.epoch = average, every, start, 0
+
+    def on_train_begin(self, logs: Logs) -> None:
+        """Go on from the average, if the model has it."""
+        self.average.settle()
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Remember which it is."""

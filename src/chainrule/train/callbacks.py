@@ -19,6 +19,18 @@ from .snapshot import Snapshot
 NO_LOGS: Logs = MappingProxyType({})
 MODES = ("auto", "min", "max")
 SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "rmse", "perplexity")
+ELSEWHERE = {
+    "on_train_batch_begin": "the hook is on_batch_begin",
+    "on_train_batch_end": "the hook is on_batch_end",
+    **dict.fromkeys(
+        (
+            f"on_{what}_{when}"
+            for what in ("test", "test_batch", "predict", "predict_batch")
+            for when in ("begin", "end")
+        ),
+        "evaluation and prediction have no hooks; on_epoch_end has the logs of validation",
+    ),
+}  # hooks of Keras that are not here
 LARGER_IS_BETTER = ("acc", "accuracy", "precision", "recall", "f1", "auc", "r2", "iou")
 
 
@@ -27,7 +39,8 @@ class Callback:
 
     ``logs`` maps names to numbers. After an epoch it has the averages of the epoch (``loss``, the metrics, the same with
     ``val_``); after a batch the averages so far and ``samples``, read from memory only when asked for. Set
-    ``stop_training`` to end training after the epoch. An error raised in a hook ends training and reaches the caller.
+    ``stop_training``, of the callback or of the model, to end training after the epoch. An error raised in a hook ends
+    training and reaches the caller.
 
     >>> class Shout(Callback):
     ...     def on_epoch_end(self, epoch, logs):
@@ -89,6 +102,10 @@ class CallbackList:
                 raise ArgumentTypeError(
                     f"[fit] {callback!r} is no callback: give objects of classes that inherit chainrule.train.Callback"
                 )
+            for name in sorted(set(ELSEWHERE) & set(dir(callback))):
+                raise ArgumentError(
+                    f"[fit] {type(callback).__name__} has {name}, which is never called: {ELSEWHERE[name]}"
+                )
         self.model = model
         self.callbacks: list[ICallback] = []
         self.begun: list[ICallback] = []
@@ -110,12 +127,15 @@ class CallbackList:
 
     @property
     def stop_training(self) -> bool:
-        """Whether any callback wants training to end."""
-        return any(getattr(callback, "stop_training", False) for callback in self.callbacks)
+        """Whether any callback wants training to end, or has told the model so, as in Keras."""
+        told = getattr(self.model, "stop_training", False) is True
+        return told or any(getattr(callback, "stop_training", False) for callback in self.callbacks)
 
     def on_train_begin(self, logs: Logs = NO_LOGS) -> None:
         """Tell all."""
         self.begun = []
+        if getattr(self.model, "stop_training", False) is True:
+            self.model.stop_training = False  # it was of an earlier training
         for callback in self.callbacks:
             callback.on_train_begin(logs)
             self.begun.append(callback)

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from ..domain.callback import Logs
 from ..domain.errors import ArgumentError, DataError, MissingDependencyError
 from ..io.atomic import atomic_write
@@ -133,7 +135,7 @@ class TensorBoard(Callback):
     Values of training are in the run ``train``, those with ``val_`` in the run ``validation`` under the same name, so both
     are curves of one chart; steps are epochs from 1. With ``update_freq=n``, a number of batches instead of "epoch", the
     averages so far are written every n batches, too, as ``batch/loss``, which reads them from the device. With
-    ``histogram_freq=n`` histograms of the parameters are written every n epochs. Errors: ArgumentError;
+    ``histogram_freq=n`` histograms of what is finite in the parameters are written every n epochs. Errors: ArgumentError;
     MissingDependencyError without tensorboardX.
 
     >>> TensorBoard("runs/first").log_dir
@@ -175,7 +177,10 @@ class TensorBoard(Callback):
             self._writer(run).add_scalar(name.removeprefix("val_"), float(logs[name]), epoch + 1)
         if self.histogram_freq and (epoch + 1) % self.histogram_freq == 0:
             for name, parameter in self.model.named_parameters():
-                self._writer("train").add_histogram(name, parameter.detach().to(dtype="float32").numpy(), epoch + 1)
+                values = parameter.detach().to(dtype="float32").numpy()
+                values = values[np.isfinite(values)]
+                if values.size:  # there is no histogram of nothing
+                    self._writer("train").add_histogram(name, values, epoch + 1)
         for writer in self._writers.values():
             writer.flush()
 
