@@ -54,7 +54,7 @@ def test_figures_are_kept_beside_those_of_other_tasks(docs, task, capsys):
     )
     text = (docs / "learn.md").read_text()
     assert text.startswith("# Before\n") and text.endswith("\nafter\n") and "stale" not in text
-    assert "| 98.53% accuracy | ≥ 98.00% | 8 | 1 | 10 s | 50 |" in text and "mean of five folds 0.4" in text
+    assert "| 98.53% accuracy | ≥ 98.00% | 8 | 1 | 10.0 s | 50 |" in text and "mean of five folds 0.4" in text
 
 
 def test_a_missed_goal_is_told(docs, task, capsys):

@@ -92,7 +92,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         figure = f"{goal.shown(row['figure'])} {row['what']}"
         lines.append(
             f"| [{row['task']}](../examples/learn/{row['task']}.py) | {figure if row['reached'] else f'**missed**: {figure}'} "
-            f"| {row['goal']} | {row['parameters']:,} | {row['epochs']} | {row['training_seconds']:,.0f} s "
+            f"| {row['goal']} | {row['parameters']:,} | {row['epochs']} | {row['training_seconds']:,.1f} s "
             f"| {row['samples_per_second']:,} |"
         )
     lines += [f"\n* {row['task']}: {row['note']}" for row in rows if row["note"]]
