@@ -44,7 +44,7 @@ class Machine:
         constants: Mapping[str, Any],
         persistent: Callable[[Any], Any],
     ) -> None:
-        self.data, self.at, self.end = data, at, min(len(data), at + MOST_BYTES)
+        self.data, self.at, self.end = memoryview(data), at, min(len(data), at + MOST_BYTES)
         self.where, self.makers, self.constants, self.persistent = where, makers, constants, persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -59,7 +59,9 @@ class Machine:
                     raise self.error(f"has the pickle opcode {code:#04x}, which files of PyTorch have no use for")
                 self.count(1)
                 step(self)
-            (value,) = self.stack
+            value = self.pop()
+            if self.stack:
+                raise ValueError("more than one object")
         except FileFormatError:
             raise
         except (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
@@ -212,8 +214,9 @@ def filled(target: dict[Any, Any], keys: list[Any], values: list[Any], machine: 
 
 
 def plain(value: Any, where: str) -> None:
-    """Raise FileFormatError unless a value is made of containers that do not hold themselves, and are not nested too deep."""
+    """Raise FileFormatError unless a value is a tree of containers, not too deep, and not too large where parts come again."""
     heights: dict[int, int] = {}
+    sizes: dict[int, int] = {}
     stack: list[tuple[Any, bool]] = [(value, False)]
     while stack:
         found, seen = stack.pop()
@@ -223,10 +226,15 @@ def plain(value: Any, where: str) -> None:
             continue
         inside = [*found.values()] if type(found) is dict else [] if type(found) is set else found
         if seen:
-            height = 1 + max((heights.get(id(v), 0) for v in inside if type(v) in CONTAINERS), default=0)
-            if height > MOST_NESTED:
+            within = [id(v) for v in inside if type(v) in CONTAINERS]
+            heights[id(found)] = 1 + max((heights[v] for v in within), default=0)
+            sizes[id(found)] = 1 + len(inside) + sum(sizes[v] for v in within)
+            if heights[id(found)] > MOST_NESTED:
                 raise FileFormatError(f"{where} has containers nested more than {MOST_NESTED} deep")
-            heights[id(found)] = height
+            if sizes[id(found)] > 2 * MOST_STEPS:
+                raise FileFormatError(
+                    f"{where} has containers that come again and again, {sizes[id(found)]} values in all"
+                )
         elif id(found) not in heights:
             heights[id(found)] = -1  # it is being looked into
             stack.append((found, True))
