@@ -355,6 +355,9 @@ LARGE = [  # where kernels divide the work among threads; compared with the refe
     row("conv2d", (8, 6, 20, 20), (16, 6, 3, 3), (16,), padding=(1, 1), span=BOTH),
     row("conv2d", (8, 8, 20, 20), (16, 4, 3, 3), None, groups=2, stride=(2, 2), span=BOTH),
     row("max_pool2d", (8, 16, 40, 40), kernel_size=(2, 2), span=BOTH),
+    *[row("topk", np.random.default_rng(0).permutation(120_000).reshape(300, 400) / 1000, axis=a, k=k)
+      for a in (0, 1) for k in (3, 200)],
+    *[row("gather", (300, 400), np.arange(60_000).reshape(300, 200) * 7 % 300, axis=a, span=BOTH) for a in (0, 1)],
     row("avg_pool2d", (8, 16, 40, 40), kernel_size=(2, 2), span=BOTH),
     row("softmax", (500, 300), span=BOTH),
     row("log_softmax", (500, 300), span=BOTH),
@@ -367,7 +370,7 @@ LARGE = [  # where kernels divide the work among threads; compared with the refe
     row("bernoulli", STATE, p=0.3, shape=(100_000,)),
     row("integers", STATE, low=0, high=1000, shape=(100_000,)),
     row("permutation", STATE, n=50_000),
-]
+]  # fmt: skip
 
 for path in sorted(Path(__file__).parent.glob("rows_*.py")):
     room = import_module(f"tests.ops.{path.stem}")

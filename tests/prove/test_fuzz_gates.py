@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
-from tests.prove.fuzz import FLOATS, SIZES, agree, arrays, fuzzed, shapes
+from tests.prove.fuzz import DTYPES, FLOATS, SIZES, agree, arrays, fuzzed, shapes
 
 KINDS = st.sampled_from([*FLOATS, *FLOATS, "float16", "bfloat16"])
 
@@ -78,3 +78,30 @@ def test_interpolate(data):
     if mode != "nearest":
         params["align_corners"] = data.draw(st.booleans())
     agree("interpolate", [x], {"mode": mode, **params}, scale=30)
+
+
+@given(st.data())
+@fuzzed(900)
+def test_places(data):
+    shape = data.draw(shapes(least=1))
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    x = data.draw(arrays(shape, data.draw(st.sampled_from(DTYPES)), special=data.draw(st.booleans())))
+    name = data.draw(st.sampled_from(["topk", "gather", "ungather"]))
+    if name == "topk":
+        params = {
+            "k": data.draw(st.integers(0, shape[axis])),
+            "axis": data.draw(st.sampled_from([axis, axis - len(shape)])),
+        }
+        agree("topk", [x], {**params, "largest": data.draw(st.booleans())}, gradients=False)
+        return
+    random = np.random.default_rng(data.draw(st.integers(0, 99)))
+    wanted = [data.draw(st.integers(0, n)) for n in shape]
+    wanted[axis] = data.draw(SIZES)
+    most = shape[axis] + (data.draw(st.integers(0, 9)) == 0)  # sometimes one is out of range
+    indices = random.integers(0, max(most, 1), wanted) if most else np.zeros([0 if i == axis else n for i, n in
+                                                                             enumerate(wanted)], np.int64)  # fmt: skip
+    if name == "gather":
+        agree("gather", [x, indices], {"axis": axis}, gradients=False)
+    else:
+        g = data.draw(arrays(indices.shape, data.draw(KINDS)))
+        agree("ungather", [g, indices], {"axis": axis, "shape": shape}, scale=30)

@@ -363,6 +363,11 @@ def topk(x: Tensor, *, k: int, axis: int = -1, largest: bool = True) -> Any:
     return getitem(values, index=first), getitem(indices, index=first)
 
 
+@topk.vjp("x")
+def _(g: Any, indices: Any, x_shape: Any, axis: int) -> Any:
+    return ungather(g[0], indices, axis=axis % len(x_shape), shape=x_shape)
+
+
 for _call in (sort, argsort, topk):
     ordered_axis(_call)
 
