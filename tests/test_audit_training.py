@@ -97,3 +97,21 @@ def test_histograms_of_weights_that_are_no_numbers(tmp_path):
     board.on_epoch_end(0, {})
     board.on_train_end({})
     assert [*(tmp_path / "train").iterdir()]
+
+
+@pytest.mark.parametrize("given", ["balanced", 2.0])
+def test_weights_of_classes_that_are_none_are_told(given):
+    model = nn.Sequential(nn.Linear(4, 2)).compile("cross_entropy")
+    with pytest.raises(ArgumentError, match=r"class_weight is .*, expected a weight for each class"):
+        model.fit(X, np.arange(16) % 2, class_weight=given, verbose=0)
+
+
+@pytest.mark.parametrize("losses", [["mse", None], [None, "mae"], {"b": "mae"}])
+def test_targets_of_outputs_without_a_loss_may_be_given(losses):
+    x = nn.Input((4,))
+    model = nn.Graph(x, {"a": nn.Linear(1)(x), "b": nn.Linear(1)(x)}).compile(losses, "sgd")
+    given = {"a": Y, "b": 2 * Y} if isinstance(losses, dict) else (Y, 2 * Y)
+    found = model.evaluate(X, given)["loss"]
+    a, b = (p.numpy() for p in model.predict(X))
+    expected = np.mean((a - Y) ** 2) if "mse" in losses else np.mean(np.abs(b - 2 * Y))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

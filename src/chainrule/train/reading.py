@@ -61,6 +61,8 @@ class Reader:
             if missing:
                 raise ArgumentError(f"[{self.name}] y has no {missing[0]!r}, which has a loss")
             return [tuple(leaves(y[term.name])) for term in self.terms]
+        if isinstance(y, tuple) and len(y) == len(self.plan.output_names) > len(self.terms):
+            y = tuple(y[term.place or 0] for term in self.terms)  # some outputs have no loss
         if len(self.terms) == 1:
             return [(y,) if isinstance(y, Tensor) else () if y is None else tuple(leaves(y))]
         if isinstance(y, tuple) and len(y) == len(self.terms):

@@ -29,6 +29,11 @@ class ClassWeights:
     """
 
     def __init__(self, given: Any, loss: Any, device: Device | str) -> None:
+        if isinstance(given, str) or not hasattr(given, "__iter__"):
+            raise ArgumentError(
+                f"[fit] class_weight is {given!r}, expected a weight for each class in a list, or a dict of some: "
+                "n / (classes * numpy.bincount(y)) are balanced ones"
+            )
         named = dict(given) if isinstance(given, Mapping) else dict(enumerate(given))
         for label, weight in named.items():
             if isinstance(label, bool) or not hasattr(label, "__index__") or label < 0:
