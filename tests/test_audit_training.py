@@ -8,7 +8,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.data import DataLoader, IterableDataset
-from chainrule.domain.errors import ArgumentError, ArgumentTypeError, WorkerError
+from chainrule.domain.errors import ArgumentError, ArgumentTypeError, ShapeError, WorkerError
 from chainrule.train import AverageWeights, Callback, LambdaCallback, TensorBoard
 
 X = np.random.default_rng(0).random((16, 4)).astype("f4")
@@ -115,3 +115,26 @@ def test_targets_of_outputs_without_a_loss_may_be_given(losses):
     a, b = (p.numpy() for p in model.predict(X))
     expected = np.mean((a - Y) ** 2) if "mse" in losses else np.mean(np.abs(b - 2 * Y))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_classes_that_are_not_on_axis_1_are_told():
+    x, y = np.zeros((4, 5, 2), "f4"), np.zeros((4, 5), int)
+    ends = nn.Sequential(nn.Linear(2, 3), nn.Softmax()).compile("cross_entropy")
+    with pytest.raises(
+        ArgumentError, match=r"Softmax\(axis=-1\) of \(4, 5, 3\), but .* nn.Permute\(\(0, 2, 1\)\) before it"
+    ):
+        ends.evaluate(x, y)
+    with pytest.raises(ShapeError, match=r"classes on axis 1: nn.Permute\(\(0, 2, 1\)\) puts them there"):
+        nn.Sequential(nn.Linear(2, 3)).compile("cross_entropy").evaluate(x, y)
+    told = nn.Sequential(nn.Linear(2, 3), nn.Permute((0, 2, 1)), nn.Softmax(axis=1)).compile("cross_entropy")
+    loss, p = told.evaluate(x, y)["loss"], told.predict(x).numpy()
+    np.testing.assert_allclose(loss, -np.log(p[:, 0]).mean(), rtol=1e-6)
+
+
+def test_one_layer_of_several_outputs_takes_no_columns_from_the_table():
+    x = nn.Input((5, 4))
+    made = nn.Graph(x, nn.Linear(1)(nn.Bidirectional(nn.LSTM(6, batch_first=True))(x))).summary()
+    wide, narrow = made.text(140), made.text(100)
+    assert "(None, 5, 6), (None, 1, 6), (None, 1, 6)" in wide
+    assert "(None, 5, 6), …" in narrow
+    assert narrow.splitlines()[0].split() == wide.splitlines()[0].split()

@@ -26,6 +26,7 @@ from ..losses import (
     SmoothL1,
     SquaredHinge,
 )
+from ..nn import Softmax
 
 CHUNK = 1 << 22  # elements looked at together
 COMPARED = (BCE, MAE, MSE, SSE, BCEWithLogits, Focal, Hinge, Huber, LogCosh, PoissonNLL, SmoothL1, SquaredHinge)
@@ -99,6 +100,8 @@ def labels(name: str, loss: Any, output: tuple[int, ...], target: Any, what: str
     if target.shape == shares:
         return
     takes = f"cross-entropy takes labels, integers of shape {expected}, or probabilities of shape {shares}"
+    if len(output) > 2 and target.shape in ((rows, *output[1:-1]), (rows, *output[1:-1], 1)):
+        takes += f". It has classes on axis 1: nn.Permute({(0, len(output) - 1, *range(1, len(output) - 1))}) puts them there"
     if target.dtype.kind not in "iu":
         raise DTypeError(
             f"[{name}] {what} has dtype {target.dtype} and shape {target.shape}, but {takes}: "
@@ -169,6 +172,15 @@ def outputs(name: str, loss: Any, outputs: Any) -> None:
             raise DataError(
                 f"[{name}] the model gives a variance of {found.min()}, but one is never below 0: end it in a Softplus or exp"
             )
+
+
+def head(name: str, head: Any, output: Any) -> None:
+    """Raise ArgumentError if a softmax is along another axis than that of classes, which are on axis 1 in cross-entropy."""
+    if isinstance(head, Softmax) and head.axis % output.ndim != 1:
+        raise ArgumentError(
+            f"[{name}] the model ends in Softmax(axis={head.axis}) of {output.shape}, but cross-entropy has classes on axis 1: "
+            f"Softmax(axis=1); where they are last, nn.Permute({(0, output.ndim - 1, *range(1, output.ndim - 1))}) before it"
+        )
 
 
 def scores(name: str, loss: Any, output: Any) -> None:

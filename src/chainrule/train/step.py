@@ -188,6 +188,7 @@ class Step:
                 if not targets[at]:
                     continue
                 first = outputs[at][0]
+                checks.head(name, self.objective.heads[at], first)
                 checks.scores(name, loss, first)
                 checks.outputs(name, loss, outputs[at])
                 of_class = self.reader.class_weights[at] if self.reader.class_weights else None

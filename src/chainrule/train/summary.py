@@ -84,14 +84,16 @@ class Summary:
     def text(self, width: int | None = None) -> str:
         """The table, no wider than ``width``: that of the terminal, if it goes there.
 
-        Columns are left out before names are cut.
+        Of several outputs the first is shown, then columns are left out, before names are cut.
         """
         if width is None:
             to_terminal = sys.stdout is not None and sys.stdout.isatty()
             width = shutil.get_terminal_size().columns if to_terminal else WIDTH
         columns = self._columns()
+        if whole(columns) > width and "output" in columns:
+            columns["output"] = [cell.partition("), ")[0] + "), …" * ("), " in cell) for cell in columns["output"]]
         for name in LEAST_NEEDED:
-            if sum(map(breadth, columns.values())) + 2 * (len(columns) - 1) > width:
+            if whole(columns) > width:
                 columns.pop(name, None)
         room = width - sum(breadth(c) for name, c in columns.items() if name) - 2 * (len(columns) - 1)
         columns[""] = [cut(cell, max(room, 4)) for cell in columns[""]]
@@ -341,6 +343,11 @@ def size(count: int) -> str:
         return f"{count} B"
     unit = min((count.bit_length() - 1) // 10, 4)
     return f"{count / 1024**unit:,.1f} {' KMGT'[unit]}iB"
+
+
+def whole(columns: dict[str, list[str]]) -> int:
+    """How wide a table is."""
+    return sum(map(breadth, columns.values())) + 2 * (len(columns) - 1)
 
 
 def breadth(cells: list[str]) -> int:
