@@ -14,14 +14,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .convnet import load_convnet, save_convnet
     from .torch_files import load_torch, save_torch
 
 HOMES = {  # the file of this folder that has it
+    "load_convnet": "convnet",
+    "save_convnet": "convnet",
     "load_torch": "torch_files",
     "save_torch": "torch_files",
 }
 
-__all__ = ["load_torch", "save_torch"]
+__all__ = ["load_convnet", "load_torch", "save_convnet", "save_torch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,137 @@
+"""Named arrays in NumPy's ``.npz`` and in HDF5, read without trust: numbers and texts alone, and no more than fits the file.
+
+An ``.npz`` is a zip archive of ``NAME.npy``: a header, which says dtype, order and shape, and the values. Objects, which NumPy
+would unpickle, are never read.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..domain.errors import FileFormatError, MissingDependencyError, MissingFileError
+from .atomic import atomic_write
+from .zipped import MOST_INFLATED, Archive, mapped
+
+HEADER = re.compile(
+    r"\{'descr': '([<>|=]?[fiubU]\d{1,9})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,18},? ?)*)\),? ?\} *\n"
+)
+FILTERS = {1, 2, 3, 32000}  # of HDF5: deflate, shuffle, checksums, LZF
+MOST_RATIO = 16  # so many times its size, beside MOST_INFLATED bytes, may an HDF5 file take when read
+MOST_NAMES = 1 << 16
+
+
+def read_npz(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
+    """The arrays of an ``.npz`` by name. ``where`` begins the messages. Errors: MissingFileError, FileFormatError."""
+    archive = Archive(mapped(path, where), where)
+    found = {}
+    for member in archive:
+        name = member.removesuffix(".npy")
+        if name == member:
+            raise FileFormatError(f"{where} has a member {member!r}; an .npz has arrays, NAME.npy, alone")
+        found[name] = _npy(archive.read(member), f"{where}: {name!r}")
+    return found
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], *, compressed: bool = False) -> None:
+    """Write arrays as an ``.npz``. Equal arrays give equal bytes. Errors: FileWriteError."""
+    with atomic_write(path) as file:
+        (np.savez_compressed if compressed else np.savez)(file, **arrays)
+
+
+def read_h5(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
+    """The arrays at the root of an HDF5 file by name. Errors: MissingFileError, FileFormatError, MissingDependencyError."""
+    h5py = _h5py(where)
+    if not Path(path).is_file():
+        raise MissingFileError(f"{where} {'is not a regular file' if Path(path).exists() else 'does not exist'}")
+    try:
+        with h5py.File(path, "r") as file:
+            return _datasets(file, Path(path).stat().st_size, where, h5py)
+    except FileFormatError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError) as error:
+        raise FileFormatError(f"{where} is cut short, damaged, or no HDF5 file: {error}") from error
+
+
+def write_h5(path: str | os.PathLike[str], arrays: Mapping[str, Any], where: str) -> None:
+    """Write arrays to the root of an HDF5 file, compressed by gzip. Errors: FileWriteError, MissingDependencyError."""
+    memory = io.BytesIO()
+    with _h5py(where).File(memory, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, **({"compression": "gzip"} if np.ndim(array) else {}))
+    with atomic_write(path) as target:
+        target.write(memory.getbuffer())
+
+
+def _npy(data: Any, where: str) -> Any:
+    """The array of a ``.npy``. Errors: FileFormatError."""
+    start = data[:12].tobytes()
+    if len(start) < 12 or start[:6] != b"\x93NUMPY" or start[6] not in (1, 2, 3):
+        raise FileFormatError(f"{where} is no array of NumPy")
+    first, wide = (10, 2) if start[6] == 1 else (12, 4)
+    end = first + int.from_bytes(start[8 : 8 + wide], "little")
+    text = data[first : min(end, 1 << 16)].tobytes().decode("latin-1")
+    header = HEADER.fullmatch(text)
+    if header is None:
+        kind = "objects, which are never read" if "'|O" in text or "'O" in text else f"{text.strip()[:200]!r}"
+        raise FileFormatError(f"{where} has {kind}; expected an array of numbers, or a text")
+    try:
+        dtype = np.dtype(header[1])
+    except TypeError as error:
+        raise FileFormatError(f"{where} has the dtype {header[1]!r}, which there is not") from error
+    shape = tuple(int(n) for n in header[3].replace(",", " ").split())
+    if math.prod(shape) * dtype.itemsize != len(data) - end:
+        raise FileFormatError(
+            f"{where} has {len(data) - end} bytes of values, but {dtype.str} of shape {shape} takes "
+            f"{math.prod(shape) * dtype.itemsize}"
+        )
+    try:
+        values = np.frombuffer(data[end:].tobytes(), dtype) if dtype.itemsize else np.zeros(math.prod(shape), dtype)
+        array = values.reshape(shape, order="F" if header[2] == "True" else "C")
+    except (ValueError, MemoryError) as error:
+        raise FileFormatError(f"{where} has shape {shape}, which no array can have: {error}") from error
+    return np.array(array, dtype.newbyteorder("="), order="C")
+
+
+def _datasets(file: Any, size: int, where: str, h5py: Any) -> dict[str, Any]:
+    """The arrays at the root of an open file, which lies on ``size`` bytes."""
+    if len(file) > MOST_NAMES:
+        raise FileFormatError(f"{where} has {len(file)} entries at its root; at most {MOST_NAMES} are read")
+    found, room = {}, MOST_INFLATED + MOST_RATIO * size
+    for name in file:
+        link, at = file.get(name, getlink=True), f"{where}: {name!r}"
+        if not isinstance(link, h5py.HardLink):
+            raise FileFormatError(f"{at} is a link that leads elsewhere ({type(link).__name__}), which is not followed")
+        entry = file.get(name)
+        if not isinstance(entry, h5py.Dataset):
+            raise FileFormatError(f"{at} is a {type(entry).__name__}; expected arrays alone")
+        if entry.dtype.kind not in "fiub" or entry.shape is None:
+            raise FileFormatError(f"{at} has the dtype {entry.dtype}; expected an array of numbers")
+        if entry.external or entry.is_virtual:
+            raise FileFormatError(f"{at} has its values in another file, which is not read")
+        plan = entry.id.get_create_plist()
+        filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
+        if not filters <= FILTERS:
+            raise FileFormatError(f"{at} is packed by the filters {sorted(filters)}; deflate and LZF are read")
+        room -= entry.dtype.itemsize * math.prod(entry.shape)
+        if room < 0 or entry.dtype.itemsize * math.prod(entry.chunks or ()) > MOST_INFLATED:
+            raise FileFormatError(
+                f"{at}: the arrays take more than {MOST_INFLATED} bytes and {MOST_RATIO} times the {size} of the file"
+            )
+        found[name] = np.asarray(entry[()], entry.dtype.newbyteorder("="))
+    return found
+
+
+def _h5py(where: str) -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingDependencyError(f"{where}: HDF5 files need h5py: pip install chainrule[h5]") from error
+    return h5py
