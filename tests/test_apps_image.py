@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule import errors
-from chainrule.apps.image import load_digit, prepare, read_grey, shrink
+from chainrule.apps.image import load_digit, prepare, preprocess, read_grey, shrink
 
 
 def scene(image, side, corner, *, size=200, light=False):
@@ -29,7 +29,7 @@ def test_an_mnist_digit_stays_itself_wherever_and_however_large_it_is_drawn(mnis
 
 
 def test_the_digit_is_20_pixels_large_and_its_mass_in_the_centre():
-    for height, width in ((150, 40), (30, 90), (5, 5), (1, 1)):
+    for height, width in ((150, 40), (30, 90), (20, 5), (5, 5)):
         sheet = np.zeros((200, 300))
         sheet[20 : 20 + height, 130 : 130 + width] = np.linspace(0.4, 1, width)
         digit = prepare(sheet)
@@ -49,6 +49,40 @@ def test_shrink_keeps_the_mean():
 def test_a_blank_picture_is_refused(value):
     with pytest.raises(errors.DataError, match="blank"):
         prepare(np.full((50, 50), value))
+
+
+def test_what_is_no_line_is_refused_in_words_for_people():
+    sheet = np.zeros((200, 200))
+    sheet[40, 50:54] = 1
+    with pytest.raises(errors.DataError, match="a speck, hardly any ink: draw a digit"):
+        preprocess(sheet)
+    sheet[20:170, 30:190] = 1
+    with pytest.raises(errors.DataError, match="a filled area, not lines"):
+        preprocess(sheet)
+    for bad, message in (
+        (np.zeros((2, 3, 4)), r"\[2, 3, 4\]"),
+        (np.zeros((0, 5)), "expected grey"),
+        (np.array([[np.nan]]), "NaN"),
+    ):
+        with pytest.raises(errors.DataError, match=message):
+            preprocess(bad)
+
+
+def test_grain_of_the_paper_is_no_ink(mnist):
+    image = mnist.x_test[3, 0]
+    clean = scene(image, 140, (30, 20), light=True) * 0.7 + 0.2
+    grainy = clean + np.random.default_rng(0).normal(0, 0.02, clean.shape)
+    assert np.abs(preprocess(grainy).image - preprocess(clean).image).mean() < 0.02
+
+
+def test_the_steps_to_the_image():
+    sheet = np.ones((90, 200))
+    sheet[20:80, 40:45] = sheet[75:80, 40:70] = 0.25
+    steps = preprocess(sheet)
+    assert steps.ink.shape == (60, 30) and steps.ink.max() == 1 and steps.box.shape == (20, 10)
+    rows, columns = np.nonzero(steps.image)
+    assert np.array_equal(steps.image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1], steps.box)
+    assert {part.dtype for part in steps} == {np.dtype(np.float32)}
 
 
 def test_pictures_from_files(tmp_path, mnist):

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..domain.errors import DataError, FileFormatError, MissingDependencyError, MissingFileError
+from .strokes import drawn
 
 SIDE, BOX, CENTRE = 28, 20, 14  # of the picture, of the digit in it, and the pixel its mass is centred on
 CONTRAST = 0.05  # of the range of the picture: less is a blank sheet
 INK = 0.15  # of the darkest ink: less is paper
+SPECK = 12  # pixels of ink: less is no digit
+FULL = 0.7  # of the 20 × 20 pixels: more is no line
 
 
 def load_digit(path: str | os.PathLike[str]) -> Any:
     """The digit in a picture file, float32 (1, 28, 28). Light digits on dark and dark ones on light are told apart.
 
     ``.npy`` holds an array (h, w) or (1, h, w); other formats are read by Pillow. Errors: MissingFileError,
-    FileFormatError, MissingDependencyError without Pillow, DataError for a blank picture.
+    FileFormatError, MissingDependencyError without Pillow, DataError for what is no digit.
     """
     return prepare(read_grey(path))
 
@@ -59,33 +62,71 @@ def read_grey(path: str | os.PathLike[str]) -> Any:
     return grey * alpha + 1 - alpha
 
 
-def prepare(grey: Any) -> Any:
-    """A picture (h, w) of any size as float32 (1, 28, 28). Errors: DataError if it is blank.
+class Steps(NamedTuple):
+    """What ``preprocess`` made, step by step: each float32, ink 1 on paper 0."""
+
+    ink: Any  #: (h, w): as drawn, light on dark, cut to where ink is
+    box: Any  #: fitted into 20 × 20
+    image: Any  #: (28, 28): what the network sees
+
+
+def preprocess(source: Any, pen: float | None = None) -> Steps:
+    """A drawing as MNIST would have it, (28, 28), with the steps to it. NumPy alone; all that reads digits uses it.
+
+    ``source`` is an array (h, w), a grey picture of any size and polarity, told by its edge; or a list of strokes, each of
+    points [x, y], whose ``pen`` is as wide as given in their unit. Errors: DataError for what is empty, a speck, or a
+    filled area.
 
     >>> sheet = np.ones((100, 60)); sheet[20:80, 28:33] = 0.0  # a dark stroke on a light sheet
-    >>> digit = prepare(sheet)
-    >>> digit.shape, float(digit.max()), [int(i.max() - i.min() + 1) for i in np.nonzero(digit[0])]
-    ((1, 28, 28), 1.0, [20, 2])
+    >>> steps = preprocess(sheet)
+    >>> steps.image.shape, float(steps.image.max()), steps.box.shape
+    ((28, 28), 1.0, (20, 2))
+    >>> preprocess([[[30, 20], [30, 80]]], pen=5).box.shape
+    (20, 2)
     """
-    grey = np.asarray(grey, np.float64)
-    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    ink = np.abs(grey - np.median(edge))
-    if ink.max() < CONTRAST * max(1.0, np.abs(grey).max()):
-        raise DataError("[predict] the picture is blank: all its pixels are alike")
-    ink /= ink.max()
-    rows, columns = (np.flatnonzero((ink > INK).any(axis=axis)) for axis in (1, 0))
-    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    ink = isolated(source if isinstance(source, np.ndarray) else np.pad(drawn(source, pen), 1))
     height, width = (max(1, round(n * BOX / max(ink.shape))) for n in ink.shape)
-    small = shrink(height, ink.shape[0]) @ ink @ shrink(width, ink.shape[1]).T
-    small /= small.max()
-    total = small.sum()
+    box = shrink(height, ink.shape[0]) @ ink @ shrink(width, ink.shape[1]).T
+    box /= box.max()
+    if box.sum() > FULL * BOX * BOX:
+        raise DataError("[digits] this is a filled area, not lines: draw a digit")
+    total = box.sum()
     corner = []
-    for axis, size in enumerate(small.shape):
-        middle = (small.sum(axis=1 - axis) @ np.arange(size)) / total
+    for axis, size in enumerate(box.shape):
+        middle = (box.sum(axis=1 - axis) @ np.arange(size)) / total
         corner.append(int(np.clip(round(CENTRE - middle), 0, SIDE - size)))
-    digit = np.zeros((1, SIDE, SIDE), np.float32)
-    digit[0, corner[0] : corner[0] + height, corner[1] : corner[1] + width] = small
-    return digit
+    image = np.zeros((SIDE, SIDE), np.float32)
+    image[corner[0] : corner[0] + height, corner[1] : corner[1] + width] = box
+    return Steps(ink.astype(np.float32), box.astype(np.float32), image)
+
+
+def prepare(source: Any, pen: float | None = None) -> Any:
+    """The image of ``preprocess`` as a network takes it: float32 (1, 28, 28).
+
+    >>> prepare([[[30, 20], [30, 80]]]).shape
+    (1, 28, 28)
+    """
+    return preprocess(source, pen).image[None]
+
+
+def isolated(grey: Any) -> Any:
+    """The ink of a picture (h, w), 1 on 0, without the paper around it and without its grain. Errors: DataError."""
+    grey = np.asarray(grey, np.float64)
+    if grey.ndim != 2 or grey.size == 0:
+        raise DataError(f"[digits] the picture has shape {list(grey.shape)}, expected grey values [h, w]")
+    if not np.isfinite(grey).all():
+        raise DataError("[digits] the picture holds NaN or infinity")
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    paper = np.median(edge)
+    ink = np.abs(grey - paper)
+    if ink.max() < CONTRAST * max(1.0, np.abs(grey).max()):
+        raise DataError("[digits] the picture is blank, all its pixels are alike: draw a digit")
+    grain = min(3 * np.median(np.abs(edge - paper)), ink.max() / 2)
+    ink = np.maximum(ink - grain, 0) / (ink.max() - grain)
+    if np.count_nonzero(ink > INK) < SPECK:
+        raise DataError("[digits] this is a speck, hardly any ink: draw a digit")
+    rows, columns = (np.flatnonzero((ink > INK).any(axis=axis)) for axis in (1, 0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def shrink(new: int, old: int) -> Any:
