@@ -58,11 +58,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "model.safetensors"
 
 
-def test_what_is_loaded_is_what_was_saved(path: Path) -> None:
+@pytest.fixture(params=["model.safetensors", "model.npz"])
+def either(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    return tmp_path / str(request.param)
+
+
+def test_what_is_loaded_is_what_was_saved(either: Path) -> None:
     model, x = cnn(), cr.randn(5, 1, 8, 8)
     model(x)
-    model.save(path)
-    again = load(path)
+    model.save(either)
+    again = load(either)
     assert repr(again) == repr(model)
     assert again.state_dict().keys() == model.state_dict().keys()
     for name, tensor in model.state_dict().items():
@@ -70,34 +75,34 @@ def test_what_is_loaded_is_what_was_saved(path: Path) -> None:
         assert other.dtype == tensor.dtype and other.numpy().tobytes() == tensor.numpy().tobytes(), name
     assert not again.training and model.training
     np.testing.assert_array_equal(again(x).numpy(), model.eval()(x).numpy())
-    again.save(path.with_name("again.safetensors"))
-    assert path.with_name("again.safetensors").read_bytes() == path.read_bytes()
+    again.save(either.with_name(f"again{either.suffix}"))
+    assert either.with_name(f"again{either.suffix}").read_bytes() == either.read_bytes()
 
 
-def test_loaded_models_can_be_trained(path: Path) -> None:
-    nn.Sequential(nn.Linear(2, 2)).save(path)
-    model = load(path).train()
+def test_loaded_models_can_be_trained(either: Path) -> None:
+    nn.Sequential(nn.Linear(2, 2)).save(either)
+    model = load(either).train()
     model(cr.ones(1, 2)).sum().backward()
     assert all(p.grad is not None for p in model.parameters())
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
-def test_dtypes_stay(path: Path, dtype: str) -> None:
+def test_dtypes_stay(either: Path, dtype: str) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).to(dtype)
-    model.save(path)
-    again = load(path)
+    model.save(either)
+    again = load(either)
     for name, tensor in model.state_dict().items():
         assert again.state_dict()[name].dtype == tensor.dtype, name
         assert again.state_dict()[name].numpy().tobytes() == tensor.numpy().tobytes(), name
     assert again.state_dict()["0.weight"].dtype == dtype
 
 
-def test_shared_layers_stay_shared(path: Path) -> None:
+def test_shared_layers_stay_shared(either: Path) -> None:
     layer = nn.Linear(2, 2)
-    nn.Sequential(layer, nn.ReLU(), layer).save(path)
-    again = load(path)
+    nn.Sequential(layer, nn.ReLU(), layer).save(either)
+    again = load(either)
     assert again[0] is again[2]
-    assert load_weights(path).keys() == {"0.weight", "0.bias"}
+    assert load_weights(either).keys() == {"0.weight", "0.bias"}
 
 
 def test_other_programs_can_read_the_weights(path: Path) -> None:
@@ -107,11 +112,11 @@ def test_other_programs_can_read_the_weights(path: Path) -> None:
     np.testing.assert_array_equal(arrays["0.weight"], model.state_dict()["0.weight"].numpy())
 
 
-def test_a_model_without_a_sequential(path: Path) -> None:
-    Skipping(3, scale=2.0).save(path)
-    again = load(path)
+def test_a_model_without_a_sequential(either: Path) -> None:
+    Skipping(3, scale=2.0).save(either)
+    again = load(either)
     assert type(again) is Skipping and again.scale == 2.0
-    assert load_metadata(path)["architecture"] == {"type": "Skipping", "config": {"width": 3, "scale": 2.0}}
+    assert load_metadata(either)["architecture"] == {"type": "Skipping", "config": {"width": 3, "scale": 2.0}}
 
 
 SCRIPT = """
@@ -146,7 +151,12 @@ def test_models_that_cannot_be_saved(path: Path) -> None:
         (nn.Sequential(nn.Linear(3)), path, NotBuiltError, "no shape yet"),
         (np.zeros(3), path, ArgumentTypeError, "a ndarray is not a Module; save_weights"),
         (nn.ReLU(), path.with_suffix(".json"), ArgumentError, "use save_json"),
-        (nn.ReLU(), path.with_suffix(".pt"), ArgumentError, r"ends in '\.pt': a model file ends in \.safetensors"),
+        (
+            nn.ReLU(),
+            path.with_suffix(".pt"),
+            ArgumentError,
+            r"ends in '\.pt': a model file ends in \.safetensors or \.npz",
+        ),
         (nn.ReLU(), path.with_suffix(""), ArgumentError, "ends in 'nothing'"),
         (nn.ReLU(), path.parent / "d.safetensors", FileWriteError, "is a folder"),
     ):
@@ -156,12 +166,12 @@ def test_models_that_cannot_be_saved(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["d.safetensors"]
 
 
-def test_a_failed_save_keeps_the_old_model(path: Path) -> None:
-    nn.Sequential(nn.Linear(1, 1)).save(path)
-    before = path.read_bytes()
+def test_a_failed_save_keeps_the_old_model(either: Path) -> None:
+    nn.Sequential(nn.Linear(1, 1)).save(either)
+    before = either.read_bytes()
     with pytest.raises(ArgumentError):
-        nn.Sequential(nn.Linear(1, 1), Unregistered()).save(path)
-    assert path.read_bytes() == before
+        nn.Sequential(nn.Linear(1, 1), Unregistered()).save(either)
+    assert either.read_bytes() == before
 
 
 def test_files_that_are_wrong(path: Path) -> None:

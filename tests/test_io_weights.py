@@ -44,27 +44,32 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "w.safetensors"
 
 
-def test_round_trip(path: Path) -> None:
-    save_weights(path, ARRAYS, {"epoch": 3, "nested": {"list": [1, "é", None]}})
-    loaded = load_weights(path)
+@pytest.fixture(params=["w.safetensors", "w.npz"])
+def either(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    return tmp_path / str(request.param)
+
+
+def test_round_trip(either: Path) -> None:
+    save_weights(either, ARRAYS, {"epoch": 3, "nested": {"list": [1, "é", None]}})
+    loaded = load_weights(either)
     assert loaded.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         assert same(array, loaded[name]), name
         assert loaded[name].flags.writeable, name
-    assert load_metadata(path) == {"epoch": 3, "nested": {"list": [1, "é", None]}}
+    assert load_metadata(either) == {"epoch": 3, "nested": {"list": [1, "é", None]}}
 
 
-def test_equal_contents_equal_bytes(path: Path) -> None:
+def test_equal_contents_equal_bytes(either: Path) -> None:
     contents = set()
     for _ in range(5):
-        save_weights(path, ARRAYS, {"b": 1, "a": 2, "c": {"z": 0, "y": 1}})
-        contents.add(path.read_bytes())
+        save_weights(either, ARRAYS, {"b": 1, "a": 2, "c": {"z": 0, "y": 1}})
+        contents.add(either.read_bytes())
     assert len(contents) == 1
 
 
-def test_no_arrays(path: Path) -> None:
-    save_weights(path, {})
-    assert load_weights(path) == {} and load_metadata(path) == {}
+def test_no_arrays(either: Path) -> None:
+    save_weights(either, {})
+    assert load_weights(either) == {} and load_metadata(either) == {}
 
 
 def test_files_of_other_libraries(path: Path) -> None:
@@ -75,7 +80,7 @@ def test_files_of_other_libraries(path: Path) -> None:
     assert load_metadata(path) == {}
 
 
-def test_refused_contents(path: Path) -> None:
+def test_refused_contents(either: Path) -> None:
     for arrays, metadata, error, message in (
         ({"w": np.array(["text"])}, {}, DTypeError, "dtype"),
         ({"w": np.ones(2, complex)}, {}, DTypeError, "complex128"),
@@ -84,17 +89,17 @@ def test_refused_contents(path: Path) -> None:
         ({"w": np.ones(2)}, {"x": object()}, ArgumentError, "JSON"),
     ):
         with pytest.raises(error, match=message):
-            save_weights(path, arrays, metadata)  # type: ignore[arg-type]
-        assert not path.exists()
+            save_weights(either, arrays, metadata)  # type: ignore[arg-type]
+        assert not either.exists()
     with pytest.raises(FileWriteError, match="is a folder"):
-        save_weights(path.parent, {})
+        save_weights(either.parent, {})
 
 
-def test_missing(path: Path) -> None:
+def test_missing(either: Path) -> None:
     with pytest.raises(MissingFileError, match="does not exist"):
-        load_weights(path)
+        load_weights(either)
     with pytest.raises(FileNotFoundError, match="not a regular file"):
-        load_weights(path.parent)
+        load_weights(either.parent)
 
 
 def test_every_truncation_is_found(path: Path) -> None:
@@ -157,3 +162,75 @@ def test_other_formats(path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(FileFormatError, match="is not a safetensors file"):
             load_weights(path)
+
+
+# ---- .npz
+
+
+def test_npz_is_a_file_of_numpy(tmp_path: Path) -> None:
+    save_weights(tmp_path / "w.npz", ARRAYS, {"epoch": 3})
+    with np.load(tmp_path / "w.npz", allow_pickle=False) as found:
+        assert {*found} == {*ARRAYS, "__metadata__"}
+        for name, array in ARRAYS.items():
+            bits = name in ("bf16", "scalar bf16")
+            assert same(array.view(np.uint16) if bits else array, found[name]), name
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_npz_of_numpy(tmp_path: Path, compressed: bool) -> None:
+    arrays = {
+        "layer/w": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "n": np.array(3),
+        "big": np.arange(3, dtype=">i2"),
+    }
+    (np.savez_compressed if compressed else np.savez)(tmp_path / "w.npz", **arrays)
+    found = load_weights(tmp_path / "w.npz")
+    assert found.keys() == arrays.keys() and all(same(arrays[name], found[name]) for name in arrays)
+    assert load_metadata(tmp_path / "w.npz") == {}
+
+
+def test_npz_with_objects_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", a=np.array([{"x": 1}]), allow_pickle=True)
+    with pytest.raises(FileFormatError, match="'a'.*objects, which are never read"):
+        load_weights(tmp_path / "w.npz")
+
+
+def test_npz_cut_short_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    save_weights(path, {"a": np.arange(5.0), "b": np.ones(3, ml_dtypes.bfloat16)})
+    whole = path.read_bytes()
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(FileFormatError, match=r"\[load_weights\] .*w\.npz"):
+            load_weights(path)
+
+
+def test_npz_with_any_byte_changed(tmp_path: Path) -> None:
+    path, arrays = tmp_path / "w.npz", {"a": np.arange(2.0), "b": np.ones(3, ml_dtypes.bfloat16)}
+    save_weights(path, arrays, {"epoch": 1})
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        try:
+            loaded, metadata = read(path)
+        except FileFormatError:
+            continue
+        # What is left are times, attributes and padding, which nothing depends on.
+        assert metadata == {"epoch": 1} and loaded.keys() == arrays.keys()
+        assert all(loaded[name].tobytes() == arrays[name].tobytes() for name in arrays)
+
+
+@pytest.mark.parametrize(
+    "note", [b"", b"null", b"{}", b"[" * 9999, b'{"text": "x", "bfloat16": ["b"]}', b'{"text": "x", "bfloat16": ["a"]}']
+)
+def test_npz_with_a_text_of_another_kind(tmp_path: Path, note: bytes) -> None:
+    np.savez(tmp_path / "w.npz", a=np.ones(2), __metadata__=np.frombuffer(note, np.uint8))
+    with pytest.raises(FileFormatError, match="save_weights never writes"):
+        load_weights(tmp_path / "w.npz")
+
+
+def test_npz_names_that_lead_out(tmp_path: Path) -> None:
+    for name in ("../a", "/a", "a\\b"):
+        with pytest.raises(ArgumentError, match="cannot be a name"):
+            save_weights(tmp_path / "w.npz", {name: np.ones(2)})
+    assert not [*tmp_path.iterdir()]

@@ -11,7 +11,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from os import PathLike
 from typing import TYPE_CHECKING, Any
+
+from ..io.loading import state_of
+from ..io.weights import READERS
 
 if TYPE_CHECKING:
     from .convnet import load_convnet, save_convnet
@@ -35,3 +39,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(HOMES)
+
+
+def _torch_weights(path: str | PathLike[str]) -> dict[str, Any]:
+    """The arrays of a file of PyTorch, for ``load_weights``."""
+    from .torch_files import load_torch
+
+    return state_of(load_torch(path), path)
+
+
+READERS.update(dict.fromkeys((".pt", ".pth"), _torch_weights))

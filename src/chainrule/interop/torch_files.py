@@ -8,17 +8,15 @@ then for each storage how many elements it has, and these.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable
 from math import prod
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from ..domain.errors import ArgumentTypeError, FileFormatError
-from ..io import atomic_write
-from ..io.zipped import Archive, mapped
+from ..io.zipped import Archive, mapped, raw_bytes, write_zip
 from ..tensor import Tensor
 from .torch_pickle import Global, Machine, Makers, Raw, called, dumped, named, persistent
 
@@ -26,7 +24,6 @@ MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a stream
 VERSION = 1001
 MOST_REPEATED = 1 << 24  # elements of a tensor that shows its values several times
 MOST_AXES = 32
-ALIGNED = 64  # where storages begin in a zip
 
 STORAGES = {
     "Double": "float64",
@@ -340,13 +337,9 @@ def save_torch(path: str | os.PathLike[str], state: Any) -> None:
         return _described(str(key), stored[key][1])
 
     text = dumped(state, tensor)
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
-        _put(archive, file, "data.pkl", text)
-        _put(archive, file, "byteorder", b"little")
-        for key, (_, array) in enumerate(stored):
-            little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            _put(archive, file, f"data/{key}", little.reshape(-1).view(np.uint8).data)
-        _put(archive, file, "version", b"3\n")
+    head = [("archive/data.pkl", [text]), ("archive/byteorder", [b"little"])]
+    values = [(f"archive/data/{key}", [raw_bytes(array)]) for key, (_, array) in enumerate(stored)]
+    write_zip(path, [*head, *values, ("archive/version", [b"3\n"])])
 
 
 CUSTOM = {name for name in DTYPES if hasattr(ml_dtypes, name)}
@@ -366,15 +359,3 @@ def _described(key: str, array: Any) -> Raw:
     return called(
         "torch._utils._rebuild_tensor_v3", kept, 0, array.shape, strides, False, hooks, named(f"torch.{name}")
     )
-
-
-def _put(archive: zipfile.ZipFile, file: IO[bytes], name: str, content: Any) -> None:
-    """Write a member, stored, at a place where any element may lie."""
-    info = zipfile.ZipInfo(f"archive/{name}", (1980, 1, 1, 0, 0, 0))
-    info.file_size = len(content)
-    wide = len(content) > 0x7FFFFFFF  # a header of sizes in 64 bits comes before ours
-    start = file.tell() + 30 + len(info.filename) + 20 * wide + 4
-    padding = -start % ALIGNED
-    info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
-    with archive.open(info, "w", force_zip64=wide) as member:
-        member.write(content)

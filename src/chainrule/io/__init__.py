@@ -15,9 +15,11 @@ from ..nn import Module
 from .atomic import atomic_write
 from .checkpoint import load, load_optimizer, save
 from .keydnn import load_json, save_json
+from .loading import load_weights as _load_weights
+from .loading import save_weights as _save_weights
 from .weights import load_metadata, load_weights, save_weights
 
-METHODS = (save, save_json)
+METHODS = (save, save_json, _load_weights, _save_weights)
 for _method in METHODS:
     setattr(Module, _method.__name__, _method)
 

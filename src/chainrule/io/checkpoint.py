@@ -1,4 +1,4 @@
-"""A whole model in one file: weights and buffers as safetensors, and how to build it as JSON in the header."""
+"""A whole model in one file: weights and buffers as safetensors or ``.npz``, and beside them, as JSON, how to build it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from .weights import read, save_weights
 
 FORMAT = "chainrule.model.v1"
 FAMILY = FORMAT.rpartition(".v")[0]
-SUFFIX = ".safetensors"
+SUFFIXES = (".safetensors", ".npz")
 FLOATING = {name for name, dtype in DTYPES.items() if dtype.is_floating}
 
 
 def save(model: Module, path: str | os.PathLike[str], *, optimizer: Any = None) -> None:
-    """Write ``model`` to ``path`` (``NAME.safetensors``): architecture, parameters, buffers. Also ``model.save(path)``.
+    """Write ``model`` to ``path``: architecture, parameters, buffers. Also ``model.save(path)``.
 
-    The file is replaced as a whole or not at all. It is a plain safetensors file: other programs can read the weights.
+    The file, ``NAME.safetensors`` or ``NAME.npz``, is replaced as a whole or not at all. It is a plain file of its kind: other
+    programs can read the weights.
     With ``optimizer`` its state is in it, too: ``load_optimizer`` reads it.
     Layers of your own need ``@nn.register`` above their class. Errors: ArgumentError for another suffix or a layer that
     a file cannot name, NotBuiltError for a model that has not seen an input, FileWriteError.
@@ -63,8 +64,8 @@ def load(path: str | os.PathLike[str], *, device: str | Device | None = None) ->
         if found != FORMAT and isinstance(found, str) and found.startswith(f"{FAMILY}.v"):
             raise FileFormatError(f"[load] {path} is of version {found!r}, this chainrule reads {FORMAT!r}: update it")
         raise FileFormatError(
-            f"[load] {path} has weights but no model that chainrule wrote: build the model and give it "
-            "load_weights(path) by model.load_state_dict"
+            f"[load] {path} has weights but no model that chainrule wrote: build the model and have it take them by "
+            "model.load_weights(path)"
         )
     where = f"[load] {path}"
     for name, keys in metadata.get("optimizer", {}).get("state", {}).items():
@@ -141,6 +142,11 @@ def _suffixed(path: str | os.PathLike[str], function: str, other: str) -> None:
     """Raise ArgumentError unless the name says what the file is."""
     suffix = Path(path).suffix
     if suffix == ".json":
-        raise ArgumentError(f"[{function}] {path} is JSON by its name: use {other}, or a name that ends in {SUFFIX}")
-    if suffix != SUFFIX:
-        raise ArgumentError(f"[{function}] {path} ends in {suffix or 'nothing'!r}: a model file ends in {SUFFIX}")
+        raise ArgumentError(
+            f"[{function}] {path} is JSON by its name: use {other}, or a name that ends in {SUFFIXES[0]}"
+        )
+    if suffix not in SUFFIXES:
+        weights = " (weights alone, of PyTorch too: model.load_weights)" if function == "load" else ""
+        raise ArgumentError(
+            f"[{function}] {path} ends in {suffix or 'nothing'!r}: a model file ends in {' or '.join(SUFFIXES)}{weights}"
+        )

@@ -1,11 +1,11 @@
-"""Named arrays in one safetensors file, with a checksum for each: under every checkpoint."""
+"""Named arrays in one file, safetensors or ``.npz``, with a checksum for each: under every checkpoint."""
 
 from __future__ import annotations
 
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy as np
 
 from ..domain.errors import ArgumentError, DTypeError, FileFormatError, MissingFileError
 from .atomic import atomic_write
+from .npz import NOTES, read_npz_notes, write_npz_notes
 
 KEY = "chainrule"  # one key of the header, because the order of several changes from file to file
+READERS: dict[str, Callable[[str | os.PathLike[str]], Mapping[str, Any]]] = {}  # of weights, by suffix
 
 
 def save_weights(
@@ -22,8 +24,9 @@ def save_weights(
 ) -> None:
     """Write ``arrays`` (NumPy arrays or tensors, by name) and ``metadata`` (anything JSON can hold) to one file.
 
-    The file is a plain safetensors file, read by every library that knows the format. Equal contents give equal bytes.
-    Any shape, any memory order, every dtype of the framework. Errors: DTypeError, ArgumentError, FileWriteError.
+    The file is a plain safetensors file, read by every library that knows the format, or one of NumPy if ``path`` ends in
+    ``.npz`` (with bfloat16 as its bits, uint16). Equal contents give equal bytes. Any shape, any memory order, every dtype
+    of the framework. Errors: DTypeError, ArgumentError, FileWriteError.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -32,29 +35,36 @@ def save_weights(
     ({'weight': array([[1., 0.],
            [0., 1.]])}, {'epoch': 3})
     """
-    import safetensors
-    from safetensors.numpy import save
-
     dense = {}
     for name, value in arrays.items():
-        if not isinstance(name, str) or name == "__metadata__":
+        if not isinstance(name, str) or name == NOTES:
             raise ArgumentError(f"[save_weights] {name!r} cannot be the name of an array")
         array = np.asarray(value)
         dense[name] = np.asarray(array, array.dtype.newbyteorder("<"), order="C")  # a 0-d array stays one
     sums = {name: crc32(name, array) for name, array in dense.items()}
     try:
         text = json.dumps({"crc32": dict(sorted(sums.items())), "metadata": dict(metadata or {})})  # in its order
-        content = save(dense, {KEY: f"{zlib.crc32(text.encode()):08x} {text}"})
-    except safetensors.SafetensorError as error:
-        raise DTypeError(f"[save_weights] {path}: {error}") from error
     except TypeError as error:
         raise ArgumentError(f"[save_weights] the metadata for {path} cannot be written as JSON: {error}") from error
+    signed = f"{zlib.crc32(text.encode()):08x} {text}"
+    (write_npz_notes if Path(path).suffix == ".npz" else _write_safetensors)(path, dense, signed)
+
+
+def _write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, Any], text: str) -> None:
+    """Write C-ordered arrays and a text."""
+    import safetensors
+    from safetensors.numpy import save
+
+    try:
+        content = save(dict(arrays), {KEY: text})
+    except safetensors.SafetensorError as error:
+        raise DTypeError(f"[save_weights] {path}: {error}") from error
     with atomic_write(path) as file:
         file.write(content)
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The arrays of a safetensors file, by name, verified.
+    """The arrays of a file, by name: ``.npz``, PyTorch's ``.pt`` and ``.pth``, or safetensors, which is any other name.
 
     Errors: MissingFileError; FileFormatError if the file is cut short, damaged (checksums are verified where
     ``save_weights`` wrote it) or of another format.
@@ -63,25 +73,18 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What was given to ``save_weights`` as metadata; for files of other libraries the texts of their header."""
+    """What was given to ``save_weights`` as metadata; for safetensors files of other libraries the texts of their header."""
     return read(path, with_arrays=False)[1]
 
 
 def read(path: str | os.PathLike[str], *, with_arrays: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arrays and the metadata of one and the same file, though it be replaced meanwhile."""
-    import safetensors
-
-    if not Path(path).is_file():
-        what = "is not a regular file" if Path(path).exists() else "does not exist"
-        raise MissingFileError(f"[load_weights] {path} {what}")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            texts = dict(file.metadata() or {})
-            arrays = {name: file.get_tensor(name) for name in sorted(file.keys())} if with_arrays else {}
-    except safetensors.SafetensorError as error:
-        raise FileFormatError(f"[load_weights] {path} {_damage(Path(path), error)}") from error
+    suffix = Path(path).suffix
+    if suffix in READERS:
+        return dict(READERS[suffix](path)) if with_arrays else {}, {}
+    arrays, texts = (read_npz_notes if suffix == ".npz" else _safetensors)(path, with_arrays)
     if KEY not in texts:
-        return arrays, texts
+        return arrays, dict(texts)
     own, _, text = texts[KEY].partition(" ")
     if own != f"{zlib.crc32(text.encode()):08x}":
         raise FileFormatError(f"[load_weights] {path} is damaged: its header does not match its checksum")
@@ -99,6 +102,21 @@ def read(path: str | os.PathLike[str], *, with_arrays: bool = True) -> tuple[dic
                 "use another copy of the file"
             )
     return arrays, metadata
+
+
+def _safetensors(path: str | os.PathLike[str], with_arrays: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arrays of a safetensors file, and the texts of its header."""
+    import safetensors
+
+    if not Path(path).is_file():
+        what = "is not a regular file" if Path(path).exists() else "does not exist"
+        raise MissingFileError(f"[load_weights] {path} {what}")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            texts = dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in sorted(file.keys())} if with_arrays else {}, texts
+    except safetensors.SafetensorError as error:
+        raise FileFormatError(f"[load_weights] {path} {_damage(Path(path), error)}") from error
 
 
 def crc32(name: str, array: Any) -> str:

@@ -1,6 +1,7 @@
-"""Zip archives in memory, as untrusted files are: nothing is unpacked to disk, and sizes are limited before they are believed.
+"""Zip archives: written so that members can be mapped; read as untrusted files are, without a trace on the disk.
 
-Source: PKWARE's APPNOTE 6.3. Read are members stored as they are (seen where they lie, without a copy) and deflated ones.
+Source: PKWARE's APPNOTE 6.3. Read are members stored as they are (seen where they lie, without a copy) and deflated ones. Sizes
+are limited before they are believed.
 """
 
 from __future__ import annotations
@@ -8,19 +9,22 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..domain.errors import FileFormatError, MissingFileError
+from ..domain.errors import ArgumentError, FileFormatError, MissingFileError
+from .atomic import atomic_write
 
 MOST_DIRECTORY = 32 << 20  # bytes of the directory
 MOST_INFLATED = 256 << 20  # bytes that an archive may inflate to, and
 MOST_RATIO = 100  # so many times its size
+ALIGNED = 64  # where members begin
 
 
 def mapped(path: str | os.PathLike[str], where: str) -> Any:
@@ -38,6 +42,7 @@ class Entry(NamedTuple):
     """What the directory says of a member."""
 
     name: str
+    label: bytes  # the name as it is written
     method: int
     crc: int
     packed: int
@@ -84,7 +89,10 @@ class Archive:
         head = self.data[entry.at : entry.at + 30].tobytes()
         if len(head) < 30 or head[:4] != b"PK\x03\x04":
             raise self._error(f"is damaged: {name} is not where its directory says")
-        start = entry.at + 30 + sum(struct.unpack("<2H", head[26:]))
+        named, extra = struct.unpack("<2H", head[26:])
+        if self.data[entry.at + 30 : entry.at + 30 + named].tobytes() != entry.label:
+            raise self._error(f"is damaged: {name} has another name where it lies")
+        start = entry.at + 30 + named + extra
         if start + entry.packed > self.end:
             raise self._error(f"is damaged: {name} reaches over the end of the members")
         found = self.data[start : start + entry.packed]
@@ -152,7 +160,7 @@ class Archive:
                     (wide[i],) = struct.unpack("<Q", more[:8])
                     more = more[8:]
             at += named + extra + noted
-            yield Entry(name, method, crc, wide[1], wide[0], wide[2])
+            yield Entry(name, raw, method, crc, wide[1], wide[0], wide[2])
         if at != len(directory):
             raise self._error("is damaged: its directory is not as long as it says")
 
@@ -160,7 +168,7 @@ class Archive:
         name = entry.name
         if name in self.entries:
             raise self._error(f"is damaged: it has {name[:200]!r} twice")
-        if name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"):
+        if leads_out(name):
             raise self._error(f"has a member {name[:200]!r}, whose name leads out of it")
         if entry.method not in (0, 8):
             raise self._error(f"has {name!r} compressed by method {entry.method}; stored (0) and deflated (8) are read")
@@ -180,3 +188,33 @@ def _wide(extra: bytes) -> bytes:
             return extra[4 : 4 + size]
         extra = extra[4 + size :]
     return b""
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name would be outside of the folder that an archive is unpacked to, or no name at all."""
+    return not name or name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/")
+
+
+def write_zip(path: str | os.PathLike[str], members: Iterable[tuple[str, Sequence[Any]]]) -> None:
+    """Write members, (name, parts of bytes), stored as they are, each at a place where elements of any dtype may lie.
+
+    Equal contents give equal bytes. Errors: ArgumentError for a name that no archive should have, FileWriteError.
+    """
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, parts in members:
+            if leads_out(name):
+                raise ArgumentError(f"{name!r} cannot be a name in the file {path}")
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.file_size = sum(map(len, parts))
+            wide = info.file_size > 0x7FFFFFFF  # sizes in 64 bits come before ours
+            padding = -(file.tell() + 30 + len(name.encode()) + 20 * wide + 4) % ALIGNED
+            info.extra = b"FB" + padding.to_bytes(2, "little") + bytes(padding)
+            with archive.open(info, "w", force_zip64=wide) as member:
+                for part in parts:
+                    member.write(part)
+
+
+def raw_bytes(array: Any) -> Any:
+    """The bytes of a C-ordered array as files have them: the lowest byte of an element first."""
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return little.reshape(-1).view(np.uint8).data

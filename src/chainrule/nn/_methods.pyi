@@ -4,13 +4,14 @@ Nothing imports this file at run time; a test compares it with what Module has.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from ..domain.callback import ICallback
 from ..train.compiled import Compiled
 from ..train.history import History
 from ..train.summary import Summary
+from .state import Differences
 
 Path = str | os.PathLike[str]
 
@@ -72,3 +73,12 @@ class Methods:
     ) -> Summary: ...
     def save(self, path: Path, *, optimizer: Any = None) -> None: ...
     def save_json(self, path: Path) -> None: ...
+    def load_weights(
+        self,
+        path: Path,
+        *,
+        rename: Mapping[str, str | None] | None = None,
+        prefix: str = "",
+        strict: bool = True,
+    ) -> Differences: ...
+    def save_weights(self, path: Path) -> None: ...
