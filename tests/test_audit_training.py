@@ -1,5 +1,6 @@
 """Training and data, used in ways that were not thought of at first: each mistake found stays mended."""
 
+import threading
 import time
 
 import numpy as np
@@ -27,6 +28,9 @@ def test_a_shard_that_is_stuck_does_not_make_the_others_wait():
     with pytest.raises(WorkerError, match="within 0.2 s"):
         list(DataLoader(Stuck(), 1, workers=2, timeout=0.2))
     assert time.monotonic() - start < 0.9
+    for thread in threading.enumerate():
+        if thread.name.startswith("chainrule-"):
+            thread.join()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -54,6 +58,12 @@ def test_a_stream_may_be_a_subclass_without_a_constructor():
             return (n * n for n in range(3))
 
     assert [x.tolist() for (x,) in DataLoader(Squares(), 2)] == [[0, 1], [4]]
+
+    class Indexed(Squares):  # as those of PyTorch, whose base has an index that only raises
+        def __getitem__(self, index):
+            raise NotImplementedError
+
+    assert len(list(DataLoader(Indexed(), 2))) == 2
     with pytest.raises(ArgumentTypeError, match="or write __iter__ in a subclass"):
         IterableDataset()
 
@@ -138,3 +148,28 @@ def test_one_layer_of_several_outputs_takes_no_columns_from_the_table():
     assert "(None, 5, 6), (None, 1, 6), (None, 1, 6)" in wide
     assert "(None, 5, 6), …" in narrow
     assert narrow.splitlines()[0].split() == wide.splitlines()[0].split()
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        ({"loss": cr.ones(3)}, r"'loss' as a tensor of shape \(3,\)"),
+        ({"mine": "x"}, "'mine' as a str"),
+        ({"a": [1]}, "'a' as a list"),
+    ],
+)
+def test_what_a_step_reports_is_numbers(given, told):
+    class Own(nn.Sequential):
+        def train_step(self, batch):
+            return given
+
+    with pytest.raises(ArgumentError, match=rf"train_step reports {told}, expected one number or a metric"):
+        Own(nn.Linear(4, 1)).compile("mse").fit(X, Y, verbose=0)
+
+
+def test_a_step_may_report_tensors_of_one_element():
+    class Own(nn.Sequential):
+        def train_step(self, batch):
+            return {"loss": cr.ones(1, 1), "mine": 2}
+
+    assert dict(Own(nn.Linear(4, 1)).compile("mse").fit(X, Y, verbose=0)) == {"loss": [1.0], "mine": [2.0]}

@@ -346,8 +346,8 @@ class DataLoader:
 
 
 def is_stream(dataset: Any) -> bool:
-    """Whether a data set is gone through, and has no indices."""
-    return hasattr(dataset, "__iter__") and not hasattr(dataset, "__getitem__")
+    """Whether a data set is gone through, and has no indices; one that has no length has none, as those of PyTorch."""
+    return hasattr(dataset, "__iter__") and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"))
 
 
 def stream(dataset: Any) -> IterableDataset:

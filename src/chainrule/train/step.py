@@ -84,14 +84,24 @@ class Step:
                 logs = getattr(self.model, method)(batch)
         finally:
             self.plan.running, self.over = None, {}
-        if isinstance(logs, Tensor):
-            return {"loss": logs}
+        logs = {"loss": logs} if isinstance(logs, Tensor) else logs
         if not isinstance(logs, dict):
             raise ArgumentError(
                 f"[{self.name}] {method} returned {type(logs).__name__}, expected what it reports: a dict of names and "
                 "numbers, or the loss"
             )
-        return logs
+        for key, value in logs.items():
+            good = (
+                value.size == 1
+                if isinstance(value, Tensor)
+                else hasattr(value, "__float__") or hasattr(value, "result")
+            )
+            if not good:
+                found = f"a tensor of shape {value.shape}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+                raise ArgumentError(
+                    f"[{self.name}] {method} reports {key!r} as {found}, expected one number or a metric"
+                )
+        return {key: value.reshape(()) if isinstance(value, Tensor) else value for key, value in logs.items()}
 
     def learn(self, batch: Batch) -> dict[str, Any]:
         """Forward, loss, backward, and a step of the optimizer if it is time. Reads nothing back."""
