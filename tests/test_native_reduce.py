@@ -104,6 +104,14 @@ def test_long_sums_of_float32_are_exact():
     assert _native.sum(tiny) == 1
 
 
+def test_largest_with_indices_of_much():
+    """So much that the GIL is released meanwhile."""
+    x = np.zeros((9000, 1000), "float32")
+    x[:, 7] = 1
+    values, indices = _native.max(x, axis=-1)
+    assert (values == 1).all() and (indices == 7).all()
+
+
 def test_nothing_has_no_largest_element():
     for name in ("max", "min", "amax", "amin", "argmax", "argmin"):
         assert getattr(_native, name)(np.zeros((0, 3), np.float32), axis=0) is NotImplemented

@@ -263,14 +263,16 @@ Owned extreme(ExtremeKernels kernels, const Array& argument, const Axes& axes, b
     const long item = item_size(dtype);
     long* index = i.data<long>();
     char* value = static_cast<char*>(v.raw());
-    ReleaseGil gil(x.size() * 2 * element_ns);
-    parallel_range(outer, std::max(1L, 2 * piece / (n * inner)), [&](long begin, long end) {
-        for (long o = begin; o < end; ++o) {
-            const char* p = x.data<char>() + o * n * inner * item;
-            if (inner == 1) index[o] = kernels.row(value + o * item, p, n);
-            else kernels.columns(value + o * inner * item, index + o * inner, p, n, inner);
-        }
-    });
+    {
+        ReleaseGil gil(x.size() * 2 * element_ns);  // the tuple below is made with the GIL
+        parallel_range(outer, std::max(1L, 2 * piece / (n * inner)), [&](long begin, long end) {
+            for (long o = begin; o < end; ++o) {
+                const char* p = x.data<char>() + o * n * inner * item;
+                if (inner == 1) index[o] = kernels.row(value + o * item, p, n);
+                else kernels.columns(value + o * inner * item, index + o * inner, p, n, inner);
+            }
+        });
+    }
     if (!values) return i;
     if (!indices) return v;
     return make_tuple(std::move(v), std::move(i));
