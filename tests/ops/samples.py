@@ -357,6 +357,8 @@ LARGE = [  # where kernels divide the work among threads; compared with the refe
     row("max_pool2d", (8, 16, 40, 40), kernel_size=(2, 2), span=BOTH),
     *[row("topk", np.random.default_rng(0).permutation(120_000).reshape(300, 400) / 1000, axis=a, k=k)
       for a in (0, 1) for k in (3, 200)],
+    row("index_scatter", (7, 90, 600), np.arange(90) * 7 % 40 - 20, pattern=(slice(None), *ONE), shape=(7, 40, 600), span=BOTH),
+    row("index_scatter", (50, 60, 100), np.arange(3000).reshape(50, 60) % 70, pattern=ONE, shape=(70, 100), span=BOTH),
     *[row("gather", (300, 400), np.arange(60_000).reshape(300, 200) * 7 % 300, axis=a, span=BOTH) for a in (0, 1)],
     row("avg_pool2d", (8, 16, 40, 40), kernel_size=(2, 2), span=BOTH),
     row("softmax", (500, 300), span=BOTH),

@@ -1,4 +1,4 @@
-"""Gates, slopes of channels, rotary positions, ctc, interpolate: native kernels against the bodies, on random shapes."""
+"""Gates, slopes of channels, rotary positions, ctc, interpolate, places: native kernels against the bodies, drawn at random."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -105,3 +105,17 @@ def test_places(data):
     else:
         g = data.draw(arrays(indices.shape, data.draw(KINDS)))
         agree("ungather", [g, indices], {"axis": axis, "shape": shape}, scale=30)
+
+
+@given(st.data())
+@fuzzed(900)
+def test_taken_rows(data):
+    shape, dtype = data.draw(shapes(least=1)), data.draw(st.sampled_from(FLOATS))
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    random = np.random.default_rng(data.draw(st.integers(0, 99)))
+    wanted = data.draw(shapes(most=2)) if shape[axis] else (0,)
+    far = data.draw(st.integers(0, 9)) == 0  # sometimes one is out of range
+    indices = random.integers(-shape[axis] - far, max(shape[axis], 1), wanted)
+    pattern = (*[slice(None)] * axis, "tensor", ...)
+    if np.prod(shape) * max(indices.size, 1) < 1e6:
+        agree("index", [data.draw(arrays(shape, dtype)), indices], {"pattern": pattern}, scale=30)
