@@ -16,19 +16,22 @@ from typing import TYPE_CHECKING, Any
 
 from ..io.loading import state_of
 from ..io.weights import READERS
+from ..nn.registry import LATER
 
 if TYPE_CHECKING:
     from .convnet import load_convnet, save_convnet
+    from .onnx import from_onnx
     from .torch_files import load_torch, save_torch
 
 HOMES = {  # the file of this folder that has it
+    "from_onnx": "onnx",
     "load_convnet": "convnet",
     "save_convnet": "convnet",
     "load_torch": "torch_files",
     "save_torch": "torch_files",
 }
 
-__all__ = ["load_convnet", "load_torch", "save_convnet", "save_torch"]
+__all__ = ["from_onnx", "load_convnet", "load_torch", "save_convnet", "save_torch"]
 
 
 def __getattr__(name: str) -> Any:
@@ -49,3 +52,4 @@ def _torch_weights(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 READERS.update(dict.fromkeys((".pt", ".pth"), _torch_weights))
+LATER.update(dict.fromkeys(("OnnxGraph", "OnnxNode"), lambda: import_module(".onnx.graph", __name__)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..domain.errors import ArgumentError, ChainruleError, unknown
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .module import Module
 
 REGISTRY: dict[str, type[Module]] = {}
+LATER: dict[str, Callable[[], Any]] = {}  # what loads the file that registers a name, where that is not at the import
 
 
 def register(cls: Any = None, *, name: str | None = None) -> Any:
@@ -52,6 +53,8 @@ def type_name(module: Module) -> str:
 
 def find(name: str) -> type[Module]:
     """The class registered under ``name``. Errors: ArgumentError with the nearest names."""
+    if name not in REGISTRY and name in LATER:
+        LATER[name]()
     if name not in REGISTRY:
         raise unknown("layer type", name, REGISTRY)
     return REGISTRY[name]
