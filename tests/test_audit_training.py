@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.data import DataLoader, IterableDataset
+from chainrule.data.processes import ProcessPool, described
 from chainrule.domain.errors import ArgumentError, ArgumentTypeError, ShapeError, WorkerError
 from chainrule.train import AverageWeights, Callback, LambdaCallback, TensorBoard
+from chainrule.train.splits import automatic
 
 X = np.random.default_rng(0).random((16, 4)).astype("f4")
 Y = X.sum(1, keepdims=True)
@@ -173,3 +176,39 @@ def test_a_step_may_report_tensors_of_one_element():
             return {"loss": cr.ones(1, 1), "mine": 2}
 
     assert dict(Own(nn.Linear(4, 1)).compile("mse").fit(X, Y, verbose=0)) == {"loss": [1.0], "mine": [2.0]}
+
+
+@pytest.mark.parametrize("options", [{"prefetch": 0}, {}, {"workers": 2}])
+def test_a_sample_that_raises_stop_iteration_does_not_end_the_epoch(options):
+    class Ends:
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            return index if index < 4 else next(iter(()))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(DataLoader(Ends(), 2, **options))
+
+
+class Unread(Exception):
+    """One that cannot be made again from its arguments."""
+
+    def __init__(self, a, b):
+        super().__init__("what was wrong")
+
+
+def test_an_error_that_cannot_be_sent_is_told():
+    error = Unread(1, 2)
+    error.add_note("in sample 3")
+    pool = SimpleNamespace(_processes=[SimpleNamespace(pid=1)])
+    assert str(ProcessPool._error(pool, 0, *described(error))).endswith("Unread: what was wrong")
+
+
+def test_numbers_that_come_once_are_no_classes():
+    numbers = np.arange(100)
+    train, held = automatic(100, numbers)
+    assert len(held) == 20 and np.union1d(train, held).tolist() == numbers.tolist()
+    assert 30 < held.mean() < 70  # not the smallest
+    mostly = np.concatenate([numbers, [0, 1]])
+    assert len(automatic(102, mostly)[1]) == 20

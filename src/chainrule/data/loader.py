@@ -154,7 +154,7 @@ class DataLoader:
         elif self.workers:
             made = mapped(self._make, jobs(), self.workers, self.workers * max(self.prefetch, 1), self.timeout)
         else:
-            made = map(self._make, jobs())
+            made = (self._make(job) for job in jobs())  # not map, which a StopIteration in a sample would end
             if self.prefetch:
                 made = ahead(made, self.prefetch, self.timeout)
         for number, arrays in enumerate(made):
@@ -258,6 +258,14 @@ class DataLoader:
             state["generator"] = list(self._start or self._source().get_state())
         sampler = self._sampler_start or state_of(self._order_giver())
         return state if sampler is None else state | {"sampler": sampler}
+
+    def rest_state(self) -> dict[str, Any]:
+        """The ``state_dict`` as it is if the rest of an epoch under way is left: the next ``for`` begins anew."""
+        start, sampler_start = self._start, self._sampler_start
+        self._start = self._sampler_start = None
+        state = self.state_dict()
+        self._start, self._sampler_start = start, sampler_start
+        return state | ({"position": [0] * len(self._position), "turn": 0} if self.streams else {"position": 0})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a ``state_dict``: the next ``for`` gives the rest of that epoch, then epochs follow as they would

@@ -165,7 +165,8 @@ class ProcessPool:
             except Exception:
                 error = None
         if error is None:
-            error = WorkerError(f"[DataLoader] {text.strip().splitlines()[-1]}")
+            said = [line for line in text.strip().splitlines() if line not in notes]
+            error = WorkerError(f"[DataLoader] {said[-1]}")
         for note in notes:
             if note not in getattr(error, "__notes__", []):
                 error.add_note(note)

@@ -15,7 +15,8 @@ def automatic(samples: int, labels: Any = None) -> tuple[Any, Any] | None:
     """Indices of four fifths of the samples, to train with, and of one fifth, drawn at random; None for fewer than five.
 
     The draw depends on nothing but the data, so that a model trained twice never sees what it is validated with. With
-    ``labels``, integers (n,), each class gives its share, and no class all that it has.
+    ``labels``, integers (n,), each class gives its share, and no class all that it has; numbers of which most come once
+    are no classes.
 
     >>> train, held = automatic(10, np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]))
     >>> len(train), sorted(held // 5)
@@ -25,14 +26,14 @@ def automatic(samples: int, labels: Any = None) -> tuple[Any, Any] | None:
         return None
     order = Generator(0).permutation(samples).numpy()
     if labels is not None:
-        order = order[np.argsort(labels[order], kind="stable")]
-        _, kind, sizes = np.unique(labels[order], return_inverse=True, return_counts=True)
+        ordered = order[np.argsort(labels[order], kind="stable")]
+        _, kind, sizes = np.unique(labels[ordered], return_inverse=True, return_counts=True)
         alone = sizes[kind] == 1
-        if not alone.all():
-            order = np.concatenate([order[~alone], order[alone]])
+        if 2 * alone.sum() < samples:
+            order = np.concatenate([ordered[~alone], ordered[alone]])
             several = int((~alone).sum())
             held = np.zeros(samples, bool)
             held[SHARE // 2 : several : SHARE] = True
-            held[: min(several, 1)] |= not held.any()
+            held[:1] |= not held.any()
             return np.sort(order[~held]), np.sort(order[held])
     return np.sort(order[samples // SHARE :]), np.sort(order[: samples // SHARE])
