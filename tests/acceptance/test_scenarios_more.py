@@ -41,6 +41,18 @@ def test_3_and_28_its_requirements_are_all_it_needs(tmp_path):
     assert "accuracy" in done.stdout
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_12_and_15_a_trained_cnn_in_a_file_that_needs_no_other_package(suffix, tmp_path):
+    x, y = np.random.default_rng(0).random((16, 1, 8, 8)).astype(np.float32), np.arange(16) % 4
+    model = nn.Sequential(
+        nn.Conv2d(4, kernel_size=3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4)
+    )
+    model.compile("cross_entropy", "adam").fit(x, y, epochs=3, verbose=0)
+    model.save(tmp_path / f"my{suffix}")
+    assert [p.name for p in tmp_path.iterdir()] == [f"my{suffix}"]
+    np.testing.assert_array_equal(cr.load(tmp_path / f"my{suffix}").predict(x).numpy(), model.predict(x).numpy())
+
+
 def test_17_what_is_installed_has_versions_to_pin():
     assert metadata.version("chainrule") == cr.__version__
     for requirement in metadata.requires("chainrule"):
@@ -135,7 +147,7 @@ WRONG = {
     "8 an optimizer without parameters": (lambda: optim.SGD(0.1), r"SGD takes several parameters first, not a float"),
     "11 a share as a percentage": (lambda: nn.Dropout(20), "p is 20, expected a probability, from 0 to 1"),
     "4 a file of another kind": (
-        lambda: nn.Sequential(nn.Linear(1, 1)).save("weights.hdf5"), "a model file ends in .safetensors",
+        lambda: nn.Sequential(nn.Linear(1, 1)).save("weights.xyz"), "ends in",
     ),
     "2 a device that does not exist": (lambda: cr.Device("gpu:0"), 'write "cpu", "cuda" or "cuda:<index>"'),
 }  # fmt: skip
