@@ -2,7 +2,7 @@
 
 The numbers are those of the list of scenarios that chainrule was asked to cover. Data are made up here. Elsewhere:
 
-* 3, 12 and 15 as .npz, 13, 17, 28, 29, and what a wrong call is told: test_scenarios_more.py. Wheels of every Python: ``make prove``.
+* 3, 13, 17, 28, 29, .npz of 12 and 15, what a wrong call is told: test_scenarios_more.py. Wheels: ``make prove``.
 * 6, 7, 21, 27, benchmarks: test_benchmarks.py. 20, C++ without Python: tests/prove/test_cpp.py.
 * 10, a command that trains on MNIST: tests/test_cli.py; ``from_keras``, and the HDF5 files of 11 and 12: tests of interop.
 * 2 on a GPU: there is no GPU backend yet.
