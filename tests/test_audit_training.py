@@ -9,9 +9,9 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.data import DataLoader, IterableDataset
+from chainrule.data import DataLoader, IterableDataset, pad_collate
 from chainrule.data.processes import ProcessPool, described
-from chainrule.domain.errors import ArgumentError, ArgumentTypeError, ShapeError, WorkerError
+from chainrule.domain.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, WorkerError
 from chainrule.train import AverageWeights, Callback, LambdaCallback, TensorBoard
 from chainrule.train.splits import automatic
 
@@ -212,3 +212,10 @@ def test_numbers_that_come_once_are_no_classes():
     assert 30 < held.mean() < 70  # not the smallest
     mostly = np.concatenate([numbers, [0, 1]])
     assert len(automatic(102, mostly)[1]) == 20
+
+
+def test_lengths_are_not_taken_for_labels():
+    padded = DataLoader([(X[: k + 1], k % 2) for k in range(4)], 2, collate_fn=pad_collate)
+    model = nn.Sequential(nn.LSTM(4, batch_first=True), nn.Linear(8)).compile("cross_entropy")
+    with pytest.raises(DataError, match="the last would be the weights, but it is int64.*mask=True"):
+        model.fit(padded, verbose=0)

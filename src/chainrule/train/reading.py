@@ -50,6 +50,11 @@ class Reader:
                 if targets == 1
                 else f"[{self.name}] a batch is {len(batch)} array(s), expected inputs and {targets} targets"
             )
+        if weighted and "float" not in str(batch[-1].dtype):
+            raise DataError(
+                f"[{self.name}] of the {len(batch)} arrays of a batch the last would be the weights, but it is "
+                f"{batch[-1].dtype}: weights are floating numbers (lengths that pad_collate puts in: a mask with mask=True)"
+            )
         return batch[:inputs], batch[inputs : inputs + targets], batch[-1] if weighted else None
 
     def targets(self, y: Any) -> list[tuple[Any, ...]]:
