@@ -20,6 +20,7 @@ from ..nn.registry import LATER
 
 if TYPE_CHECKING:
     from .convnet import load_convnet, save_convnet
+    from .mpnn import load_mpnn, save_mpnn
     from .onnx import from_onnx
     from .torch_files import load_torch, save_torch
 
@@ -27,11 +28,13 @@ HOMES = {  # the file of this folder that has it
     "from_onnx": "onnx",
     "load_convnet": "convnet",
     "save_convnet": "convnet",
+    "load_mpnn": "mpnn",
     "load_torch": "torch_files",
+    "save_mpnn": "mpnn",
     "save_torch": "torch_files",
 }
 
-__all__ = ["from_onnx", "load_convnet", "load_torch", "save_convnet", "save_torch"]
+__all__ = ["from_onnx", "load_convnet", "load_mpnn", "load_torch", "save_convnet", "save_mpnn", "save_torch"]
 
 
 def __getattr__(name: str) -> Any:
