@@ -105,6 +105,7 @@ def predict(
 
     from ..io import load
     from .image import load_digit
+    from .predictor import probabilities
 
     network = load(model)
     digits = np.stack([load_digit(path) for path in images])
@@ -122,22 +123,31 @@ def predict(
         print(f"{result['image']}: {result['digit']} ({result['probability']:.1%}; then {rest})")
 
 
+@app.command(epilog="Example: `chainrule serve runs/mine/model.safetensors --port 8080`")
+def serve(
+    model: Annotated[
+        Path | None, typer.Argument(help="A model file; the one that comes with chainrule if left out.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at. Others than this machine's own open it to all.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    threads: Threads = None,
+) -> None:
+    """Read digits drawn in the browser."""
+    from .predictor import DigitPredictor
+    from .serve import serve as run
+
+    use_threads(threads)
+    run(DigitPredictor(model), host, port)
+
+
 @app.command(epilog="Example: `chainrule info --json`")
 def info(as_json: Json = False) -> None:
     """Version, backends, instruction set, threads, memory and GPU."""
     from .about import about
 
     show(about(), as_json)
-
-
-def probabilities(output: Any) -> Any:
-    """The output of a classifier as probabilities (n, classes): as it is, or scores through softmax."""
-    import numpy as np
-
-    rows = output.numpy()
-    if (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1.0, atol=1e-4):
-        return rows
-    return output.softmax(axis=1).numpy()
 
 
 def use_threads(count: int | None) -> None:
