@@ -20,11 +20,13 @@ from ..nn.registry import LATER
 
 if TYPE_CHECKING:
     from .convnet import load_convnet, save_convnet
+    from .cppapi import from_cppapi
     from .mpnn import load_mpnn, save_mpnn
     from .onnx import from_onnx
     from .torch_files import load_torch, save_torch
 
 HOMES = {  # the file of this folder that has it
+    "from_cppapi": "cppapi",
     "from_onnx": "onnx",
     "load_convnet": "convnet",
     "save_convnet": "convnet",
@@ -34,7 +36,16 @@ HOMES = {  # the file of this folder that has it
     "save_torch": "torch_files",
 }
 
-__all__ = ["from_onnx", "load_convnet", "load_mpnn", "load_torch", "save_convnet", "save_mpnn", "save_torch"]
+__all__ = [
+    "from_cppapi",
+    "from_onnx",
+    "load_convnet",
+    "load_mpnn",
+    "load_torch",
+    "save_convnet",
+    "save_mpnn",
+    "save_torch",
+]
 
 
 def __getattr__(name: str) -> Any:
