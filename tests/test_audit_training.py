@@ -219,3 +219,10 @@ def test_lengths_are_not_taken_for_labels():
     model = nn.Sequential(nn.LSTM(4, batch_first=True), nn.Linear(8)).compile("cross_entropy")
     with pytest.raises(DataError, match="the last would be the weights, but it is int64.*mask=True"):
         model.fit(padded, verbose=0)
+
+
+@pytest.mark.parametrize("value", [0.5, float("nan")])
+def test_padding_that_the_dtype_cannot_hold_is_told(value):
+    with pytest.raises(ArgumentError, match=f"value is {value}, but part 0 of the samples is int64"):
+        pad_collate([([1, 2], 0), ([3], 1)], value=value)
+    assert pad_collate([([1, 2], 0), ([3], 1)], value=-1.0)[0].tolist() == [[1, 2], [3, -1]]

@@ -147,6 +147,10 @@ def _padded(arrays: Sequence[Any], steps: int, value: float, part: int) -> Any:
                 f"[pad_collate] part {part} of sample {index} of the batch has steps of shape {array.shape[1:]}, but that "
                 f"of the first has {rest}: only lengths may differ"
             )
+    if dtype.kind in "iub" and not float(value).is_integer():
+        raise ArgumentError(
+            f"[pad_collate] value is {value!r}, but part {part} of the samples is {dtype}, which cannot hold it"
+        )
     out = np.full((len(arrays), steps, *rest), value, dtype)
     for row, array in zip(out, arrays, strict=True):
         row[: len(array)] = array
