@@ -21,15 +21,18 @@ from ..nn.registry import LATER
 if TYPE_CHECKING:
     from .convnet import load_convnet, save_convnet
     from .cppapi import from_cppapi
+    from .keras_files import from_keras, load_keras_weights
     from .mpnn import load_mpnn, save_mpnn
     from .onnx import from_onnx
     from .torch_files import load_torch, save_torch
 
 HOMES = {  # the file of this folder that has it
     "from_cppapi": "cppapi",
+    "from_keras": "keras_files",
     "from_onnx": "onnx",
     "load_convnet": "convnet",
     "save_convnet": "convnet",
+    "load_keras_weights": "keras_files",
     "load_mpnn": "mpnn",
     "load_torch": "torch_files",
     "save_mpnn": "mpnn",
@@ -38,8 +41,10 @@ HOMES = {  # the file of this folder that has it
 
 __all__ = [
     "from_cppapi",
+    "from_keras",
     "from_onnx",
     "load_convnet",
+    "load_keras_weights",
     "load_mpnn",
     "load_torch",
     "save_convnet",

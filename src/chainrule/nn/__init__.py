@@ -19,6 +19,7 @@ from .adaptive_pool import (
     GlobalMaxPool1d,
     GlobalMaxPool2d,
 )
+from .arrange import Dot, Flip, Pad, RepeatVector, Rescaling, SameAvgPool, SamePad, TimeDistributed
 from .attention import KVCache, MultiHeadAttention
 from .bidirectional import Bidirectional
 from .cells import GRUCell, LSTMCell, RNNCell
@@ -69,6 +70,7 @@ __all__ = [
     "ConvTranspose2d",
     "DepthwiseConv1d",
     "DepthwiseConv2d",
+    "Dot",
     "DropPath",
     "Dropout",
     "Dropout1d",
@@ -76,6 +78,7 @@ __all__ = [
     "ELU",
     "Embedding",
     "Flatten",
+    "Flip",
     "GELU",
     "GLU",
     "GRU",
@@ -118,6 +121,7 @@ __all__ = [
     "ModuleList",
     "MultiHeadAttention",
     "PReLU",
+    "Pad",
     "Parallel",
     "Parameter",
     "Parameters",
@@ -130,10 +134,14 @@ __all__ = [
     "RNNCell",
     "ReLU",
     "ReLU6",
+    "RepeatVector",
+    "Rescaling",
     "Reshape",
     "Residual",
     "RotaryEmbedding",
     "SELU",
+    "SameAvgPool",
+    "SamePad",
     "SeparableConv1d",
     "SeparableConv2d",
     "Sequential",
@@ -148,6 +156,7 @@ __all__ = [
     "Swish",
     "Tanh",
     "Threshold",
+    "TimeDistributed",
     "TransformerDecoder",
     "TransformerDecoderLayer",
     "TransformerEncoder",
