@@ -17,6 +17,8 @@ from .checkpoint import load, load_optimizer, save
 from .keydnn import load_json, save_json
 from .loading import load_weights as _load_weights
 from .loading import save_weights as _save_weights
+from .migrations import migration
+from .training import load_training, save_training
 from .weights import load_metadata, load_weights, save_weights
 
 METHODS = (save, save_json, _load_weights, _save_weights)
@@ -29,8 +31,11 @@ __all__ = [
     "load_json",
     "load_metadata",
     "load_optimizer",
+    "load_training",
     "load_weights",
+    "migration",
     "save",
     "save_json",
+    "save_training",
     "save_weights",
 ]

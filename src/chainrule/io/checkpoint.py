@@ -13,10 +13,11 @@ from ..domain.errors import ArgumentError, ArgumentTypeError, FileFormatError, S
 from ..nn import Module
 from ..nn.parameter import LazyTensor
 from ..nn.registry import create, describe
+from . import training
+from .migrations import migrated
 from .weights import read, save_weights
 
 FORMAT = "chainrule.model.v1"
-FAMILY = FORMAT.rpartition(".v")[0]
 SUFFIXES = (".safetensors", ".npz")
 FLOATING = {name for name, dtype in DTYPES.items() if dtype.is_floating}
 
@@ -54,15 +55,16 @@ def save(model: Module, path: str | os.PathLike[str], *, optimizer: Any = None) 
 def load(path: str | os.PathLike[str], *, device: str | Device | None = None) -> Module:
     """The model that ``save`` wrote, in evaluation mode; ``model.train()``, which ``fit`` calls, goes on training it.
 
+    Of a file of ``train.Checkpoint``, or of ``save_training`` with a part ``model``, it is the model alone.
+
     Errors: MissingFileError; FileFormatError if the file is cut short, damaged, holds no model, or is of a later
     version; ArgumentError if it has a layer that is not registered in this program.
     """
     _suffixed(path, "load", "load_json")
-    arrays, metadata = read(path)
-    found = metadata.get("format")
-    if found != FORMAT or "architecture" not in metadata:
-        if found != FORMAT and isinstance(found, str) and found.startswith(f"{FAMILY}.v"):
-            raise FileFormatError(f"[load] {path} is of version {found!r}, this chainrule reads {FORMAT!r}: update it")
+    arrays, metadata = migrated(path, FORMAT, *migrated(path, training.FORMAT, *read(path)))
+    if metadata.get("format") == training.FORMAT and metadata.get("architecture"):
+        arrays = training.model_in(path, arrays, metadata)
+    elif metadata.get("format") != FORMAT or "architecture" not in metadata:
         raise FileFormatError(
             f"[load] {path} has weights but no model that chainrule wrote: build the model and have it take them by "
             "model.load_weights(path)"

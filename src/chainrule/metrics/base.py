@@ -86,6 +86,15 @@ class Metric:
         """The average so far; 0 if there is nothing."""
         return self.sum_of("total") / max(self.sum_of("count"), 1.0)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What to go on from within an epoch."""
+        return {"sums": dict(self.sums)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave (tensors or arrays)."""
+        device = next((tensor.device for tensor in self.sums.values()), None)
+        self.sums = {key: Tensor(value, dtype="float64", device=device) for key, value in state["sums"].items()}
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r})"
 

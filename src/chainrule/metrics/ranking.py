@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ..domain.errors import ArgumentTypeError, ShapeError
 from ..modes import no_grad
 from ..ops.memory import clone
+from ..tensor import Tensor
 from .base import Metric
 
 
@@ -44,6 +46,14 @@ class Ranking(Metric):
     def reset(self) -> None:
         """Begin again."""
         self.seen = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Metric."""
+        return {"seen": [list(pair) for pair in self.seen]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Metric."""
+        self.seen = [(Tensor(output), Tensor(target)) for output, target in state["seen"]]
 
     def result(self) -> float:
         """The value so far; 0 if there is nothing that could be ranked."""

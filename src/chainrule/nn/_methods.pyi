@@ -52,6 +52,7 @@ class Methods:
         debug: str | None = None,
         fast_dev_run: bool | int = False,
         overfit_batches: int | float = 0,
+        resume: bool | str | os.PathLike[str] | None = None,
     ) -> History: ...
     def train_on_batch(
         self, x: Any, y: Any = None, *, sample_weight: Any = None, class_weight: Any = None

@@ -24,6 +24,7 @@ from .loggers import CSVLogger, JSONLLogger, TensorBoard
 from .loop import evaluate, fit, predict, train_on_batch
 from .progress import ProgressBar
 from .rates import LearningRateMonitor, LRScheduler, ReduceLROnPlateau, Trial, lr_find
+from .resume import Checkpoint
 from .scaling import LossScaler
 from .step import test_step, train_step
 from .summary import summary
@@ -37,6 +38,7 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "CallbackList",
+    "Checkpoint",
     "EarlyStopping",
     "History",
     "JSONLLogger",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..domain.callback import Logs
 from ..domain.errors import ArgumentError, ArgumentTypeError, unknown
 from ..optim.averaging import WeightAverage
@@ -51,6 +54,14 @@ class AverageWeights(Callback):
         """Take the weights in."""
         if self.every == "epoch" and epoch >= self.start:
             self.average.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return self.average.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        self.average.load_state_dict(state)
 
     def on_train_end(self, logs: Logs) -> None:
         """Give the model its average, if there is one."""

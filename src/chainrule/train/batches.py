@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import chain, islice, repeat
 from typing import Any
@@ -76,14 +76,35 @@ class Batches:
         self.unchecked: list[tuple[str, Any]] = [(name, whole)]
         self.unweighted = False
         self.stream = chain.from_iterable(repeat(self))
+        self.taken, self._before = 0, 0  # batches of this time, and those of it before a state that was loaded
+        self._begun = False
 
-    def epoch(self, steps: int | None) -> Iterator[Batch]:
-        """The batches of an epoch: all, or the next ``steps``; where the data ends it begins anew."""
-        return iter(self) if steps is None else islice(self.stream, steps)
+    def epoch(self, steps: int | None, done: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch: all, or the next ``steps``, of which some are ``done``; where the data ends it begins
+        anew."""
+        return iter(self) if steps is None else islice(self.stream, steps - done)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next batches depend on. A loader that has no state is gone through again, up to there."""
+        known = isinstance(self.loader, DataLoader) and self.steps is not None  # leaves off anywhere, and begins anew
+        state = getattr(self.loader, "state_dict", None)
+        loader = (
+            None if not self._begun else self.loader.rest_state() if known else state() if callable(state) else None
+        )
+        return {"taken": self.taken, "loader": loader}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave."""
+        self._before, self._begun = state["taken"], state["loader"] is not None
+        if self._begun:
+            self.loader.load_state_dict(state["loader"])
 
     def __iter__(self) -> Iterator[Batch]:
         given: Any = None
-        for given in self.loader if self.steps is None else islice(self.loader, self.steps):
+        skipped = 0 if self._begun else self._before  # by the loader itself, or here
+        self.taken, self._before, self._begun = self._before, 0, True
+        for given in islice(self.loader, skipped, self.steps):
+            self.taken += 1
             batch = as_batch(given, self.device, self.tree() if callable(self.tree) else self.tree)
             if self.unseen:
                 for part in leaves(batch):
@@ -91,8 +112,9 @@ class Batches:
                 self.unseen = False
             batch.unchecked, batch.unweighted = self.unchecked, self.unweighted
             yield batch
-        if given is None:
+        if given is None and not self.taken:
             raise DataError(f"[{self.name}] {NONE_GIVEN}")
+        self.taken = 0
 
 
 def as_batch(given: Any, device: Device, tree: Any = None) -> Batch:

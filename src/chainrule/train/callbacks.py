@@ -7,7 +7,7 @@ progress line, file names, tables, plots).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Any
@@ -75,6 +75,13 @@ class Callback:
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """After a training step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers that a training which goes on from a Checkpoint needs: numbers, texts, arrays, lists, dicts."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave, after ``on_train_begin`` and, within an epoch, ``on_epoch_begin``."""
 
 
 class CallbackList:
@@ -204,6 +211,15 @@ class Monitor(Callback):
         self.sign = self._sign()
         self.best, self.best_epoch = self.sign * math.inf, -1
 
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return {"sign": self.sign, "best": self.best, "best_epoch": self.best_epoch, "stop": self.stop_training}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        self.sign, self.best, self.best_epoch = state["sign"], state["best"], state["best_epoch"]
+        self.stop_training = state["stop"]
+
     def expect(self, names: Iterable[str]) -> None:
         """Raise ArgumentError unless the watched value is among ``names``."""
         if self.monitor in names:
@@ -306,6 +322,17 @@ class EarlyStopping(Monitor):
         self.wait += 1
         if self.wait > self.patience:
             self.stop_training, self.stopped_epoch = True, epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        kept = None if self._kept is None else self._kept.state_dict()
+        return {**super().state_dict(), "wait": self.wait, "stopped_epoch": self.stopped_epoch, "kept": kept}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        super().load_state_dict(state)
+        self.wait, self.stopped_epoch = state["wait"], state["stopped_epoch"]
+        self._kept = None if state["kept"] is None else Snapshot(self.model, self.optimizer, state["kept"])
 
     def on_train_end(self, logs: Logs) -> None:
         """Put the best weights back."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,19 @@ class ModelCheckpoint(Monitor):
             worst = max(self.scores, key=lambda path: self._rank(self.scores[path]))
             del self.scores[worst]
             worst.unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        watched = super().state_dict() if self.watches else {}
+        scores = [[str(path), score] for path, score in self.scores.items()]
+        return {**watched, "scores": scores, "last": self._wrote_last, "unsaved": self._unsaved}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        if self.watches:
+            super().load_state_dict(state)
+        self.scores = {Path(path): score for path, score in state["scores"]}
+        self._wrote_last, self._unsaved = state["last"], state["unsaved"]
 
     def on_train_end(self, logs: Logs) -> None:
         """Save the weights that an interrupted epoch left, as the last."""

@@ -206,6 +206,33 @@ class Averages(Mapping[str, float]):
                 self.totals[name].add_(some)
                 self.counts[name] += count
 
+    def state_dict(self, metrics: Iterable[Any] = ()) -> dict[str, Any]:
+        """What to go on from within an epoch; ``metrics`` are more that a step may show, whose states are kept elsewhere."""
+        known = [*self.given, *metrics]
+        return {
+            "samples": self.samples,
+            "names": [*self.names],
+            "totals": dict(self.totals),
+            "counts": dict(self.counts),
+            "given": [metric.state_dict() if hasattr(metric, "state_dict") else None for metric in self.given],
+            "metrics": {n: i for n, m in self.metrics.items() for i, other in enumerate(known) if other is m},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], metrics: Iterable[Any] = (), device: Any = None) -> None:
+        """Go on from what ``state_dict`` gave, with as many metrics."""
+        known = [*self.given, *metrics]
+        for metric, saved in zip(self.given, state["given"], strict=True):
+            if saved is not None:
+                metric.load_state_dict(saved)
+        self.metrics = {name: known[place] for name, place in state["metrics"].items()}
+        self.samples = state["samples"]
+        kept: dict[str, Any] = {
+            what: {n: v if isinstance(v, int) else Tensor(v, dtype="float64", device=device) for n, v in some.items()}
+            for what, some in (("totals", state["totals"]), ("counts", state["counts"]))
+        }
+        self.totals, self.counts = kept["totals"], kept["counts"]
+        self.names = [name for name in state["names"] if name in self.totals or name in self.metrics]
+
     def results(self) -> dict[str, float]:
         """All averages, as they are now."""
         return {name: self[name] for name in self.names}

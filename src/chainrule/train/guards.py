@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..domain.callback import Logs
@@ -40,6 +40,14 @@ class TerminateOnNaN(Callback):
                 UserWarning,
                 stacklevel=2,
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return {"stop": self.stop_training}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        self.stop_training = state["stop"]
 
 
 class Timer(Callback):
@@ -79,6 +87,22 @@ class Timer(Callback):
     def on_train_end(self, logs: Logs) -> None:
         """Note the time."""
         self.total = time.perf_counter() - self._start
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback. The time between two runs of a training does not count."""
+        now = time.perf_counter()
+        return {
+            "epochs": [*self.epochs],
+            "total": now - self._start,
+            "epoch": now - self._epoch,
+            "stop": self.stop_training,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        now = time.perf_counter()
+        self.epochs, self.stop_training, self.total = [*state["epochs"]], state["stop"], state["total"]
+        self._start, self._epoch = now - state["total"], now - state["epoch"]
 
 
 class LambdaCallback(Callback):

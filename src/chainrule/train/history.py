@@ -48,6 +48,14 @@ class History(Callback, Mapping[str, list[float]]):
         for name, values in self.history.items():
             values.append(float(logs.get(name, float("nan"))))
 
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return {"history": self.history, "epoch": self.epoch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        self.history, self.epoch = {name: [*values] for name, values in state["history"].items()}, [*state["epoch"]]
+
     def last(self) -> dict[str, float]:
         """The logs of the last epoch; none if no epoch was finished."""
         return {name: values[-1] for name, values in self.history.items()}

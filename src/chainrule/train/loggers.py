@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +39,14 @@ class FileLogger(Callback):
         self.rows.append({"epoch": epoch + 1, **{name: float(logs[name]) for name in logs}})
         with atomic_write(self.path, text=True) as file:
             self.write(file)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback. Rows of later epochs, which come again, go."""
+        self.rows = [dict(row) for row in state["rows"]]
 
     def read(self) -> list[dict[str, Any]]:
         """The rows of the file."""
@@ -111,6 +120,15 @@ class JSONLLogger(FileLogger):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Add the epoch, and write."""
         super().on_epoch_end(epoch, {**logs, "seconds": round(time.perf_counter() - self._start, 3)})
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return {**super().state_dict(), "seconds": time.perf_counter() - self._start}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback. The time between two runs of a training does not count."""
+        super().load_state_dict(state)
+        self._start = time.perf_counter() - state["seconds"]
 
     def read(self) -> list[dict[str, Any]]:
         """The rows of the file."""
@@ -188,6 +206,14 @@ class TensorBoard(Callback):
         """Close the files."""
         while self._writers:
             self._writers.popitem()[1].close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return {"batches": self.batches}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback. What was written of batches that come again stays, and comes again."""
+        self.batches = state["batches"]
 
     def _writer(self, run: str) -> Any:
         if run not in self._writers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -29,6 +30,7 @@ from .history import History
 from .mode import mode
 from .progress import progress_for
 from .rehearsal import Rehearsal
+from .resume import Run
 from .scaling import Precision
 from .step import Step
 from .structure import leaves, parted, rebuilt
@@ -56,6 +58,7 @@ def fit(
     debug: str | None = None,
     fast_dev_run: bool | int = False,
     overfit_batches: int | float = 0,
+    resume: bool | str | os.PathLike[str] | None = None,
 ) -> History:
     """Train a compiled model and return the History of its epochs.
 
@@ -82,6 +85,10 @@ def fit(
     epoch, batch, layer, op and what came in (see ``detect_anomaly``); slow. ``fast_dev_run=True``, or a number, makes one
     epoch of one batch, or so many, of training and validation without the callbacks that write files.
     ``overfit_batches``, a number or a fraction, trains on the same first batches in each epoch, and validates on them.
+
+    ``resume``, the path of what a ``train.Checkpoint`` wrote, goes on from there, to the same bits as without a stop; True
+    is the path of the Checkpoint among the callbacks, and begins anew, which it says, if nothing is there yet. Everything
+    else is given as in the beginning: StateError where it is not. ``epochs`` counts those of the file.
 
     Before the first step arrays are checked: DataError (empty, unequal lengths, NaN or infinity), DTypeError, ShapeError
     and IndexRangeError (labels that cross-entropy cannot take), ArgumentError.
@@ -125,27 +132,32 @@ def fit(
         every.expect(step.names + more + [f"val_{name}" for name in step.names if validation])
     rehearsal.callbacks(every, verbose)
     every.add(history, *progress)
+    steps = None if rehearsal.batches else steps_per_epoch
+    run = Run(step, train, validation, averages, every, epochs, steps)
+    run.find(None if rehearsal.batches else resume, verbose)
     try:
         every.on_train_begin()
-        for epoch in range(initial_epoch, epochs):
+        for epoch in range(run.begin(initial_epoch), epochs):
             every.on_epoch_begin(epoch)
             averages.reset()
-            skipped = 0 if scaler is None else scaler.skipped
+            done = run.enter(epoch)
             with mode(model, training=True):
-                for number, batch in enumerate(train.epoch(None if rehearsal.batches else steps_per_epoch)):
+                for number, batch in enumerate(train.epoch(steps, done), done):
                     every.on_batch_begin(number)
                     with watch.step(batch, epoch, number):
                         averages.update(step.train(batch), batch.samples, step.over)
+                    run.after_batch(number)
                     every.on_batch_end(number, averages)
                 step.finish()
             logs = averages.results()
             if scaler is not None:
-                logs["skipped_steps"] = scaler.skipped - skipped
+                logs["skipped_steps"] = scaler.skipped - run.skipped
             if validation is not None and ((epoch + 1) % validation_freq == 0 or rehearsal.batches):
                 found = averages_of(model, validation, partial(watch.step, epoch=epoch, what="validation "))
                 logs |= {f"val_{name}": value for name, value in found.items()}
+            run.after_epoch(epoch)
             every.on_epoch_end(epoch, logs)
-            if every.stop_training:
+            if run.over:
                 break
     except KeyboardInterrupt:
         history.interrupted = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,15 @@ class LRScheduler(Callback):
         if isinstance(self.schedule, Schedule) and self.every == "batch":
             self.schedule.step()
 
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return self.schedule.state_dict() if isinstance(self.schedule, Schedule) else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        if isinstance(self.schedule, Schedule):
+            self.schedule.load_state_dict(state)
+
 
 class ReduceLROnPlateau(Monitor):
     """Times ``factor`` when ``monitor`` has not improved for more than ``patience`` epochs in a row.
@@ -128,6 +137,15 @@ class ReduceLROnPlateau(Monitor):
             return
         self.improved(epoch, logs)
         self.plateau.step(logs[self.monitor])
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return {**super().state_dict(), "plateau": self.plateau.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        super().load_state_dict(state)
+        self.plateau.load_state_dict(state["plateau"])
 
     def learning_rate(self) -> float:
         """That of the first group, for the logs."""

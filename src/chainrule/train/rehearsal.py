@@ -9,8 +9,9 @@ from .batches import Batches
 from .callbacks import CallbackList
 from .checkpoints import ModelCheckpoint
 from .loggers import FileLogger, TensorBoard
+from .resume import Checkpoint
 
-WRITERS = (ModelCheckpoint, FileLogger, TensorBoard)
+WRITERS = (Checkpoint, ModelCheckpoint, FileLogger, TensorBoard)
 
 
 class Rehearsal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -82,6 +83,26 @@ class Updates:
         self.plan.step()
         self.batches, self.shares, self.gradients = 0, {}, {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What to go on from within a window."""
+        if not self.batches:
+            return {"batches": 0}
+        kinds = [[kind, share, self.gradients.get(kind)] for kind, share in self.shares.items()]
+        return {"batches": self.batches, "kinds": kinds, "sum": [p.grad for p in self.plan.parameters()]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave."""
+        self.batches, self.shares, self.gradients = state["batches"], {}, {}
+        if not self.batches:
+            return
+        parameters = self.plan.parameters()
+        for kind, share, gradients in state["kinds"]:
+            whole = share is None or isinstance(share, int)
+            self.shares[kind] = share if whole else Tensor(share, device=parameters[0].device)
+            if gradients is not None:
+                self.gradients[kind] = like(gradients, parameters)
+        self.put(like(state["sum"], parameters))
+
     def join(self) -> None:
         """Divide the sums, each by what it is over, and add them up."""
         parameters = self.plan.parameters()
@@ -91,6 +112,12 @@ class Updates:
                 found = [(sums[kind][place], share) for kind, share in self.shares.items()]
                 means = [g if share is None else g / share for g, share in found if g is not None]
                 parameter.grad = total(means) if means else None
+
+
+def like(gradients: list[Any], parameters: list[Any]) -> list[Any]:
+    """Saved gradients as tensors where the parameters are."""
+    pairs = zip(gradients, parameters, strict=True)
+    return [None if g is None else Tensor(g, dtype=p.dtype, device=p.device) for g, p in pairs]
 
 
 def total(tensors: list[Tensor]) -> Tensor:

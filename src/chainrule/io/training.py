@@ -1,0 +1,169 @@
+"""All that a training needs to go on, in one safetensors file: ``fit`` writes it by a callback, a loop of your own itself."""
+
+from __future__ import annotations
+
+import os
+import random as python_random
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ..domain.errors import ArgumentError, FileFormatError, unknown
+from ..nn import Module
+from ..nn.registry import describe
+from ..random import Generator, get_rng_state, set_rng_state
+from ..tensor import Tensor
+from .migrations import migrated
+from .weights import read, save_weights
+
+FORMAT = "chainrule.training.v1"
+ARRAY = "$array"  # the key of what stands for an array in the metadata
+
+
+def save_training(path: str | os.PathLike[str], /, **parts: Any) -> None:
+    """Write what a training needs to go on to ``path``, whole or not at all. Beside ``parts`` the random numbers are kept.
+
+    A part is anything with a ``state_dict``: the model, the optimizer, a DataLoader, a schedule, an average, a LossScaler;
+    or a Generator; or values: numbers, texts, None, arrays, lists and dicts of them (a tuple comes back as a list). Of
+    random numbers the default generators are kept, and those of NumPy and of ``random``. ``load_training`` reads it; the
+    part ``model`` can also be had by ``cr.load``. Call it between steps, when there are no gradients to keep.
+
+    Errors: ArgumentError for a value that a file cannot hold, FileWriteError.
+
+    >>> import chainrule as cr
+    >>> from tempfile import TemporaryDirectory
+    >>> model = cr.nn.Sequential(cr.nn.Linear(2, 1))
+    >>> optimizer = cr.optim.Adam(model.parameters())
+    >>> with TemporaryDirectory() as folder:
+    ...     save_training(f"{folder}/run.safetensors", model=model, optimizer=optimizer, epoch=3)
+    ...     load_training(f"{folder}/run.safetensors", model=model, optimizer=optimizer)
+    {'epoch': 3}
+    """
+    arrays: dict[str, Any] = {}
+    state = {name: _flat(_state_of(part), name, arrays) for name, part in parts.items()}
+    metadata = {
+        "format": FORMAT,
+        "chainrule": import_module("chainrule").__version__,
+        "architecture": _architecture(parts.get("model")),
+        "state": state,
+        "random": _flat(_random_state(), "random", arrays),
+    }
+    save_weights(path, arrays, metadata)
+
+
+def load_training(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
+    """Have ``parts`` and all random numbers go on from what ``save_training`` wrote, or ``train.Checkpoint``.
+
+    Returns what else is in the file, by name: values, and the states of parts that were not given, with NumPy arrays.
+    Errors: MissingFileError; FileFormatError for a file that is damaged, of another kind, or lacks a part; StateError for a
+    part that has other shapes. The model is loaded last: after an error it is as it was.
+    """
+    state, random_state = read_training(path, "load_training")
+    for name in parts:
+        if name not in state:
+            raise FileFormatError(f"[load_training] {path}: {unknown('part', name, state)}")
+    # a schedule sets the rates of its optimizer, which has the last word
+    for name in sorted(parts, key=lambda n: (isinstance(parts[n], Module), hasattr(parts[n], "param_groups"))):
+        load_part(parts[name], state.pop(name))
+    restore_random(random_state)
+    return state
+
+
+def read_training(path: str | os.PathLike[str], name: str) -> tuple[dict[str, Any], Any]:
+    """The parts in a file, and the states of random numbers. Errors: those of ``load_training``."""
+    arrays, metadata = migrated(path, FORMAT, *read(path), name)
+    if metadata.get("format") != FORMAT:
+        raise FileFormatError(
+            f"[{name}] {path} has no training to go on with: train.Checkpoint or io.save_training writes one"
+        )
+    try:
+        state, random_state = _deep(metadata["state"], arrays), _deep(metadata["random"], arrays)
+        return dict(state), random_state
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise FileFormatError(f"[{name}] {path} has a header that save_training never writes: {error!r}") from error
+
+
+def model_in(path: str | os.PathLike[str], arrays: dict[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights and buffers of the part "model" of a training, by name. Errors: FileFormatError."""
+    try:
+        return dict(_deep(metadata["state"]["model"], arrays))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise FileFormatError(f"[load] {path} has a header that save_training never writes: {error!r}") from error
+
+
+def load_part(part: Any, state: Any) -> None:
+    """Have one part go on from its state. Errors: ArgumentError for what has none."""
+    if isinstance(part, Generator):
+        seed, counter = state
+        part.set_state((seed, counter))
+    elif hasattr(part, "load_state_dict"):
+        part.load_state_dict(state)
+    else:
+        raise ArgumentError(f"[load_training] a {type(part).__name__} has no load_state_dict: take it from the result")
+
+
+def restore_random(state: Mapping[str, Any]) -> None:
+    """Have all random numbers go on."""
+    set_rng_state(state["chainrule"])
+    version, words, gauss = state["python"]
+    python_random.setstate((version, tuple(words.tolist()), gauss))
+    if state["numpy"] is not None:
+        kind, keys, *rest = state["numpy"]
+        np.random.set_state((kind, keys, *rest))
+
+
+def _random_state() -> dict[str, Any]:
+    version, words, gauss = python_random.getstate()
+    numpy: Any = np.random.get_state()
+    return {
+        "chainrule": get_rng_state(),
+        "python": [version, np.array(words, np.uint32), gauss],
+        "numpy": [*numpy] if isinstance(numpy, tuple) else None,  # somebody has put another kind of generator there
+    }
+
+
+def _architecture(model: Any) -> Any:
+    """How to build the model, if a file can say it."""
+    try:
+        return describe(model) if isinstance(model, Module) else None
+    except ArgumentError:
+        return None
+
+
+def _state_of(part: Any) -> Any:
+    if isinstance(part, Generator):
+        return list(part.get_state())
+    return part.state_dict() if hasattr(part, "state_dict") else part
+
+
+def _flat(value: Any, path: str, arrays: dict[str, Any]) -> Any:
+    """``value`` as JSON can hold it, with its arrays put into ``arrays``. Errors: ArgumentError."""
+    if isinstance(value, Tensor):
+        value = value.detach().numpy()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        while path in arrays:
+            path += "'"
+        arrays[path] = value
+        return {ARRAY: path}
+    if isinstance(value, Mapping) and ARRAY not in value and all(isinstance(key, str) for key in value):
+        return {key: _flat(one, f"{path}/{key}", arrays) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_flat(one, f"{path}/{place}", arrays) for place, one in enumerate(value)]
+    raise ArgumentError(
+        f"[save_training] {path} is {value!r}, expected a number, a text, an array, or lists and dicts by names of them"
+    )
+
+
+def _deep(value: Any, arrays: Mapping[str, Any]) -> Any:
+    """What ``_flat`` was given."""
+    if isinstance(value, dict):
+        if ARRAY in value:
+            return arrays[value[ARRAY]]
+        return {key: _deep(one, arrays) for key, one in value.items()}
+    return [_deep(one, arrays) for one in value] if isinstance(value, list) else value
