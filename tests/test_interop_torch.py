@@ -109,7 +109,7 @@ def test_what_cannot_be_written(tmp_path):
     for value, said in [
         ({"a": [object()]}, r"state\['a'\]\[0\] is a object"),
         ({"a": np.array(["x"])}, "dtype <U1"),
-        ({b"a": 1}, "is a bytes"),
+        ({"x": 1j}, "is a complex"),
     ]:
         with pytest.raises(ArgumentTypeError, match=said):
             save_torch(tmp_path / "x.pt", value)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .mpnn import load_mpnn, save_mpnn
     from .onnx import from_onnx
     from .torch_files import load_torch, save_torch
+    from .torch_modules import from_torch, to_torch
 
 HOMES = {  # the file of this folder that has it
     "from_cppapi": "cppapi",
@@ -37,12 +38,15 @@ HOMES = {  # the file of this folder that has it
     "load_torch": "torch_files",
     "save_mpnn": "mpnn",
     "save_torch": "torch_files",
+    "from_torch": "torch_modules",
+    "to_torch": "torch_modules",
 }
 
 __all__ = [
     "from_cppapi",
     "from_keras",
     "from_onnx",
+    "from_torch",
     "load_convnet",
     "load_keras_weights",
     "load_mpnn",
@@ -50,6 +54,7 @@ __all__ = [
     "save_convnet",
     "save_mpnn",
     "save_torch",
+    "to_torch",
 ]
 
 

@@ -269,6 +269,13 @@ def _same(found: Any, *others: Any) -> Any:
     return found
 
 
+def _bytes(text: Any, encoding: Any) -> bytes:
+    """Bytes, which pickles of protocol 2 have as a text."""
+    if type(text) is not str or encoding != "latin1":
+        raise ValueError("no bytes")
+    return text.encode("latin-1")
+
+
 def _never(*arguments: Any) -> Any:
     """For classes that are named only."""
     raise ValueError("not made alone")
@@ -288,6 +295,7 @@ MAKERS: Makers = {
         (*KINDS, "torch.Tensor", "torch.nn.parameter.Parameter", "builtins.dict", "__builtin__.dict"), _never
     ),
     **dict.fromkeys(("builtins.list", "__builtin__.list"), _never),
+    "_codecs.encode": _bytes,
     "collections.OrderedDict": _ordered,
     "collections.defaultdict": _default,
     "torch.Size": _size,
@@ -322,8 +330,8 @@ def save_torch(path: str | os.PathLike[str], state: Any) -> None:
             return value.item()
         if not isinstance(value, (np.ndarray, Tensor)):
             raise ArgumentTypeError(
-                f"[save_torch] state{place} is a {type(value).__name__}; arrays, tensors, numbers, texts, dicts, lists and "
-                "tuples can be written"
+                f"[save_torch] state{place} is a {type(value).__name__}; arrays, tensors, numbers, texts, bytes, dicts, "
+                "lists and tuples can be written"
             )
         if id(value) not in keys:
             array = value.numpy() if isinstance(value, Tensor) else value

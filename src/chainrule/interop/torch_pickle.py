@@ -159,7 +159,8 @@ class Machine:
         arguments, maker = self.pop(), self.pop()
         if type(maker) is not Global or type(arguments) is not tuple:
             raise ValueError("nothing to call")
-        self.count(sum(len(a) for a in arguments if type(a) in CONTAINERS))  # they may be copied
+        copied = sum(len(a) if type(a) in CONTAINERS else len(a) // 100 for a in arguments if hasattr(a, "__len__"))
+        self.count(copied)
         try:
             value = self.makers[maker.name](*arguments)
         except FileFormatError:
@@ -369,6 +370,8 @@ def _dump(value: Any, other: Callable[[str, Any], Any], path: str) -> bytes:
     if isinstance(value, str):
         text = value.encode("utf-8", "surrogatepass")
         return b"X" + struct.pack("<I", len(text)) + text
+    if type(value) is bytes:
+        return called("_codecs.encode", value.decode("latin-1"), "latin1")
     if isinstance(value, Mapping):
         pairs = [_dump(k, other, path) + _dump(v, other, f"{path}[{k!r}]") for k, v in value.items()]
         return b"}(" + b"".join(pairs) + b"u"

@@ -159,7 +159,7 @@ def state_of(found: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
         return dict(found)
     inside = found.items() if isinstance(found, Mapping) else ()
     states = {key: value for key, value in inside if _is_state(value)}
-    for key in ("state_dict", "model_state_dict", "model"):  # beside the state of an optimizer, say
+    for key in ("state_dict", "model_state_dict", "model", "model_state"):  # beside the state of an optimizer, say
         if key in states:
             return dict(states[key])
     if len(states) == 1:
