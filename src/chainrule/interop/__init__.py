@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .cppapi import from_cppapi
     from .keras_files import from_keras, load_keras_weights
     from .mpnn import load_mpnn, save_mpnn
-    from .onnx import from_onnx
+    from .onnx import from_onnx, to_onnx
     from .torch_files import load_torch, save_torch
     from .torch_modules import from_torch, to_torch
 
@@ -31,6 +31,7 @@ HOMES = {  # the file of this folder that has it
     "from_cppapi": "cppapi",
     "from_keras": "keras_files",
     "from_onnx": "onnx",
+    "to_onnx": "onnx",
     "load_convnet": "convnet",
     "save_convnet": "convnet",
     "load_keras_weights": "keras_files",
@@ -55,6 +56,7 @@ __all__ = [
     "save_mpnn",
     "save_torch",
     "to_torch",
+    "to_onnx",
 ]
 
 

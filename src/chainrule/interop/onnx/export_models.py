@@ -1,0 +1,124 @@
+"""The modules in ONNX that have others inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import nn
+from ...domain.errors import NotSupportedError
+from ...nn.graph import Ref
+from ...nn.node import OPERATORS
+from .export_layers import merged
+from .exporters import Value, Writer, examples, exporter, zipped
+
+ARITHMETIC = {
+    "add": "Add",
+    "sub": "Sub",
+    "mul": "Mul",
+    "truediv": "Div",
+    "matmul": "MatMul",
+    "pow": "Pow",
+    "neg": "Neg",
+}
+
+
+@exporter(nn.Sequential, composite=True)
+def _(w: Writer, model: Any, x: Any) -> Any:
+    for layer in model:
+        x = w.call(layer, x, **layer.in_sequential)
+    return x
+
+
+def inner(w: Writer, module: Any, x: Value) -> Any:
+    """A module of a container."""
+    return w.call(module, x, **module.in_sequential)
+
+
+@exporter(nn.Residual, composite=True)
+def _(w: Writer, model: Any, x: Value) -> Any:
+    parts = dict(model.named_children())
+    y = inner(w, parts["body"], x)
+    beside = inner(w, parts["shortcut"], x) if "shortcut" in parts else x
+    return Value(w.node("Add", [y, beside]), y.example + beside.example)
+
+
+@exporter(nn.Parallel, composite=True)
+def _(w: Writer, model: Any, x: Value) -> Any:
+    found = tuple(inner(w, child, x) for _, child in model.named_children())
+    if model.merge == "none":
+        return found
+    return Value(merged(w, found, model.merge, model.axis), model(x.example))
+
+
+@exporter(nn.ChannelsLast, composite=True)
+def _(w: Writer, model: Any, x: Value) -> Any:
+    n = x.ndim
+    turned = zipped(w.transpose(x, 0, n - 1, *range(1, n - 1)), x.example.permute(0, n - 1, *range(1, n - 1)))
+    (body,) = model.children()
+    y = inner(w, body, turned)
+    if y.ndim < 3:
+        return y
+    axes = (0, *range(2, y.ndim), 1)
+    return Value(w.transpose(y, *axes), y.example.permute(*axes))
+
+
+@exporter(nn.Graph, composite=True)
+def _(w: Writer, model: Any, *inputs: Any) -> Any:
+    values: dict[str, Any] = dict(zip(model.input_names, inputs, strict=True))
+    layers = dict(model.named_children())
+    for step in model._steps:
+        arguments = tuple(found(a, values) for a in step.arguments)
+        if step.operator is None:
+            layer = layers[step.layer]
+            named = {} if getattr(layer, "return_state", None) and not step.named else dict(layer.in_sequential)
+            named |= {key: found(a, values) for key, a in step.named.items()}
+            values[step.name] = w.call(layer, *arguments, **named)
+        elif step.operator == "getitem":
+            values[step.name] = chosen(w, *arguments)
+        else:
+            like = next(a for a in arguments if isinstance(a, Value))
+            given = [a if isinstance(a, Value) else w.constant(a, like) for a in arguments]
+            made = OPERATORS[step.operator](*examples(arguments))
+            values[step.name] = Value(w.node(ARITHMETIC[step.operator], given), made)
+    results = tuple(values[name] for name in model._outputs.values())
+    return results[0] if len(results) == 1 else results
+
+
+def found(argument: Any, values: Any) -> Any:
+    """An argument of a step, with values in place of their names."""
+    if isinstance(argument, Ref):
+        return values[argument]
+    return tuple(found(a, values) for a in argument) if isinstance(argument, tuple) else argument
+
+
+def chosen(w: Writer, x: Any, key: Any) -> Any:
+    """One of several values, or a part of one."""
+    if isinstance(x, tuple):
+        return x[key]
+    example = x.example[key]
+    keys = key if isinstance(key, tuple) else (key,)
+    if any(not isinstance(k, (int, slice, type(None), type(...))) or isinstance(k, bool) for k in keys):
+        raise NotSupportedError(f"[to_onnx] the index {key!r} of a Graph; integers and slices can be exported")
+    if ... in keys:
+        at = keys.index(...)
+        missing = x.ndim - sum(k is not None and k is not ... for k in keys)
+        keys = (*keys[:at], *[slice(None)] * missing, *keys[at + 1 :])
+    y, axis = x.name, 0
+    dropped: list[int] = []
+    added: list[int] = []
+    for place, k in enumerate(keys):
+        if k is None:
+            added.append(place - len(dropped))
+            continue
+        if isinstance(k, int):
+            y = w.node("Slice", [y, w.integers(k), w.integers(k + 1 if k != -1 else 1 << 62), w.integers(axis)])
+            dropped.append(axis)
+        elif k != slice(None):
+            step = 1 if k.step is None else k.step
+            start = k.start if k.start is not None else (0 if step > 0 else 1 << 62)
+            stop = k.stop if k.stop is not None else (1 << 62 if step > 0 else -(1 << 62))
+            y = w.node("Slice", [y, w.integers(start), w.integers(stop), w.integers(axis), w.integers(step)])
+        axis += 1
+    y = w.node("Squeeze", [y, w.integers(*dropped)]) if dropped else y
+    y = w.node("Unsqueeze", [y, w.integers(*added)]) if added else y
+    return Value(y, example)
