@@ -14,7 +14,6 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.domain.errors import ArgumentError, ChainruleError, FileFormatError, MissingFileError, NotSupportedError
 from chainrule.interop import load_convnet, save_convnet
-from chainrule.interop.convnet_layout import SamePadding
 from chainrule.io.arrayfiles import read_h5, write_npz
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*has no running statistics")
@@ -178,9 +177,11 @@ LAST = nn.ChannelsLast
         (nn.Sequential(nn.Conv2d(2, 2, 3)), "gives images, or such values, in an order that ConvNet does not"),
         (nn.Sequential(nn.Conv2d(2, 2, 3), nn.Flatten()), "in an order that ConvNet does not"),
         (nn.Sequential(nn.Conv2d(2, 2, 3), nn.Flatten(), nn.Linear(9, 1)), "has 9 inputs, which 2 channels do not divide"),
-        (nn.Sequential(SamePadding((2, 2), 2), nn.ReLU()), "is a ReLU, but a Conv2d has to follow SamePadding"),
+        (LAST(nn.Sequential(nn.SamePad(3, 2), nn.Conv2d(2, 2, 2, 2))), "at stride 2; ConvNet has 'valid', and 'same'"),
+        (LAST(nn.Sequential(nn.SamePad(2, 2, value=1.0), nn.Conv2d(2, 2, 2, 2))), "has value=1.0"),
+        (nn.Sequential(nn.SamePad(2, 2), nn.ReLU()), "is a ReLU, but a Conv2d has to follow SamePad"),
     ],
-    ids=range(17),
+    ids=range(19),
 )  # fmt: skip
 def test_what_convnet_has_not(tmp_path: Path, model: nn.Module, message: str) -> None:
     with pytest.raises(NotSupportedError, match=rf"\[save_convnet\] .*m\.npz.*{message}"):

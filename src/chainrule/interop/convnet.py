@@ -19,7 +19,7 @@ from ..io.atomic import atomic_write
 from ..io.checkpoint import filled
 from ..io.jsontext import parsed
 from ..nn import Module
-from .convnet_layout import ACTIVATIONS, RUNNING, SamePadding, listed, turned
+from .convnet_layout import ACTIVATIONS, RUNNING, listed, turned
 from .convnet_writer import Writer
 from .entries import taken
 
@@ -163,7 +163,9 @@ class Reader:
         kernel, stride = tuple(config["kernel_size"]), config["stride"]
         weight = self._taken(key + "W", (*kernel, None, config["filters"]))
         padding = config["padding"] if stride == 1 else "valid"
-        layers: list[Module] = [SamePadding(kernel, stride)] if config["padding"] == "same" and stride > 1 else []
+        layers: list[Module] = (
+            [nn.SamePad(kernel, (stride, stride))] if config["padding"] == "same" and stride > 1 else []
+        )
         path = f"{inside}{place + len(layers)}"
         weight = turned(weight, kernel, stride, self.flipped)
         self._put(f"{path}.weight", weight.transpose(3, 2, 0, 1))

@@ -1,4 +1,4 @@
-"""What ConvNet's files say: its layers and what each of them has, and its padding.
+"""What ConvNet's files say: its layers, and what each of them has.
 
 The text is a list of ``{"class", "config"}``. A weight is called ``INDEX_CLASS_NAME``: ``0_Conv2D_W`` (height, width, in, out),
 ``0_Conv2D_b``, ``3_BatchNorm2D_gamma`` and ``_beta``, ``5_Dense_W`` (in, out). Images have their channels last, "same" pads as
@@ -13,9 +13,6 @@ from typing import Any
 
 from .. import nn
 from ..domain.errors import FileFormatError
-from ..nn import Module
-from ..ops.shape import pad
-from ..tensor import Tensor
 from .entries import POSITIVE, RATE, SIZE, Said, flag, is_pair, is_share, is_size, one_of, typed
 
 RUNNING = ("running_mean", "running_var")
@@ -63,26 +60,3 @@ def listed(said: Any, where: str) -> list[tuple[str, dict[str, Any]]]:
 def turned(weight: Any, kernel: tuple[int, ...], stride: int, flipped: bool) -> Any:
     """A weight (height, width, in, out); if ``flipped``, of at least 3 by 3 and at stride 1, turned about, as with SciPy."""
     return weight[::-1, ::-1] if flipped and stride == 1 and min(kernel) >= 3 else weight
-
-
-@nn.register
-class SamePadding(Module):
-    """Zeros around images (n, channels, height, width), so that a window of ``kernel_size`` at a ``stride`` fits
-    ceil(size / stride) times into each axis, as TensorFlow's "same" has it: the odd one comes after the image.
-
-    >>> import chainrule as cr
-    >>> SamePadding((3, 3), 2)(cr.zeros(1, 1, 28, 5)).shape
-    (1, 1, 29, 7)
-    """
-
-    def __init__(self, kernel_size: tuple[int, int], stride: int) -> None:
-        self.kernel_size, self.stride = tuple(kernel_size), stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
-        totals = [
-            max(k - (n % self.stride or self.stride), 0) for n, k in zip(x.shape[2:], self.kernel_size, strict=True)
-        ]
-        ends = [(total // 2, total - total // 2) for total in reversed(totals)]
-        y: Tensor = pad(x, pad=tuple(n for both in ends for n in both))
-        return y

@@ -10,7 +10,7 @@ import numpy as np
 from .. import nn
 from ..domain.errors import NotSupportedError
 from ..nn import Module
-from .convnet_layout import RUNNING, SamePadding, turned
+from .convnet_layout import RUNNING, turned
 
 KEPT = ("float32", "float64")
 REMEDY = "model.save(path) can write every model"
@@ -27,7 +27,7 @@ class Writer:
         self.order: int | None = (
             None  # after their Flatten: their channels, until a Linear takes its inputs in that order
         )
-        self.padding: SamePadding | None = None
+        self.padding: nn.SamePad | None = None
 
     def add(self, module: Module, path: str, last: bool) -> None:
         """A layer, or those of a container; ``last``: images have their channels last around it."""
@@ -37,7 +37,7 @@ class Writer:
                 self.add(child, f"{path}.{name}" if path else name, last or isinstance(module, nn.ChannelsLast))
             return
         if self.padding is not None and not isinstance(module, nn.Conv2d):
-            raise NotSupportedError(f"{where} is a {type(module).__name__}, but a Conv2d has to follow SamePadding")
+            raise NotSupportedError(f"{where} is a {type(module).__name__}, but a Conv2d has to follow SamePad")
         for kinds, write in WRITERS:
             if type(module) in kinds:
                 write(self, module, where, last)
@@ -91,7 +91,8 @@ def _conv(to: Writer, layer: Any, where: str, last: bool) -> None:
     evenly = stride == 1 and layer.padding == even and all(k % 2 for k in layer.kernel_size)
     padding = "valid" if layer.padding in ("valid", (0, 0)) else "same" if evenly or layer.padding == "same" else None
     if to.padding is not None:
-        fits = padding == "valid" and (to.padding.kernel_size, to.padding.stride) == (layer.kernel_size, stride)
+        around = [_twice(n) for n in (to.padding.kernel_size, to.padding.stride)]
+        fits = padding == "valid" and around == [layer.kernel_size, layer.stride]
         padding, to.padding = "same" if fits else None, None
     if padding is None:
         raise NotSupportedError(
@@ -166,14 +167,19 @@ def _dropout(to: Writer, layer: Any, where: str, last: bool) -> None:
     to.put("Dropout", {"rate": layer.p})
 
 
-def _same_padding(to: Writer, layer: Any, where: str, last: bool) -> None:
+def _same_pad(to: Writer, layer: Any, where: str, last: bool) -> None:
+    to.only(layer, where, dilation=(1,) * len(layer.dilation), value=0.0)
     to.padding = layer
+
+
+def _twice(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return sizes * 2 if len(sizes) == 1 else sizes
 
 
 WRITERS: tuple[tuple[tuple[type, ...], Callable[..., None]], ...] = (
     ((nn.Linear,), _linear),
     ((nn.Conv2d,), _conv),
-    ((SamePadding,), _same_padding),
+    ((nn.SamePad,), _same_pad),
     ((nn.MaxPool2d,), _max_pool),
     ((nn.BatchNorm2d,), _batch_norm),
     ((nn.Flatten,), _flatten),

@@ -33,8 +33,8 @@ def from_cppapi(
 
     ``layers`` are (type, units, activation) and ``loss`` is "MSE" or "CROSS_ENTROPY", words or members of its enumerations.
     ``weights`` are the pairs (W, B) of each layer; without them the layers start as those of chainrule do (there uniform from
-    -1 to 1). Its MSE sums over the outputs of a sample. Its CROSS_ENTROPY is here the cross-entropy of the softmax whose gradient
-    it trains by, but as a mean over the batch, which it forgets: train with ``lr`` times as many as a batch has samples.
+    -1 to 1). Its MSE sums over the outputs of a sample. For CROSS_ENTROPY there is the cross-entropy of the softmax, by whose
+    gradient it trains, as the mean over the batch; it forgets to divide: train with ``lr`` times the size of a batch.
     Predictions are the outputs of the last layer. Errors: ArgumentError; ArgumentTypeError; ShapeError.
 
     >>> import numpy as np
