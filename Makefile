@@ -29,10 +29,10 @@ demo: $(venv)/.installed-plot ## train on the real MNIST digits; results in runs
 test: $(venv)/.installed-dev ## the tests: the product in 5 seconds, then everything, the examples in the docs too
 	CHAINRULE_STRICT=1 $(python) -m pytest -q --durations=5 tests/test_tiny.py tests src --ignore=tests/prove
 
-prove: $(venv)/.installed-dev,bench,sklearn ## what takes longer, with PyTorch as a peer; results are kept in docs/proof
+prove: $(venv)/.installed-dev,bench,sklearn,browser ## what takes longer, with PyTorch as a peer; results are kept in docs/proof
 	CHAINRULE_STRICT=1 $(python) -m pytest -v tests/prove
 
-parity: $(venv)/.installed-dev,bench,sklearn ## how far every op, layer, loss and optimizer is from PyTorch: docs/parity.md
+parity: $(venv)/.installed-dev,bench,sklearn,browser ## how far every op, layer, loss and optimizer is from PyTorch: docs/parity.md
 	$(python) -m tests.prove.parity
 
 learn: $(venv)/.installed-dev ## real data learnt to known figures, in docs/learn.md; only="mnist_mlp vowels" for some
@@ -56,7 +56,7 @@ clean: ## remove what was built and installed (not runs/)
 
 # ---- set-up: the build tools are installed first and stay, so that a changed kernel is rebuilt in seconds
 
-extras := dev plot dev,bench,sklearn
+extras := dev plot dev,bench,sklearn,browser
 $(extras:%=$(venv)/.installed-%): $(venv)/.installed-%: $(venv)/.tools $(sources)
 	@echo "Installing chainrule[$*] (building its native module takes a few minutes the first time) ..."
 	$(python) -m pip install --quiet --no-build-isolation --editable ".[$*]"

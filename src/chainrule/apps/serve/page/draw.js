@@ -5,6 +5,7 @@
 const byId = (id) => document.getElementById(id);
 const sheet = byId("sheet"), context = sheet.getContext("2d"), seen = byId("seen").getContext("2d");
 const answer = document.querySelector(".answer"), bars = [];
+const FEW = 5; // points of a first stroke that goes on: too early to ask
 const RETRY = 2000; // milliseconds until the server is asked again after it was not there
 let strokes = [], undone = []; // of strokes {points: [[x, y], …], pen}; an undone clear is {all: [strokes]}
 const drawing = new Map(); // the stroke of each pointer that is down
@@ -94,7 +95,9 @@ sheet.addEventListener("pointermove", (event) => {
 });
 
 for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
-  sheet.addEventListener(name, (event) => drawing.delete(event.pointerId));
+  sheet.addEventListener(name, (event) => {
+    if (drawing.delete(event.pointerId)) ask();
+  });
 }
 
 function undo() {
@@ -136,6 +139,7 @@ async function ask() {
     show(null);
     return;
   }
+  if (drawing.size && strokes.length === 1 && strokes[0].points.length < FEW) return;
   busy = true;
   asked = version;
   const start = performance.now();
