@@ -4,7 +4,7 @@ The numbers are those of the list of scenarios that chainrule was asked to cover
 
 * 3, 13, 17, 28, 29, .npz of 12 and 15, what a wrong call is told: test_scenarios_more.py. Wheels: ``make prove``.
 * 6, 7, 21, 27, benchmarks: test_benchmarks.py. 20, C++ without Python: tests/prove/test_cpp.py.
-* 10, a command that trains on MNIST: tests/test_cli.py; ``from_keras``, and the HDF5 files of 11 and 12: tests of interop.
+* 10, a command that trains on MNIST: tests/test_cli.py; ``from_keras``: tests of interop.
 * 2 on a GPU: there is no GPU backend yet.
 * 13, the window itself: only what it would do to a picture.
 """
@@ -178,6 +178,10 @@ def test_11_the_cnn_of_the_example(tmp_path):
     again = cr.load(tmp_path / "weights.safetensors").predict(x[:4]).numpy()
     assert again.shape == (4, 10)
     np.testing.assert_array_equal(again, model.predict(x[:4]).numpy())
+    cr.interop.save_convnet(model, tmp_path / "weights.hdf5")
+    assert {p.name for p in tmp_path.iterdir()} == {"weights.safetensors", "weights.hdf5", "weights.json"}
+    theirs = cr.interop.load_convnet(tmp_path / "weights.hdf5").predict(x[:4].transpose(0, 2, 3, 1)).numpy()
+    np.testing.assert_allclose(theirs, again, rtol=1e-4, atol=1e-6)  # with channels last, as that framework had them
 
 
 def test_11_the_rate_falls_on_a_plateau_and_training_ends():
@@ -206,8 +210,9 @@ def test_12_compile_fit_predict_save_load(tmp_path):
     assert {name: len(history[name]) for name in names} == dict.fromkeys(names, 5)
     assert model.predict(x).shape == (250, 10)
     model.save(tmp_path / "my.safetensors")
-    loaded = cr.load(tmp_path / "my.safetensors")
-    np.testing.assert_array_equal(loaded.predict(x).numpy(), model.predict(x).numpy())
+    cr.interop.save_convnet(model, tmp_path / "my.hdf5")
+    for loaded in (cr.load(tmp_path / "my.safetensors"), cr.interop.load_convnet(tmp_path / "my.hdf5")):
+        np.testing.assert_array_equal(loaded.predict(x).numpy(), model.predict(x).numpy())
 
 
 def test_12_clipped_steps_in_a_loop():
