@@ -1,5 +1,6 @@
 """Training and data, used in ways that were not thought of at first: each mistake found stays mended."""
 
+import gc
 import threading
 import time
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.data import DataLoader, IterableDataset, pad_collate
+from chainrule.data import ArrayDataset, DataLoader, IterableDataset, pad_collate
 from chainrule.data.processes import ProcessPool, described
 from chainrule.domain.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, WorkerError
 from chainrule.train import AverageWeights, Callback, LambdaCallback, TensorBoard
@@ -226,3 +227,14 @@ def test_padding_that_the_dtype_cannot_hold_is_told(value):
     with pytest.raises(ArgumentError, match=f"value is {value}, but part 0 of the samples is int64"):
         pad_collate([([1, 2], 0), ([3], 1)], value=value)
     assert pad_collate([([1, 2], 0), ([3], 1)], value=-1.0)[0].tolist() == [[1, 2], [3, -1]]
+
+
+def test_a_loader_that_was_not_gone_through_ends_its_work():
+    loader = DataLoader(ArrayDataset(X, Y), 2, workers=2)
+    model = nn.Sequential(nn.Linear(4, 1)).compile("mse", "sgd")
+    gc.disable()
+    try:
+        model.fit(loader, epochs=2, steps_per_epoch=3, verbose=0)
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("chainrule-")]
+    finally:
+        gc.enable()

@@ -75,7 +75,7 @@ class Batches:
         self.unseen = whole is None  # whether the inputs are still to be looked at
         self.unchecked: list[tuple[str, Any]] = [(name, whole)]
         self.unweighted = False
-        self.stream = chain.from_iterable(repeat(self))
+        self.stream: Iterator[Batch] = chain.from_iterable(repeat(self))
         self.taken, self._before = 0, 0  # batches of this time, and those of it before a state that was loaded
         self._begun = False
 
@@ -83,6 +83,10 @@ class Batches:
         """The batches of an epoch: all, or the next ``steps``, of which some are ``done``; where the data ends it begins
         anew."""
         return iter(self) if steps is None else islice(self.stream, steps - done)
+
+    def close(self) -> None:
+        """Let go of data that was not gone through: the loader ends its work on it."""
+        self.stream = iter(())
 
     def state_dict(self) -> dict[str, Any]:
         """What the next batches depend on. A loader that has no state is gone through again, up to there."""

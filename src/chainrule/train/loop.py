@@ -162,6 +162,7 @@ def fit(
     except KeyboardInterrupt:
         history.interrupted = True
     finally:
+        train.close()
         for line in progress:
             line.close()
         every.on_train_end(history.last())  # after an error, too
