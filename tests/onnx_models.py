@@ -135,6 +135,15 @@ MODELS = ACTIVATIONS | {
         lambda: seq(nn.ChannelsLast(seq(nn.Conv2d(6, kernel_size=3), nn.ReLU())), nn.Flatten()),
         (None, 9, 8, 4),
     ),
+    "Pad": (lambda: seq(nn.Pad((1, 2, 0, 1), value=3.0), nn.Pad((1, 1), "reflect"), nn.Pad((-1, -2))), IMAGE),
+    "SamePad": (lambda: seq(nn.SamePad(3, 2), nn.Conv2d(3, kernel_size=3, stride=2)), IMAGE),
+    "SameAvgPool": (lambda: seq(nn.SameAvgPool((3, 4), 2)), IMAGE),
+    "Flip": (lambda: seq(nn.Flip()), SEQUENCE),
+    "RepeatVector": (lambda: seq(nn.RepeatVector(4)), FEATURES),
+    "Rescaling": (lambda: seq(nn.Rescaling(0.5, [*range(8)])), FEATURES),
+    "TimeDistributed": (lambda: seq(nn.TimeDistributed(seq(nn.Linear(5), nn.Tanh()))), SEQUENCE),
+    "Dot": (lambda: nn.Dot(2, normalize=True), (SEQUENCE, (None, 5, 8))),
+    "Dot of vectors": (lambda: nn.Dot(1), (FEATURES, FEATURES)),
     "Graph": (graph, None),
 }
 

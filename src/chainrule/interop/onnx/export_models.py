@@ -122,3 +122,11 @@ def chosen(w: Writer, x: Any, key: Any) -> Any:
     y = w.node("Squeeze", [y, w.integers(*dropped)]) if dropped else y
     y = w.node("Unsqueeze", [y, w.integers(*added)]) if added else y
     return Value(y, example)
+
+
+@exporter(nn.TimeDistributed, composite=True)
+def _(w: Writer, model: Any, x: Value) -> Any:
+    steps = x.shape[1]
+    flat = x.example.reshape(-1, *x.shape[2:])
+    y = inner(w, model.layer, Value(w.reshape(x, -1, *x.shape[2:]), flat))
+    return Value(w.reshape(y, -1, steps, *y.shape[1:]), y.example.reshape(-1, steps, *y.shape[1:]))

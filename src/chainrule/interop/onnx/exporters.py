@@ -14,7 +14,7 @@ from ...domain.errors import NotSupportedError
 from ...nn import LazyTensor, Module
 from ...tensor import Tensor
 
-EXPORTS = "export_models export_layers export_images export_sequences".split()
+EXPORTS = "export_models export_layers export_images export_sequences export_arranged".split()
 NUMBERS = {
     "float32": 1, "uint8": 2, "int8": 3, "int16": 5, "int32": 6, "int64": 7, "bool": 9, "float16": 10, "float64": 11,
     "bfloat16": 16,

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from ...creation import zeros
 from ...domain.dtype import dtype as named_dtype
-from ...domain.errors import ArgumentError, ArgumentTypeError, DTypeError
+from ...domain.errors import ArgumentError, ArgumentTypeError, ChainruleError, DTypeError
 from ...nn import LazyTensor, Module, Parameter, register
 from ...nn.registry import decode, encode
 from ...tensor import Tensor
@@ -104,7 +104,13 @@ class OnnxNode(Module):
         held = self._held.values
         inputs = [None if not name else held[name] if name in held else next(rest) for name in self.inputs]
         bodies = {key: Body(graph, around or {}) for key, graph in self.graphs.items()}
-        return self._operator.function(*inputs, **self._named, **bodies)
+        try:
+            return self._operator.function(*inputs, **self._named, **bodies)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, ChainruleError):
+                raise
+            shapes = ", ".join("None" if x is None else str(getattr(x, "shape", "a list")) for x in inputs)
+            raise ArgumentError(f"[{self.op}] of inputs of shapes {shapes}: {error}") from error
 
     def get_config(self) -> dict[str, Any]:
         """What makes such a node."""

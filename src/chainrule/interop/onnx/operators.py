@@ -39,7 +39,9 @@ class Operator:
     attributes: dict[str, str]  # the names that files have, and the keywords
     opset: bool
     outputs: bool
-    most: float  # inputs
+    least: int  # inputs
+    most: float
+    needed: frozenset[str]  # attributes without a default
 
 
 OPERATORS: dict[str, Operator] = {}
@@ -57,9 +59,12 @@ def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         named = {p.name for p in given if p.kind is Parameter.KEYWORD_ONLY}
         places = sum(p.kind is Parameter.POSITIONAL_OR_KEYWORD for p in given)
         most = float("inf") if any(p.kind is Parameter.VAR_POSITIONAL for p in given) else places
+        least = sum(p.kind is Parameter.POSITIONAL_OR_KEYWORD and p.default is Parameter.empty for p in given)
         attributes = {name.rstrip("_"): name for name in named - {"opset", "outputs"}}
+        bare = {p.name for p in given if p.kind is Parameter.KEYWORD_ONLY and p.default is Parameter.empty}
+        needed = frozenset(key for key, name in attributes.items() if name in bare)
         for name in names:
-            OPERATORS[name] = Operator(function, attributes, "opset" in named, "outputs" in named, most)
+            OPERATORS[name] = Operator(function, attributes, "opset" in named, "outputs" in named, least, most, needed)
         return function
 
     return known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ FOLDED = set(
     "Add And Cast Concat ConstantOfShape Div Equal Gather Greater Identity Less Max Min Mod Mul Neg Not Or Range ReduceProd "
     "ReduceSum Reshape Shape Size Slice Squeeze Sub Transpose Unsqueeze Where".split()
 )
-SMALL = 4096  # elements of a constant that is folded
+SMALL, PRODUCT = 4096, 1 << 20  # elements of a constant that is folded, and of all that go into one node together
+BROKEN = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 MOST_NODES = 1_000_000
 
 
@@ -59,7 +61,7 @@ def from_onnx(source: Any) -> OnnxGraph:
     >>> from tempfile import TemporaryDirectory
     >>> model = cr.nn.Sequential(cr.nn.Linear(3, 4), cr.nn.ReLU(), cr.nn.Linear(4, 2))
     >>> with TemporaryDirectory() as folder:
-    ...     _ = cr.interop.to_onnx(model, f"{folder}/model.onnx", (3,))
+    ...     _ = cr.interop.to_onnx(model, f"{folder}/model.onnx", (None, 3))
     ...     again = cr.interop.from_onnx(f"{folder}/model.onnx")
     >>> x = cr.randn(5, 3)
     >>> bool(cr.all(again(x) == model(x))), again.input_shapes, len(again.parameters())
@@ -82,11 +84,9 @@ def from_onnx(source: Any) -> OnnxGraph:
     try:
         with no_grad():
             graph = Reader(opset, where, folder).graph(model.graph, set())
-    except FileFormatError:
+    except (FileFormatError, NotSupportedError):
         raise
-    except (ChainruleError, RecursionError) as error:
-        if isinstance(error, NotSupportedError):
-            raise
+    except (ChainruleError, *BROKEN) as error:
         raise FileFormatError(f"{where}: {error}") from error
     graph.eval()
     return graph
@@ -249,14 +249,19 @@ class Reader:
     def attributes(self, node: Any, around: set[str]) -> dict[str, Any]:
         """The attributes of a node as JSON can hold them; graphs as modules. Errors: NotSupportedError."""
         op, found = operators()[kind(node)], {}
+        what = f"{self.where}: the node {node.name or node.output[0]!r}, a {node.op_type},"
+        if not op.least <= len(node.input) <= op.most:
+            raise FileFormatError(f"{what} has {len(node.input)} inputs, expected {op.least} to {op.most}")
+        lost = op.needed - {attribute.name for attribute in node.attribute}
+        if lost:
+            raise FileFormatError(f"{what} lacks the attribute {', '.join(sorted(lost))}")
         for attribute in node.attribute:
             name = attribute.name
             if name in ("consumed_inputs", "seq_type"):
                 continue
             if name not in op.attributes:
                 raise NotSupportedError(
-                    f"{self.where}: the node {node.name or node.output[0]!r}, a {node.op_type}, has the attribute {name!r}; "
-                    f"expected one of {', '.join(op.attributes) or 'none'}"
+                    f"{what} has the attribute {name!r}; expected one of {', '.join(op.attributes) or 'none'}"
                 )
             if attribute.HasField("g"):
                 found[name] = self.graph(attribute.g, around)
@@ -292,6 +297,8 @@ class Reader:
             return True
         given = [constants.get(name) for name in names if name]
         if any(v is None or v.size > SMALL or is_float(v) for v in given):
+            return False
+        if kind(node) != "Concat" and prod(max(v.size, 1) for v in given if v is not None) > PRODUCT:
             return False
         if kind(node) == "ConstantOfShape":
             return bool(abs(given[0].astype(np.float64)).prod() <= SMALL)  # type: ignore[union-attr]
