@@ -123,6 +123,22 @@ def predict(
         print(f"{result['image']}: {result['digit']} ({result['probability']:.1%}; then {rest})")
 
 
+@app.command(epilog="Example: `chainrule draw runs/mine/model.safetensors`")
+def draw(
+    model: Annotated[
+        Path | None, typer.Argument(help="A model file; the one that comes with chainrule if left out.")
+    ] = None,
+    selftest: Annotated[bool, typer.Option("--selftest", help="Draw by itself, check what is read, and end.")] = False,
+    threads: Threads = None,
+) -> None:
+    """Read digits drawn in a window."""
+    from .draw import draw as run
+    from .predictor import SHIPPED, DigitPredictor
+
+    use_threads(threads)
+    run(DigitPredictor(model) if model or SHIPPED.exists() else None, selftest=selftest)
+
+
 @app.command(epilog="Example: `chainrule serve runs/mine/model.safetensors --port 8080`")
 def serve(
     model: Annotated[
@@ -140,6 +156,23 @@ def serve(
 
     use_threads(threads)
     run(DigitPredictor(model), host, port)
+
+
+@app.command(epilog="Example: `chainrule inspect runs/mine/model.safetensors`")
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Weights or a model: .safetensors, .npz, .pt, .pth, .json, .h5, .hdf5.")],
+    as_json: Json = False,
+) -> None:
+    """What a file holds: names, dtypes, shapes and sizes of arrays, and the texts beside them. No values are read."""
+    from .contents import contents, shown
+
+    found = contents(file)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2))
+        return
+    from rich.console import Console
+
+    Console(width=1000).print(shown(found))  # a line for each, however long
 
 
 @app.command(epilog="Example: `chainrule info --json`")

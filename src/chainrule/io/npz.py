@@ -16,6 +16,7 @@ import numpy as np
 
 from ..domain.dtype import DTYPES
 from ..domain.errors import DTypeError, FileFormatError
+from .arrayfiles import HEADER
 from .arrayfiles import _npy as npy
 from .zipped import Archive, mapped, raw_bytes, write_zip
 
@@ -50,29 +51,61 @@ def read_npz_notes(path: str | os.PathLike[str], with_arrays: bool) -> tuple[dic
     """
     where = f"[load_weights] {path}"
     archive = Archive(mapped(path, where), where)
-    arrays, note = {}, None
+    text, bits = _note(archive, where)
+    arrays = {}
+    for name, member in _arrays(archive, where) if with_arrays else ():
+        array = npy(archive.read(member), f"{where}: {name!r}")
+        if name in bits and array.dtype != np.uint16:
+            raise FileFormatError(f"{where}: {name!r} is {array.dtype}, expected the bits of bfloat16, uint16")
+        arrays[name] = array.view(ml_dtypes.bfloat16) if name in bits else array
+    return arrays, {} if text is None else {"chainrule": text}
+
+
+def npz_headers(path: str | os.PathLike[str], where: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The dtype and the shape of each array, by name; the arrays are not read. Errors: MissingFileError, FileFormatError."""
+    archive = Archive(mapped(path, where), where)
+    _, bits = _note(archive, where)
+    found = {}
+    for name, member in _arrays(archive, where):
+        start = archive.head(member, 1 << 12)
+        first = 10 if start[6:7] == b"\x01" else 12
+        header = HEADER.fullmatch(start[first : first + int.from_bytes(start[8:first], "little")].decode("latin-1"))
+        if header is None or start[:6] != b"\x93NUMPY":
+            raise FileFormatError(f"{where} has {name!r}, which is no array of numbers")
+        shape = tuple(int(n) for n in header[3].replace(",", " ").split())
+        found[name] = "bfloat16" if name in bits else _named(header[1]), shape
+    return found
+
+
+def _arrays(archive: Archive, where: str) -> Iterator[tuple[str, str]]:
+    """(name, member) of all arrays but our text."""
     for member in archive:
         name = member.removesuffix(".npy")
         if name == member:
             raise FileFormatError(f"{where} has a member {member!r}; an .npz has arrays, NAME.npy, alone")
-        if name == NOTES:
-            note = npy(archive.read(member), f"{where}: {name!r}")
-        elif with_arrays:
-            arrays[name] = npy(archive.read(member), f"{where}: {name!r}")
-    if note is None:
-        return arrays, {}
+        if name != NOTES:
+            yield name, member
+
+
+def _note(archive: Archive, where: str) -> tuple[str | None, list[str]]:
+    """Our text, if it is there, and the names of arrays that are bits of bfloat16."""
+    member = f"{NOTES}.npy"
+    if member not in archive:
+        return None, []
+    note = npy(archive.read(member), f"{where}: {NOTES!r}")
     try:
         found = json.loads(note.tobytes())
         text, bits = found["text"], found[BITS]
-        for name in bits if with_arrays else ():
-            arrays[name] = _bits(arrays[name])
+        if type(text) is not str or type(bits) is not list or any(f"{name}.npy" not in archive for name in bits):
+            raise TypeError("another kind of text")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FileFormatError(f"{where} has a {NOTES!r} that save_weights never writes: {error!r}") from error
-    return arrays, {"chainrule": str(text)}
+    return text, bits
 
 
-def _bits(array: Any) -> Any:
-    """The array of bfloat16 of its bits."""
-    if array.dtype != np.uint16:
-        raise TypeError(f"bits of bfloat16 in {array.dtype}")
-    return array.view(ml_dtypes.bfloat16)
+def _named(text: str) -> str:
+    """The name of a dtype of numbers; of others what NumPy writes for it."""
+    try:
+        return np.dtype(text).name if text[1] != "U" else text
+    except TypeError:
+        return text

@@ -1,0 +1,240 @@
+"""What is in a file of weights or of a model: names, dtypes, shapes and texts, without the values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ..domain.errors import ArgumentError, FileFormatError, MissingDependencyError, MissingFileError
+from ..io import load_metadata
+from ..io.keydnn import read_payload
+from ..io.npz import npz_headers
+
+SAFETENSORS = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+MOST_ARRAYS = 1 << 17
+MOST_NESTED = 30  # branches of the tree that is shown
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array in a file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def numbers(self) -> int:
+        """How many elements it has."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes they take."""
+        try:
+            return self.numbers * np.dtype(getattr(ml_dtypes, self.dtype, self.dtype)).itemsize
+        except TypeError:
+            return 0
+
+
+@dataclass
+class Contents:
+    """What a file holds: its format, its arrays, texts beside them, and the types of layers by path."""
+
+    path: str
+    format: str
+    bytes: int
+    arrays: list[Stored]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> int:
+        """The elements of all arrays."""
+        return sum(array.numbers for array in self.arrays)
+
+    def types(self) -> dict[str, str]:
+        """The types of layers by path, where the file has an architecture."""
+        return dict(_types(self.metadata.get("architecture"), ""))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, as JSON can hold it."""
+        arrays = [{"name": a.name, "dtype": a.dtype, "shape": [*a.shape], "bytes": a.nbytes} for a in self.arrays]
+        return {
+            "path": self.path,
+            "format": self.format,
+            "bytes": self.bytes,
+            "numbers": self.numbers,
+            "arrays": arrays,
+            "metadata": self.metadata,
+        }
+
+
+def contents(path: str | os.PathLike[str]) -> Contents:
+    """What is in a file: safetensors, ``.npz``, PyTorch's ``.pt`` and ``.pth``, KeyDNN's ``.json``, HDF5. Values are not read.
+
+    Errors: MissingFileError, FileFormatError, ArgumentError for another suffix, MissingDependencyError for HDF5 without h5py.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in READERS:
+        raise ArgumentError(f"[inspect] {path} ends in {suffix or 'nothing'!r}; known are {', '.join(READERS)}")
+    if not Path(path).is_file():
+        what = "is not a regular file" if Path(path).exists() else "does not exist"
+        raise MissingFileError(f"[inspect] {path} {what}")
+    name, arrays, metadata = READERS[suffix](path)
+    found = metadata.get("format")
+    kind = f"{name}, {found}" if isinstance(found, str) else name
+    return Contents(str(path), kind, Path(path).stat().st_size, arrays, metadata)
+
+
+Read = tuple[str, list[Stored], dict[str, Any]]
+
+
+def _safetensors(path: Any) -> Read:
+    import safetensors
+
+    metadata = load_metadata(path)  # which says what is wrong with a file
+    with safetensors.safe_open(path, framework="numpy") as file:
+        slices = {name: file.get_slice(name) for name in sorted(file.keys())}
+        arrays = [
+            Stored(name, SAFETENSORS.get(s.get_dtype(), s.get_dtype()), tuple(s.get_shape()))
+            for name, s in slices.items()
+        ]
+    return "safetensors", arrays, metadata
+
+
+def _npz(path: Any) -> Read:
+    headers = npz_headers(path, f"[inspect] {path}")
+    return "npz", [Stored(name, *header) for name, header in headers.items()], load_metadata(path)
+
+
+def _torch(path: Any) -> Read:
+    from ..interop import load_torch
+
+    arrays: list[Stored] = []
+    other: dict[str, Any] = {}
+    stack: list[tuple[str, Any]] = [("", load_torch(path))]
+    while stack:
+        name, value = stack.pop()
+        if isinstance(value, np.ndarray):
+            arrays.append(Stored(name, value.dtype.name, value.shape))
+        elif isinstance(value, (dict, list, tuple)) and value:
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            stack.extend([(f"{name}.{key}" if name else str(key), inner) for key, inner in pairs][::-1])
+        else:
+            other[name] = value if isinstance(value, (str, int, float, type(None))) else repr(value)[:100]
+        if len(arrays) > MOST_ARRAYS or len(other) > MOST_ARRAYS:
+            raise FileFormatError(f"[inspect] {path} has more than {MOST_ARRAYS} values")
+    return "PyTorch", arrays, other
+
+
+def _keydnn(path: Any) -> Read:
+    arch, state = read_payload(path)
+    arrays = [Stored(name, array.dtype.name, array.shape) for name, array in state.items()]
+    return "KeyDNN", arrays, {"architecture": arch}
+
+
+def _hdf5(path: Any) -> Read:
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingDependencyError("[inspect] HDF5 files need h5py: pip install chainrule[h5]") from error
+    arrays: list[Stored] = []
+
+    def visit(name: str, entry: Any) -> Any:
+        if isinstance(entry, h5py.Dataset):
+            arrays.append(Stored(name, str(entry.dtype), tuple(entry.shape or ())))
+        return len(arrays) > MOST_ARRAYS or None
+
+    try:
+        with h5py.File(path, "r") as file:
+            stopped = file.visititems(visit)  # links that lead elsewhere are not followed
+            notes = {name: _text(value) for name, value in file.attrs.items()}
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise FileFormatError(f"[inspect] {path} is cut short, damaged, or no HDF5 file: {error}") from error
+    if stopped:
+        raise FileFormatError(f"[inspect] {path} has more than {MOST_ARRAYS} arrays")
+    return "HDF5", arrays, notes
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+READERS: dict[str, Callable[[Any], Read]] = {
+    ".safetensors": _safetensors,
+    ".npz": _npz,
+    ".pt": _torch,
+    ".pth": _torch,
+    ".json": _keydnn,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+}
+
+
+def _types(architecture: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(architecture, Mapping):
+        yield path, str(architecture.get("type", ""))
+        children = architecture.get("children", {})
+        for name, child in children.items() if isinstance(children, Mapping) else ():
+            yield from _types(child, f"{path}.{name}" if path else str(name))
+
+
+def shown(found: Contents) -> Any:
+    """What is in a file, as a tree for the terminal."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    types = found.types()
+    head = f"{found.path}: {found.format}, {size(found.bytes)}, {len(found.arrays)} arrays, {found.numbers:,} numbers"
+    tree = Tree(Text(plain(f"{head}, {types['']}" if types.get("") else head)))
+    branches: dict[str, Any] = {"": tree}
+    for array in found.arrays:
+        parts = array.name.replace("/", ".").split(".", MOST_NESTED)
+        at = ""
+        for part in parts[:-1]:
+            parent, at = at, f"{at}.{part}" if at else part
+            if at not in branches:
+                label = f"{part}  {types[at]}" if types.get(at) else part
+                branches[at] = branches[parent].add(Text(plain(label)))
+        shape = " x ".join(map(str, array.shape)) or "one number"
+        branches[at].add(Text(plain(f"{parts[-1]}  {array.dtype}  {shape}  {size(array.nbytes)}")))
+    for name, value in found.metadata.items():
+        if name != "architecture":
+            text = str(value)
+            tree.add(Text(plain(f"{name}: {text[:100]}{'...' if len(text) > 100 else ''}")))
+    return tree
+
+
+def size(count: int) -> str:
+    """Bytes for people.
+
+    >>> size(812), size(4_194_304)
+    ('812 B', '4.2 MB')
+    """
+    for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
+        if count >= 10**power:
+            return f"{count / 10**power:.1f} {unit}"
+    return f"{count} B"
+
+
+def plain(text: str) -> str:
+    """A text without what would steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
