@@ -430,19 +430,13 @@ def test_26_training_goes_on_from_files_to_the_bit(tmp_path):
     model, optimizer = start()
     epochs(model, optimizer, 2)
     model.save(tmp_path / "model.safetensors")
-    state = optimizer.state_dict()
-    moments = {f"{name}/{what}": v for name, values in state["state"].items() for what, v in values.items()}
-    cr.io.save_weights(tmp_path / "optimizer.safetensors", moments)
+    cr.io.save_training(tmp_path / "training.safetensors", model=model, optimizer=optimizer)
     model.eval()
     loaded = cr.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(loaded.predict(x).numpy(), model.predict(x).numpy())
 
     resumed = optim.Adam(loaded.parameters(), lr=0.01)
-    tree = {}
-    for key, value in cr.io.load_weights(tmp_path / "optimizer.safetensors").items():
-        name, what = key.split("/")
-        tree.setdefault(name, {})[what] = value
-    resumed.load_state_dict({"state": tree, "param_groups": state["param_groups"]})
+    assert cr.io.load_training(tmp_path / "training.safetensors", model=loaded, optimizer=resumed) == {}
     epochs(loaded, resumed, 2)
     ours, theirs = loaded.state_dict(), straight.state_dict()
     assert ours.keys() == theirs.keys() and "1.running_var" in ours
