@@ -14,7 +14,7 @@ from ..domain.errors import FileFormatError, MissingFileError, StateError
 from ..io.checkpoint import filled
 from ..io.jsontext import parsed
 from ..io.zipped import Archive, mapped
-from ..nn import Module
+from ..nn import ChannelsLast, Module, Sequential
 from ..nn.state import Differences
 from .keras_graph import Functional
 from .keras_hdf5 import Files, Named, Numbered, Stored, opened, root_of, texts
@@ -249,6 +249,7 @@ def in_order(stored: Stored, there: list[tuple[str, Stored]], ours: Mapping[str,
 
 def class_of(module: Any) -> str:
     """The class that Keras has for a module with weights."""
-    while type(module).__name__ in ("ChannelsLast", "Sequential"):
-        module = next(child for _, child in module.named_children() if layout(child))
+    if isinstance(module, ChannelsLast):
+        module = next(module.children())
+        module = next(m for m in module if layout(m)) if isinstance(module, Sequential) else module
     return CLASSES.get(type(module).__name__, type(module).__name__)

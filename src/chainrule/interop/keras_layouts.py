@@ -203,8 +203,8 @@ def _prelu(layer: nn.PReLU, options: Mapping[str, Any]) -> list[Entry]:
 def layout(module: Any, options: Mapping[str, Any] | None = None) -> list[Entry]:
     """The arrays that Keras has of a module, in its order; ``options`` say what the module does not know (scale, center).
 
-    Modules that only arrange others (ChannelsLast, TimeDistributed, a Sequential of padding and a layer) have those of the
-    layer in them. None are those of modules without weights, and of models: see ``weighted``.
+    ChannelsLast and TimeDistributed have those of the layer in them, which may stand in a Sequential with padding or an
+    activation. Modules without weights have none, and models neither.
     """
     options = options or {}
     if isinstance(module, nn.Bidirectional):
@@ -215,11 +215,11 @@ def layout(module: Any, options: Mapping[str, Any] | None = None) -> list[Entry]
         ]
     if isinstance(module, (nn.ChannelsLast, nn.TimeDistributed)):
         name, inner = next(module.named_children())
-        rank = options.get("rank", 2 + (module.__class__ is nn.ChannelsLast))
-        return _within(f"{name}.", layout(inner, {**options, "rank": rank}))
-    if isinstance(module, nn.Sequential):
-        found = [(name, inner) for name, inner in module.named_children() if weighted(inner)]
-        return _within(f"{found[0][0]}.", layout(found[0][1], options)) if len(found) == 1 else []
+        options = {"rank": 2 + (module.__class__ is nn.ChannelsLast), **options}
+        if isinstance(inner, nn.Sequential):
+            found = [(own, one) for own, one in inner.named_children() if layout(one)]
+            return _within(f"{name}.{found[0][0]}.", layout(found[0][1], options)) if len(found) == 1 else []
+        return _within(f"{name}.", layout(inner, options))
     if isinstance(module, nn.Embedding):
         return [moved("embeddings", (module.num_embeddings, module.embedding_dim), "weight")]
     for kinds, make in PLAIN:
@@ -244,11 +244,6 @@ def _within(prefix: str, entries: list[Entry], said: str = "") -> list[Entry]:
         return Entry(said + entry.name, entry.shape, read, write)
 
     return [shifted(entry) for entry in entries]
-
-
-def weighted(module: Any) -> bool:
-    """Whether Keras has weights of it."""
-    return bool(layout(module))
 
 
 PLAIN: list[tuple[Any, Callable[[Any], list[Entry]]]] = [
