@@ -268,6 +268,42 @@ def test_a_step_of_the_models_own_with_its_optimizer_metric_and_generator(tmp_pa
     compared(tmp_path, make, plain, at=3)
 
 
+@pytest.mark.parametrize("at", [1, 4, 5])
+def test_a_model_that_has_no_shape_before_its_first_batch(tmp_path, at):
+    def make():
+        return [nn.Sequential(nn.Linear(4), nn.BatchNorm1d(), nn.Linear(3)).compile("cross_entropy", "adam")]
+
+    compared(tmp_path, make, plain, at)
+
+
+def test_overfitting_a_few_batches(tmp_path):
+    def fit(model, callbacks, resume):
+        return model.fit(
+            X, LABELS, epochs=3, batch_size=8, callbacks=callbacks, resume=resume, overfit_batches=3, verbose=0
+        )
+
+    compared(tmp_path, lambda: [network()], fit, at=4)
+
+
+def test_weights_of_16_and_of_64_bits(tmp_path):
+    for dtype in ("bfloat16", "float64"):
+
+        def make(dtype=dtype):
+            return [nn.Sequential(nn.Linear(16, 3)).to(dtype=dtype).compile("cross_entropy", "adam")]
+
+        compared(tmp_path, make, plain, at=6)
+
+
+def test_fewer_epochs_than_there_were(tmp_path):
+    path, model = tmp_path / "run.safetensors", network()
+    with pytest.raises(Stop):
+        model.fit(X, LABELS, epochs=5, batch_size=8, callbacks=[Bomb(12), Checkpoint(path, 1)], verbose=0)
+    kept = cr.load(path).predict(X).tolist()
+    other = network()
+    assert other.fit(X, LABELS, epochs=1, batch_size=8, resume=path, verbose=0).epoch == [0, 1]
+    assert other.predict(X).tolist() == kept
+
+
 def test_a_metric_that_keeps_all_scores(tmp_path):
     def make():
         return [nn.Sequential(nn.Linear(16, 3)).compile("cross_entropy", "sgd", ["roc_auc"])]
@@ -275,10 +311,11 @@ def test_a_metric_that_keeps_all_scores(tmp_path):
     compared(tmp_path, make, plain, at=3)
 
 
-def test_callbacks_without_a_state_and_what_they_asked_for(tmp_path):
+@pytest.mark.parametrize("of_model", [False, True])
+def test_callbacks_without_a_state_and_what_they_asked_for(tmp_path, of_model):
     class Enough(Callback):
         def on_batch_end(self, batch, logs):
-            self.model.stop_training = True
+            (self.model if of_model else self).stop_training = True
             for parameter in self.model[0].parameters():
                 parameter.requires_grad = False  # frozen from then on
 
@@ -310,11 +347,26 @@ def test_early_stopping_that_had_ended_training_stays_so(tmp_path):
     assert run(9) == run(12)
 
 
+def place_in(path):
+    where = cr.io.load_metadata(path)["state"]["where"]
+    return where["epoch"], where["batch"], where["batches"]
+
+
+def test_numbers_of_batches_go_on_counting(tmp_path):
+    path = tmp_path / "run.safetensors"
+    for resume, at, expected in [(None, 8, (1, 3, 8)), (True, 5, (2, 2, 12)), (True, 2, (2, 2, 12))]:
+        with pytest.raises(Stop):
+            network().fit(
+                X, LABELS, epochs=9, batch_size=8, callbacks=[Bomb(at), Checkpoint(path, 4)], resume=resume, verbose=0
+            )
+        assert place_in(path) == expected
+
+
 def test_seconds_write_between_epochs(tmp_path):
     path = tmp_path / "run.safetensors"
     with pytest.raises(Stop):
         network().fit(X, LABELS, batch_size=8, callbacks=[Bomb(3), Checkpoint(path, seconds=0)], verbose=0)
-    assert cr.io.load_metadata(path)["state"]["where"]["batch"] == 3
+    assert place_in(path) == (0, 3, 3)
     later = tmp_path / "later.safetensors"
     with pytest.raises(Stop):
         network().fit(X, LABELS, batch_size=8, callbacks=[Bomb(3), Checkpoint(later, seconds=99)], verbose=0)

@@ -7,6 +7,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +138,10 @@ class Run:
         if self.loaded is None:
             return first
         where = self.loaded["where"]
-        if where["batch"] is None:
+        between = where["batch"] is None
+        if between or where["epoch"] >= self.epochs:
             self.restore()
-        return self.epochs if where["batch"] is None and self.over else int(where["epoch"])
+        return self.epochs if between and self.over else int(where["epoch"])
 
     def enter(self, epoch: int) -> int:
         """An epoch begins, or goes on; returns how many of its batches are done."""
@@ -193,9 +195,8 @@ class Run:
                 "batches": self.batches,
                 "skipped": self.skipped,
                 "stopped": self.over,
-                "stop_model": getattr(self.model, "stop_training", None) is True,
             },
-            "of": self.fingerprint(),
+            "of": self.fingerprint,
         }
 
     def restore(self) -> None:
@@ -224,8 +225,6 @@ class Run:
         self.model.load_state_dict(state["model"])
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad = name not in state["frozen"]
-        if where["stop_model"]:
-            self.model.stop_training = True
         self.step.updates.load_state_dict(state["updates"])
         self.averages.load_state_dict(state["averages"], self.metrics(), place(self.model)[0])
         self.train.load_state_dict(state["train"])
@@ -264,7 +263,7 @@ class Run:
 
     def check(self, state: Any) -> None:
         """Raise StateError unless a file is of such a training."""
-        here, there = self.fingerprint(), state["of"]
+        here, there = self.fingerprint, state["of"]
         lines = [f"{k}: {there.get(k)!r} in the file, {here[k]!r} here" for k in here if there.get(k) != here[k]]
         if not lines:
             lines = [*misfits(self.model, state["model"])]
@@ -272,6 +271,7 @@ class Run:
             text = "\n  ".join([f"[fit] {self.found} is of another training:", *lines])
             raise StateError(f"{text}\n  give fit what that was begun with, or leave out resume")
 
+    @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What has to be the same again, where it can be told."""
         plan, loader = self.plan, self.train.loader
