@@ -1,0 +1,5 @@
+"""Digits read in a window, as they are drawn."""
+
+from .window import draw
+
+__all__ = ["draw"]
