@@ -241,7 +241,7 @@ def damaged(change: Any) -> dict[str, Any]:
         (
             lambda p: p.update(state={}, arch={"type": "BatchNorm1d", "config": {"num_features": 2**60}}),
             FileFormatError,
-            "so many features",
+            "but no values for so many",
         ),
         (lambda p: p["arch"]["children"]["2"]["config"].update(kernel_size=[0, 1]), ArgumentError, "kernel_size is"),
         (lambda p: p["arch"]["children"]["2"]["config"].pop("kernel_size"), ArgumentError, "kernel_size"),

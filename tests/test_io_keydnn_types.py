@@ -146,6 +146,25 @@ def test_numbers_out_to_do_harm(tmp_path: Path, old: str, new: str, message: str
         load_json(path)
 
 
+@pytest.mark.parametrize(("features", "layers"), [(1 << 33, 1), (1 << 18, 9)])
+def test_statistics_that_no_file_has_take_no_memory(tmp_path: Path, features: int, layers: int) -> None:
+    norm = {"type": "BatchNorm1d", "config": {"num_features": features, "affine": False}}
+    arch = {"type": "Sequential", "children": {str(i): norm for i in range(layers)}}
+    (tmp_path / "m.json").write_text(json.dumps({"format": "keydnn.json.ckpt.v1", "arch": arch, "state": {}}))
+    with pytest.raises(
+        FileFormatError, match=rf"over {2 * features * layers + layers} features, but no values for so many"
+    ):
+        load_json(tmp_path / "m.json")
+
+
+def test_batch_normalization_says_its_features(tmp_path: Path) -> None:
+    payload = content(BN)
+    del payload["arch"]["children"]["1"]["config"]["num_features"]
+    (tmp_path / "m.json").write_text(json.dumps(payload))
+    with pytest.raises(FileFormatError, match=r"\[load_json\] .*m.json does not say the num_features of layer '1'"):
+        load_json(tmp_path / "m.json")
+
+
 def test_any_value_anywhere_gives_an_error_that_names_the_file_or_a_model(tmp_path: Path) -> None:
     """Each value of a file in turn is replaced by values of other kinds."""
 

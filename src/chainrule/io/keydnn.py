@@ -96,6 +96,7 @@ WAYS = {"forward_layer": "forward_rnn", "backward_layer": "backward_rnn"}  # the
 INNER = ("linear", "_linear")
 UNSAID = {"init", "dtype", "layer"}  # of our config, what makes no difference here, or is said elsewhere
 RUNNING = ("running_mean", "running_var")
+MOST_FEATURES = 1 << 20  # that a file may have batch normalization over without values for them
 OURS = {kind.ours: name for name, kind in KINDS.items() if name != "Dense"}
 
 
@@ -139,10 +140,15 @@ def load_json(path: str | os.PathLike[str], *, device: str | Device | None = Non
     model = built(description, where)
     found = {ours: (_place(state, theirs), gates) for ours, theirs, gates in _names(model) if _place(state, theirs)}
     arrays = {ours: _ours(state[place], gates) for ours, (place, gates) in found.items()}
-    try:
-        counters = {name: b.numpy() for name, b in model.named_buffers() if name not in arrays}
-    except (ValueError, MemoryError) as error:
-        raise FileFormatError(f"{where} has batch normalization over so many features: {error}") from error
+    missing = {name: b for name, b in model.named_buffers() if name not in arrays}
+    sizes = {name: getattr(b, "sizes", ()) for name, b in missing.items()}
+    if any(None in shape for shape in sizes.values()):
+        name = next(name for name, shape in sizes.items() if None in shape).rpartition(".")[0]
+        raise FileFormatError(f"{where} does not say the num_features of layer {name!r}")
+    features = sum(math.prod(shape) for shape in sizes.values())
+    if features > MOST_FEATURES + sum(array.size for array in arrays.values()):
+        raise FileFormatError(f"{where} has batch normalization over {features} features, but no values for so many")
+    counters = {name: b.numpy() for name, b in missing.items()}
     lost = [name for name, _ in model.named_buffers() if name.rpartition(".")[2] in RUNNING and name not in arrays]
     if lost:
         layers = ", ".join(sorted({name.rpartition(".")[0] for name in lost}))
