@@ -150,6 +150,22 @@ def test_keras_2(tmp_path):
     assert not model["d"].weight.requires_grad
 
 
+def test_a_recurrent_layer_before_keras_2_3(tmp_path):
+    """Its gates are hard: 0.2 x + 0.5 from 0 to 1, in the order i, f, c, o."""
+    w, u, b = draw(3, 8), draw(2, 8), draw(8)
+    layers = [("LSTM", {"name": "r", "batch_input_shape": [None, 4, 3], "units": 2, "activation": "tanh",
+                        "recurrent_activation": "hard_sigmoid", "use_bias": True})]  # fmt: skip
+    model = interop.from_keras(older(tmp_path / "m.h5", "2.1.6", layers, {"r": [w, u, b]}))
+    x = draw(2, 4, 3)
+    h = c = np.zeros((2, 2))
+    for t in range(4):
+        i, f, g, o = np.split(x[:, t] @ w + h @ u + b, 4, axis=1)
+        i, f, o = (np.clip(0.2 * v + 0.5, 0, 1) for v in (i, f, o))
+        c = f * c + i * np.tanh(g)
+        h = o * np.tanh(c)
+    close(predicted(model, x), h)
+
+
 def test_keras_1(tmp_path):
     kernel, bias, dense = draw(2, 3, 2, 4), draw(4), draw(20, 3)
     layers = [
@@ -268,7 +284,7 @@ def test_layers_that_cannot_be_converted_are_told_at_once(tmp_path):
     layers = [
         ("Lambda", {"name": "l", "batch_input_shape": [None, 7, 3], "function": ["4wEAAAA=", None, None]}),
         ("ConvLSTM2D", {"name": "c"}),
-        ("LSTM", {"name": "r", "units": 2, "activation": "relu"}),
+        ("LSTM", {"name": "r", "units": 2, "activation": "exponential"}),
         ("Dense", {"name": "d", "units": 2, "activation": "os.system"}),
         ("GRU", {"name": "g", "units": 2, "stateful": True}),
     ]
@@ -280,7 +296,7 @@ def test_layers_that_cannot_be_converted_are_told_at_once(tmp_path):
         "5 layers",
         "Lambda 'l': the code in it is not run",
         "ConvLSTM2D 'c'",
-        "activation=relu",
+        "exponential",
         "os.system",
         "stateful",
     ):

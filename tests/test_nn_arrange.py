@@ -21,6 +21,8 @@ EXAMPLES = [
     (nn.Rescaling([1.0, 2.0, 3.0, 4.0], 0.5), (2, 3, 4)),
     (nn.TimeDistributed(nn.Linear(4, 2)), (2, 3, 4)),
     (nn.Dot((2, 1), normalize=True), (2, 3, 4)),
+    (nn.GatedLSTM(4, 3, batch_first=True, activation="softsign", return_sequences=True), (2, 3, 4)),
+    (nn.GatedGRU(4, 3, recurrent_activation="hard_sigmoid", reset_after=False, return_sequences=True), (2, 3, 4)),
 ]
 
 
@@ -64,6 +66,29 @@ def test_values():
     )
 
 
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+def test_gated_layers_with_the_common_activations_are_the_common_layers(reset_after, masked):
+    x = cr.tensor(RNG.standard_normal((2, 5, 3)), requires_grad=True)
+    mask = cr.tensor(np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], dtype=bool)) if masked else None
+    for gated, plain, options in [
+        (nn.GatedLSTM, nn.LSTM, {}),
+        (nn.GatedGRU, nn.GRU, {"reset_after": reset_after}),
+    ]:
+        common = {"batch_first": True, "return_sequences": True, "return_state": True, "dtype": "float64", **options}
+        a, b = gated(3, 4, recurrent_activation="sigmoid", **common), plain(3, 4, **common)
+        b.load_state_dict(a.state_dict())
+        found = []
+        for layer in (a, b):
+            y, state = layer(x, mask=mask, reverse=masked)
+            h = state[0] if isinstance(state, tuple) else state
+            ((y * y).sum() + h.sum()).backward()
+            found.append([y, h, x.grad, *[p.grad for p in layer.parameters()]])
+            x.grad = None
+        for one, other in zip(*found, strict=True):
+            np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-10, atol=1e-12)
+
+
 def test_masks_turn_round_with_the_steps():
     x = cr.tensor(RNG.standard_normal((2, 5, 3)))
     mask = cr.tensor(np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], dtype=bool))
@@ -89,6 +114,8 @@ def test_errors():
         nn.Pad((1, 2, 3))
     with pytest.raises(ArgumentError, match="expected one of"):
         nn.Pad((1, 2), "mirror")
+    with pytest.raises(ArgumentError, match="recurrent_activation of GatedLSTM"):
+        nn.GatedLSTM(3, recurrent_activation="sigmoit")
     with pytest.raises(ArgumentError, match="a module"):
         nn.TimeDistributed(3)
     for layer, shape in [(nn.SamePad(2), (2, 3)), (nn.SameAvgPool(2), (2, 3)), (nn.TimeDistributed(nn.ReLU()), (2, 3))]:

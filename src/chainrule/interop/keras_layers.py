@@ -86,13 +86,18 @@ def recurrent(s: Spec) -> Parts:
     else:
         gate = s.get("recurrent_activation", "sigmoid" if s.version > 2 else "hard_sigmoid")
         gate = gate.get("config") if isinstance(gate, Mapping) else gate
-        if inner != "tanh" or gate != "sigmoid":
-            raise s.refuse(
-                f"activation={str(inner)[:40]}, recurrent_activation={str(gate)[:40]} are not supported, only tanh and sigmoid"
-            )
+        plain = inner == "tanh" and gate == "sigmoid"
+        if not plain:
+            gate = "hard_sigmoid_fifth" if gate == "hard_sigmoid" and s.version < 3 else gate
+            inner = "hard_sigmoid_fifth" if inner == "hard_sigmoid" and s.version < 3 else inner
+            for name in (inner, gate):
+                if name not in nn.gated.FUNCTIONS:
+                    raise s.refuse(f"the activation {str(name)[:60]!r} is not supported in a recurrent layer")
+            options |= {"activation": inner, "recurrent_activation": gate}
         if s.kind == "GRU":
             options["reset_after"] = s.flag("reset_after", s.version > 2)
-        layer = (nn.GRU if s.kind == "GRU" else nn.LSTM)(units, **options)
+        kinds: dict[str, Any] = {"GRU": (nn.GRU, nn.GatedGRU), "LSTM": (nn.LSTM, nn.GatedLSTM)}
+        layer = kinds[s.kind][0 if plain else 1](units, **options)
     return ([("reversed", nn.Flip(1))] if s.flag("go_backwards", False) else []) + [("", layer)]
 
 

@@ -28,6 +28,7 @@ from .conv import Conv1d, Conv2d, Conv3d
 from .conv_transpose import ConvTranspose1d, ConvTranspose2d
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, DropPath
 from .embedding import Embedding
+from .gated import GatedGRU, GatedLSTM
 from .graph import Graph
 from .linear import Linear
 from .masking import Masking
@@ -83,6 +84,8 @@ __all__ = [
     "GLU",
     "GRU",
     "GRUCell",
+    "GatedGRU",
+    "GatedLSTM",
     "GlobalAvgPool1d",
     "GlobalAvgPool2d",
     "GlobalMaxPool1d",
