@@ -86,6 +86,7 @@ def test_refused_contents(either: Path) -> None:
         ({"w": np.ones(2, complex)}, {}, DTypeError, "complex128"),
         ({"__metadata__": np.ones(2)}, {}, ArgumentError, "cannot be the name"),
         ({3: np.ones(2)}, {}, ArgumentError, "3 cannot be the name"),
+        ({"\ud800": np.ones(2)}, {}, ArgumentError, "cannot be the name"),
         ({"w": np.ones(2)}, {"x": object()}, ArgumentError, "JSON"),
     ):
         with pytest.raises(error, match=message):

@@ -15,6 +15,12 @@ from ..domain.errors import ArgumentError, DTypeError, FileFormatError, MissingF
 from .atomic import atomic_write
 from .npz import NOTES, read_npz_notes, write_npz_notes
 
+STORED = {
+    **{f"float{n}": f"F{n}" for n in (64, 32, 16)},
+    "bfloat16": "BF16",
+    **{f"{kind}int{n}": f"{kind or 'i'}{n}".upper() for n in (64, 32, 16, 8) for kind in ("", "u")},
+    "bool": "BOOL",
+}  # dtypes, as safetensors call them
 KEY = "chainrule"  # one key of the header, because the order of several changes from file to file
 READERS: dict[str, Callable[[str | os.PathLike[str]], Mapping[str, Any]]] = {}  # of weights, by suffix
 
@@ -37,7 +43,7 @@ def save_weights(
     """
     dense = {}
     for name, value in arrays.items():
-        if not isinstance(name, str) or name == NOTES:
+        if not isinstance(name, str) or name == NOTES or name != name.encode(errors="replace").decode():
             raise ArgumentError(f"[save_weights] {name!r} cannot be the name of an array")
         array = np.asarray(value)
         dense[name] = np.asarray(array, array.dtype.newbyteorder("<"), order="C")  # a 0-d array stays one
@@ -51,16 +57,25 @@ def save_weights(
 
 
 def _write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, Any], text: str) -> None:
-    """Write C-ordered arrays and a text."""
-    import safetensors
-    from safetensors.numpy import save
-
-    try:
-        content = save(dict(arrays), {KEY: text})
-    except safetensors.SafetensorError as error:
-        raise DTypeError(f"[save_weights] {path}: {error}") from error
+    """Write C-ordered arrays and a text, from where they are: a model that fills the memory can be written."""
+    header: dict[str, Any] = {NOTES: {KEY: text}}
+    # each begins at a multiple of its size
+    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    end = 0
+    for name in order:
+        array = arrays[name]
+        if array.dtype.name not in STORED:
+            raise DTypeError(
+                f"[save_weights] {path}: {name!r} has dtype {array.dtype.name}, a file holds {', '.join(STORED)}"
+            )
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": STORED[array.dtype.name], "shape": [*array.shape], "data_offsets": [start, end]}
+    head = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)
     with atomic_write(path) as file:
-        file.write(content)
+        file.write(len(head).to_bytes(8, "little") + head)
+        for name in order:
+            file.write(arrays[name].reshape(-1).view(np.uint8))
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
