@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from .. import nn
 from ..domain.errors import ArgumentError
 from .keras_hdf5 import Stored
-from .keras_models import Reader, free, rank_of
+from .keras_models import Reader, free
 from .keras_spec import Parts, Refusal, Spec
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -81,7 +81,7 @@ class Functional:
             raise self.reader.wrong(f"{self.spec.known} is no model: {error}") from error
         dtypes = dict(zip(graph.input_names, graph.input_dtypes, strict=True))
         graph._inputs = {name: (self.shapes[name], dtypes[name]) for name in graph.input_names}
-        graph.__dict__["_keras_rank"] = found[0].rank if len(found) == 1 else None
+        self.reader.ranks[graph] = found[0].rank if len(found) == 1 else None
         return graph, self.state
 
     def _ends(self, key: str) -> list[Any]:
@@ -238,7 +238,7 @@ class Functional:
         except Refusal as refusal:
             self.reader.refused.append(str(refusal))
             return given[0] if given else Value(nn.Input((None,)), None)
-        return Value(node, rank_of(spec, given[0].rank, parts))
+        return Value(node, self.reader.rank_of(spec, given[0].rank, parts))
 
     def _input(self, spec: Spec) -> Value:
         shape = spec.config.get("batch_shape", spec.config.get("batch_input_shape"))

@@ -23,6 +23,7 @@ class Reader:
         self.version, self.where, self.functional = version, where, functional
         self.refused: list[str] = []
         self.layers_seen = 0
+        self.ranks: dict[nn.Module, int | None] = {}  # how many axes the result of a model has
 
     def wrong(self, what: str) -> FileFormatError:
         """The error for a config that says nonsense."""
@@ -85,6 +86,14 @@ class Reader:
         graph: tuple[nn.Module, dict[str, Any]] = self.functional(self, spec, found, depth).graph()
         return graph
 
+    def rank_of(self, spec: Spec, rank: int | None, parts: Parts) -> int | None:
+        """How many axes a layer's result has, of an input with ``rank``."""
+        if spec.kind == "TimeDistributed":
+            inner = Spec(spec.get("layer"), spec.stored, None if rank is None else rank - 1, self.version, self.where)
+            found = self.rank_of(inner, inner.rank, [("", next(parts[0][1].children(), parts[0][1]))])
+            return None if found is None else found + 1
+        return self.ranks.get(parts[0][1]) if spec.is_model else rank_after(spec, rank)
+
     def _sequential(
         self, spec: Spec, layers: Sequence[Any], stored: Sequence[Stored], depth: int
     ) -> tuple[nn.Module, dict[str, Any]]:
@@ -103,8 +112,10 @@ class Reader:
                 modules[name] = module
                 if not suffix:
                     state |= {f"{name}.{key}": value for key, value in values.items()}
-            rank = rank_of(one, rank, parts)
-        return nn.Sequential(modules), state
+            rank = self.rank_of(one, rank, parts)
+        model = nn.Sequential(modules)
+        self.ranks[model] = rank
+        return model, state
 
 
 def joined(parts: Parts) -> tuple[nn.Module, str]:
@@ -127,18 +138,6 @@ def free(name: str, taken_: Mapping[str, Any]) -> str:
     while name in taken_:
         name += "_"
     return name
-
-
-def rank_of(spec: Spec, rank: int | None, parts: Parts) -> int | None:
-    """How many axes a layer's result has."""
-    if spec.kind == "TimeDistributed":
-        inner = Spec(spec.get("layer"), spec.stored, None if rank is None else rank - 1, spec.version, spec.where)
-        found = rank_of(inner, inner.rank, parts)
-        return None if found is None else found + 1
-    if spec.is_model:
-        module = parts[0][1]
-        return getattr(module, "_keras_rank", None)
-    return rank_after(spec, rank)
 
 
 def freeze(module: nn.Module, state: dict[str, Any], options: Mapping[str, bool], trainable: bool) -> None:
