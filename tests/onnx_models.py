@@ -105,6 +105,11 @@ MODELS = ACTIVATIONS | {
     "GRU before": (lambda: seq(nn.GRU(8, 5, reset_after=False, batch_first=True)), SEQUENCE),
     "LSTM": (lambda: nn.LSTM(8, 5, num_layers=2, batch_first=True), SEQUENCE),
     "LSTM sequences": (lambda: seq(nn.LSTM(5, bias=False, batch_first=True, return_sequences=True)), SEQUENCE),
+    "GatedLSTM": (lambda: nn.GatedLSTM(8, 5, activation="softsign", batch_first=True), SEQUENCE),
+    "GatedGRU": (
+        lambda: seq(nn.Bidirectional(nn.GatedGRU(8, 5, activation="linear", reset_after=False, batch_first=True))),
+        SEQUENCE,
+    ),
     "Bidirectional": (lambda: seq(nn.Bidirectional(nn.LSTM(8, 5, batch_first=True))), SEQUENCE),
     "Bidirectional sum": (
         lambda: nn.Bidirectional(nn.GRU(8, 5, batch_first=True, return_sequences=True), merge_mode="ave"),

@@ -37,6 +37,22 @@ def test_every_layer_is_exported_or_named():
         to_onnx(nn.Sequential(nn.ReLU(), nn.Masking(), nn.Sequential(nn.Masking())), None, (None, 3, 2))
 
 
+def test_a_subclass_that_computes_something_else_is_named():
+    class Named(nn.Sequential):
+        """It only begins otherwise."""
+
+        def __init__(self):
+            super().__init__(nn.Linear(3, 2))
+
+    class Squared(nn.LSTM):
+        def _sequence(self, *args, reverse):
+            return super()._sequence(*args, reverse=reverse)
+
+    assert len(to_onnx(Named(), None, (None, 3)).graph.node) == 1
+    with pytest.raises(NotSupportedError, match=r"the model \(Squared\)"):
+        to_onnx(Squared(3, 2), None, (None, 4, 3))
+
+
 def model_of(nodes, inputs, outputs, tensors=(), opset=17):
     """A model of nodes; inputs and outputs are (name, shape), of float32."""
     infos = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in each] for each in (inputs, outputs)]

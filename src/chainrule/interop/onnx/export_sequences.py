@@ -14,6 +14,16 @@ from .exporters import Value, Writer, examples, exporter
 
 ORDERS = {nn.LSTM: (0, 3, 1, 2), nn.GRU: (1, 0, 2), nn.RNN: (0,)}  # of the gates in ONNX: i o f g, z r n
 
+FUNCTIONS: dict[str, Any] = {  # the activations of GatedLSTM and GatedGRU, some with alpha and beta
+    "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
+    "hard_sigmoid_fifth": ("HardSigmoid", 0.2, 0.5),
+    "linear": ("Affine", 1.0, 0.0),
+    "relu": ("Relu",),
+    "sigmoid": ("Sigmoid",),
+    "softsign": ("Softsign",),
+    "tanh": ("Tanh",),
+}
+
 
 def refused(layer: Any, named: dict[str, Any]) -> None:
     """Raise for arguments that are not exported."""
@@ -43,6 +53,12 @@ def operator_of(w: Writer, kind: type, layer: Any, x: Any, ways: Any, first: lis
         extra["linear_before_reset"] = int(layer.reset_after)
     if kind is nn.RNN:
         extra["activations"] = [{"tanh": "Tanh", "relu": "Relu"}[layer.nonlinearity]] * len(ways)
+    if isinstance(layer, (nn.GatedLSTM, nn.GatedGRU)):
+        acts = [layer.recurrent_activation, layer.activation, layer.activation][: 2 + (kind is nn.LSTM)]
+        extra["activations"] = [FUNCTIONS[name][0] for name in acts]
+        scales = [FUNCTIONS[name][1:] for name in acts if len(FUNCTIONS[name]) > 1]
+        if scales:
+            extra |= {"activation_alpha": [a for a, _ in scales], "activation_beta": [b for _, b in scales]}
     given = [x, w.constant(packed[0]), w.constant(packed[1]), bias, None, *first]
     return w.node(kind.__name__, given, 3 if kind is nn.LSTM else 2, **extra)
 
@@ -96,7 +112,7 @@ def outputs(w: Writer, layer: Any, y: str, last: Any, returns: str | None) -> An
     return output, ends[0] if layer.states == 1 else tuple(ends)
 
 
-@exporter(nn.LSTM, nn.GRU, nn.RNN)
+@exporter(nn.LSTM, nn.GRU, nn.RNN, nn.GatedLSTM, nn.GatedGRU)
 def _(
     w: Writer,
     layer: Any,

@@ -19,6 +19,7 @@ NUMBERS = {
     "float32": 1, "uint8": 2, "int8": 3, "int16": 5, "int32": 6, "int64": 7, "bool": 9, "float16": 10, "float64": 11,
     "bfloat16": 16,
 }  # fmt: skip
+HARMLESS = {"__annotations__", "__dict__", "__doc__", "__init__", "__module__", "__signature__", "__weakref__"}
 EXPORTERS: dict[type[Module], Callable[..., Any]] = {}
 COMPOSITE: set[type[Module]] = set()
 
@@ -66,11 +67,12 @@ def load_exporters() -> None:
 
 
 def exported_as(module: Module) -> type[Module] | None:
-    """The class under which a module is exported, or None: a subclass with a forward of its own is something else."""
+    """The class under which a module is exported, or None: a subclass that does anything otherwise is something else."""
+    own: set[str] = set()
     for cls in type(module).__mro__:
         if cls in EXPORTERS:
-            same = getattr(type(module), "forward", None) is getattr(cls, "forward", None)
-            return cls if same else None
+            return cls if not any(hasattr(cls, name) for name in own - HARMLESS) else None
+        own |= {*vars(cls)}
     return None
 
 
