@@ -88,15 +88,15 @@ def everything(folder, seed, bomb=None, every=1, resume=None, epochs=2):
         nn.Flatten(), nn.Linear(8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(3)
     )  # lazy: of no shape yet
     model.compile(cr.losses.CrossEntropy(), "adam", ["accuracy"], accumulate=3, precision="fp16-mixed", clip_norm=1.0)
-    model.compiled.precision.scaler._scale = 2.0**40  # the first steps overflow, and are left out
+    model.compiled.precision.scaler._scale = 2.0**16  # some steps overflow, and are left out
     model.compiled.precision.scaler.growth_interval = 2
     model(cr.tensor(IMAGES[:2]))
     optimizer = model.compiled.optimizer
     callbacks = [
         LRScheduler(schedules.Cosine(optimizer, 20), every="batch"),
         ReduceLROnPlateau("loss", patience=0, min_delta=9.0, factor=0.5),
-        AverageWeights(optim.EMA(model.parameters(), decay=0.7)),
         EarlyStopping("val_loss", patience=5),
+        AverageWeights(optim.EMA(model.parameters(), decay=0.7)),  # what the model has in the end
         ModelCheckpoint(folder / "best-{epoch}.safetensors", save_top_k=1, save_last=True, save_optimizer=True),
         CSVLogger(folder / "log.csv"),
         JSONLLogger(folder / "log.jsonl"),
@@ -124,7 +124,7 @@ def result(folder, model, history):
 def straight(tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
     found = result(folder, *everything(folder, 0))
-    assert found[1]["skipped_steps"][0] > 0 and len(found[4]) == 2
+    assert found[1]["skipped_steps"] == [2, 1] and len(found[4]) == 2  # of three steps each
     return found
 
 

@@ -41,8 +41,8 @@ model(cr.tensor(x[:2]))
 callbacks = [
     LRScheduler(schedules.Cosine(model.compiled.optimizer, 200), every="batch"),
     ReduceLROnPlateau("loss", patience=0, factor=0.7),
-    AverageWeights(optim.EMA(model.parameters(), decay=0.8)),
     EarlyStopping("val_loss", patience=50),
+    AverageWeights(optim.EMA(model.parameters(), decay=0.8)),  # what the model has in the end
     ModelCheckpoint(folder / "best-{epoch}.safetensors", save_top_k=2, save_last=True, save_optimizer=True),
     CSVLogger(folder / "log.csv"),
     JSONLLogger(folder / "log.jsonl"),
