@@ -1,0 +1,159 @@
+"""Networks that others trained, built of chainrule's layers and filled from the published files, compute what they should.
+
+Each is one of examples/models; the oracles are the same arithmetic in float64 of NumPy, PyTorch, onnxruntime, and people's
+labels. The files are fetched by pip and kept in the cache; without a network the tests are skipped.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from examples.models import g2p, minilm
+from examples.models.files import fetched
+
+import chainrule as cr
+from chainrule.domain.errors import DownloadError
+from chainrule.io.weights import load_weights
+
+
+def folder_of(data):
+    """Where the files of a model are."""
+    try:
+        return fetched(data)
+    except DownloadError as error:
+        pytest.skip(str(error))
+
+
+def float64(path):
+    """The arrays of a file."""
+    return {name: array.astype("float64") for name, array in load_weights(path).items()}
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def close(ours, theirs, atol, record_property):
+    """Asserts that two arrays agree to ``atol``, and keeps their deviation."""
+    deviation = float(np.abs(ours - theirs).max())
+    record_property("largest deviation", deviation)
+    assert ours.shape == theirs.shape
+    assert deviation < atol
+
+
+# ---- g2p-en: GRU, .npz
+
+
+def gru_step(x, h, w, part):
+    """One step of a GRU of one word: gates r, z, n (Cho et al., 2014)."""
+    a, b = x @ w[f"{part}_w_ih"].T + w[f"{part}_b_ih"], h @ w[f"{part}_w_hh"].T + w[f"{part}_b_hh"]
+    (ra, za, na), (rb, zb, nb) = np.split(a, 3), np.split(b, 3)
+    z = sigmoid(za + zb)
+    return (1 - z) * np.tanh(na + sigmoid(ra + rb) * nb) + z * h
+
+
+def pronounced(word, w):
+    """The phonemes of a word and their scores, by NumPy."""
+    h = np.zeros(256)
+    for letter in [*word, g2p.END]:
+        h = gru_step(w["enc_emb"][g2p.LETTERS.index(letter)], h, w, "enc")
+    last, found, scores = g2p.PHONEMES.index(g2p.START), [], []
+    while last != g2p.PHONEMES.index(g2p.END) and len(found) < 20:
+        h = gru_step(w["dec_emb"][last], h, w, "dec")
+        scores.append(h @ w["fc_w"].T + w["fc_b"])
+        last = int(scores[-1].argmax())
+        found.append(last)
+    return found, np.array(scores)
+
+
+WORDS = {
+    "framework": "F R EY1 M W ER2 K",
+    "tensor": "T EH1 N S ER0",
+    "shakespeare": "SH EY1 K S P IY2 R",
+    "a": None,
+    "activationist": None,
+    "backpropagation": None,
+}
+
+
+def test_g2p_says_words_as_the_original(record_property):
+    w = float64(folder_of(g2p.DATA) / "checkpoint20.npz")
+    model = g2p.load()
+    said = model.say([*WORDS])
+    deviations = []
+    for word, ours in zip(WORDS, said, strict=True):
+        found, scores = pronounced(word, w)
+        assert ours == " ".join(g2p.PHONEMES[p] for p in found[:-1])
+        assert WORDS[word] in (None, ours)
+        before = cr.tensor([[g2p.PHONEMES.index(g2p.START), *found[:-1]]])
+        with cr.no_grad():
+            deviations.append(np.abs(model(cr.tensor(g2p.encoded([word])), before).numpy()[0] - scores).max())
+    record_property("largest deviation", float(max(deviations)))
+    assert max(deviations) < 1e-4  # of scores up to 20
+
+
+# ---- all-MiniLM-L6-v2: BERT, safetensors
+
+
+def layer_norm(x, w, name):
+    x = x - x.mean(-1, keepdims=True)
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-12) * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+
+def linear(x, w, name):
+    return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+
+def bert(pieces, w):
+    """The vector of one sentence without padding, by NumPy (Devlin et al., 2018)."""
+    t = len(pieces)
+    x = w["embeddings.word_embeddings.weight"][pieces] + w["embeddings.position_embeddings.weight"][:t]
+    x = layer_norm(x + w["embeddings.token_type_embeddings.weight"][0], w, "embeddings.LayerNorm")
+    for i in range(6):
+        at = f"encoder.layer.{i}"
+        q, k, v = (
+            linear(x, w, f"{at}.attention.self.{name}").reshape(t, 12, 32).swapaxes(0, 1)
+            for name in ("query", "key", "value")
+        )
+        scores = np.exp(q @ k.swapaxes(1, 2) / math.sqrt(32))
+        mixed = (scores / scores.sum(-1, keepdims=True) @ v).swapaxes(0, 1).reshape(t, 384)
+        x = layer_norm(x + linear(mixed, w, f"{at}.attention.output.dense"), w, f"{at}.attention.output.LayerNorm")
+        y = linear(x, w, f"{at}.intermediate.dense")
+        y = y * np.vectorize(lambda a: (1 + math.erf(a / math.sqrt(2))) / 2)(y)
+        x = layer_norm(x + linear(y, w, f"{at}.output.dense"), w, f"{at}.output.LayerNorm")
+    return x.mean(0) / np.linalg.norm(x.mean(0))
+
+
+def test_minilm_finds_the_sentences_that_mean_the_same(record_property):
+    folder = folder_of(minilm.DATA)
+    sentences = [*minilm.SENTENCES, "Hi!"]  # of unequal lengths: padding must not count
+    vectors = minilm.embed(sentences)
+    w = float64(folder / "model.safetensors")
+    rows = minilm.load()[1](sentences)
+    wanted = np.array([bert(row[row != 0], w) for row in rows])
+    close(vectors, wanted, 1e-5, record_property)
+    cosines = vectors @ vectors.T
+    np.testing.assert_allclose(cosines, wanted @ wanted.T, atol=1e-4)
+    assert [*(cosines[:6, :6] - 2 * np.eye(6)).argmax(1)] == [1, 0, 3, 2, 5, 4]
+
+
+PIECES = {  # what tokenizers 0.23.3 makes of texts with the tokenizer.json of the package
+    "Déjà-vu, unaffable 東京!": "de ##ja - vu , una ##ffa ##ble 東 京 !",
+    "Ünïted  States\tof\nAmerica $3.50 (50%) don't e-mail: a@b.c": (
+        "united states of america $ 3 . 50 ( 50 % ) don ' t e - mail : a @ b . c"
+    ),
+    "supercalifragilisticexpialidocious": "super ##cal ##if ##rag ##ilis ##tic ##ex ##pia ##lid ##oc ##ious",
+    "zero\u200bwidth \x07bell soft\u00adhyphen \ufffd x": "zero ##wi ##dt ##h bell soft ##hy ##ph ##en x",
+    "日本語 한국어 😀 €5 ½": "日 本 語 ᄒ ##ᅡ ##ᆫ ##ᄀ ##ᅮ ##ᆨ ##ᄋ ##ᅥ [UNK] € ##5 ½",
+    "a" * 101: "[UNK]",
+    "": "",
+}
+
+
+def test_word_pieces_are_those_of_bert():
+    folder_of(minilm.DATA)
+    pieces = minilm.load()[1]
+    names = [*pieces.numbers]
+    for row, expected in zip(pieces([*PIECES]), PIECES.values(), strict=True):
+        assert [names[i] for i in row if i] == ["[CLS]", *expected.split(), "[SEP]"]
+    assert pieces(["x " * 1000]).shape == (1, 256)
