@@ -1,5 +1,8 @@
 """What the window draws on, without a window; and the thread that reads it."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -104,3 +107,11 @@ def test_the_reader_passes_over_what_is_old_and_outlives_errors():
     assert [answer.number for answer in answers] == [1, 4, 5]
     assert [str(answer.found) for answer in answers] == ["first", "no digit", "fifth"]
     assert not reader.thread.is_alive()
+
+
+def test_without_a_display_the_page_is_named():
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    command = [sys.executable, "-m", "chainrule", "draw"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "no window can be opened" in done.stderr and "chainrule serve" in done.stderr

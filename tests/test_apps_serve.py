@@ -207,3 +207,9 @@ def test_the_command_serves_until_it_is_told_to_end():
         server.send_signal(signal.SIGTERM)
         _, told = server.communicate(timeout=20)
     assert server.returncode in (0, -signal.SIGTERM) and "Traceback" not in told
+
+
+def test_a_model_that_is_not_there_is_told_in_a_line():
+    command = [sys.executable, "-m", "chainrule", "serve", "none.safetensors"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "none.safetensors" in done.stderr and len(done.stderr.splitlines()) == 1

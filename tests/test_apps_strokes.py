@@ -5,7 +5,7 @@ import pytest
 
 from chainrule import errors
 from chainrule.apps.image import preprocess
-from chainrule.apps.strokes import MOST, PENS, checked, drawn, render
+from chainrule.apps.strokes import MOST, PENS, STROKES, checked, drawn, render
 
 SEVEN = [[[10, 10], [90, 12], [40, 140]], [[30, 70], [80, 68]]]
 
@@ -71,6 +71,8 @@ def test_the_pen_is_kept_within_those_of_mnist():
         ([[[1, float("inf")]]], "NaN, infinite or beyond"),
         ([[[1, 1e9]]], "beyond a million"),
         ([[[1, 2]] * (MOST + 1)], f"expected {MOST} at most"),
+        ([[[1, 2]]] * (STROKES + 1), f"expected {STROKES} at most"),
+        ([[[0, 0], [90, 90]] * 60], "this is a scribble"),
     ],
 )
 def test_what_is_no_drawing_is_refused(strokes, message):

@@ -15,7 +15,8 @@ from ..domain.errors import DataError
 LONG = 200  # pixels of the longer side of a drawing, ink and all: ten for each of the 20 of an MNIST digit
 PENS = 0.09, 0.16  # of that side: as thin and as thick as pens of MNIST are
 NEAR = 3.0  # pixels: points nearer to one another change nothing
-MOST = 20_000  # points of a drawing
+MOST, STROKES = 20_000, 500  # points and strokes of a drawing
+PATH = 10_000  # pixels that the pen may go: fifty times across
 
 
 def checked(strokes: Any) -> list[Any]:
@@ -41,6 +42,8 @@ def checked(strokes: Any) -> list[Any]:
         found.append(points)
     if (total := sum(map(len, found))) > MOST:
         raise DataError(f"[strokes] the drawing has {total} points, expected {MOST} at most")
+    if len(found) > STROKES:
+        raise DataError(f"[strokes] the drawing has {len(found)} strokes, expected {STROKES} at most")
     return found
 
 
@@ -94,6 +97,8 @@ def drawn(strokes: Any, pen: float | None = None) -> Any:
     share = float(np.mean(PENS)) if pen is None else float(np.clip(pen / (long + pen), *PENS))
     width = LONG * share
     scale, shift = (LONG - width) / long, width / 2 + 1
+    if sum(np.hypot(*np.diff(stroke, axis=0).T).sum() for stroke in found) * scale > PATH:
+        raise DataError("[strokes] this is a scribble, with too many lines over one another: draw a digit")
     placed = [thinned((stroke - low) * scale) + shift for stroke in found]
     across, down = np.ceil((points.max(axis=0) - low) * scale + width + 2 - 1e-9).astype(int)
     return render(placed, (int(down), int(across)), width)
