@@ -176,6 +176,11 @@ def test_files_that_are_none(tmp_path):
         (tmp_path / "bad.onnx").write_bytes(data)
         with pytest.raises(FileFormatError, match="bad.onnx is not an ONNX file"):
             from_onnx(tmp_path / "bad.onnx")
+    data = (
+        small().SerializeToString().replace(b"Relu", b"R\xff\xfeu").replace(b"Gemm", b"Gems")
+    )  # a name that is no text
+    with pytest.raises(NotSupportedError, match="Gems × 1"):
+        from_onnx(data)
     with pytest.raises(ChainruleError, match="got a int"):
         from_onnx(3)
     with pytest.raises(NotSupportedError, match="opset 5"):

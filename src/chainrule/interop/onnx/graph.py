@@ -106,7 +106,7 @@ class OnnxNode(Module):
         bodies = {key: Body(graph, around or {}) for key, graph in self.graphs.items()}
         try:
             return self._operator.function(*inputs, **self._named, **bodies)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
             if isinstance(error, ChainruleError):
                 raise
             shapes = ", ".join("None" if x is None else str(getattr(x, "shape", "a list")) for x in inputs)

@@ -77,11 +77,11 @@ def from_onnx(source: Any) -> OnnxGraph:
         raise NotSupportedError(
             f"{where} is of opset {opset}, expected {OLDEST} to {NEWEST}: convert it by onnx.version_converter"
         )
-    if model.functions:
-        counted(model, where)
-        model = onnx.inliner.inline_local_functions(model)
-    check_operators(model.graph, where)
     try:
+        if model.functions:
+            counted(model, where)
+            model = onnx.inliner.inline_local_functions(model)
+        check_operators(model.graph, where)
         with no_grad():
             graph = Reader(opset, where, folder).graph(model.graph, set())
     except (FileFormatError, NotSupportedError):
@@ -136,7 +136,7 @@ def check_operators(graph: Any, where: str) -> None:
     """Errors: NotSupportedError that lists all operators that are not known."""
     unknown = Counter(kind(n) for n in nodes_within(graph) if kind(n) not in operators() and kind(n) != "Constant")
     if unknown:
-        listed = ", ".join(f"{name} × {times}" for name, times in sorted(unknown.items()))
+        listed = ", ".join(f"{name} × {times}" for name, times in sorted(unknown.items(), key=str))
         raise NotSupportedError(
             f"{where} has {sum(unknown.values())} nodes of operators that chainrule does not know: {listed}. "
             "interop.onnx.operators has those it knows, and @operator gives it further ones"
