@@ -181,7 +181,7 @@ class Graph(Container):
         return part
 
     def forward(self, *inputs: Any, mask: Any = None, masks: bool = False) -> Any:
-        """See the class. ``mask`` is of the first input; with ``masks`` the result is (output, its mask)."""
+        """See the class. ``mask`` is of the first input; with ``masks`` it returns (output, its mask), several in tuples."""
         values: dict[str, Any] = self._given(inputs)
         found: dict[str, Any] = {} if mask is None else {self.input_names[0]: mask}
         for step in self._steps:
@@ -206,7 +206,10 @@ class Graph(Container):
                 del values[name]
         results = tuple(values[name] for name in self._outputs.values())
         y = results[0] if len(results) == 1 else results
-        return (y, found.get(next(iter(self._outputs.values()))) if len(results) == 1 else None) if masks else y
+        if not masks:
+            return y
+        made = tuple(found.get(name) for name in self._outputs.values())
+        return y, made[0] if len(made) == 1 else made
 
     def _named(self, layer: Module, step: Step, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """What a layer is called with by name; a recurrent one that was told to return its state does."""
@@ -248,6 +251,11 @@ class Graph(Container):
             if len(got) != len(shape) + 1 or any(n not in (None, m) for n, m in zip(shape, got[1:], strict=True)):
                 raise ShapeError(f"[graph] the input {name} has shape {tuple(got)}, expected {(None, *shape)}")
         return dict(zip(self._inputs, inputs, strict=True))
+
+    @property
+    def makes_mask(self) -> bool:  # type: ignore[override]
+        """Whether a layer in it makes a mask."""
+        return any(layer.makes_mask for layer in self._layers.values())
 
     def masked(self, *masks: Any) -> Mapping[str, Any]:
         """It takes the mask of its first input."""

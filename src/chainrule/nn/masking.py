@@ -35,7 +35,7 @@ def through(layer: Any, inputs: tuple[Any, ...], masks: tuple[Any, ...], named: 
         given, named = masks[0] if taken else given, {**taken, **named}
     if gives_mask(type(layer).forward):
         y, mask = layer(*inputs, **named, masks=True)
-        return y, mask
+        return y, None if isinstance(mask, tuple) else mask
     y = layer(*inputs, **named)
     made = layer.compute_mask(*inputs) if layer.makes_mask else None
     return y, made if made is not None else kept(y, given) if layer.keeps_steps else None

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from .. import losses
 from ..domain.errors import ArgumentTypeError, DataError
 from ..losses import Loss
+from ..losses.classification import Classes
 from ..metrics import Mean
-from ..nn import Graph, Linear, Module, Sequential, Sigmoid, Softmax
+from ..nn import Graph, Linear, Module, Permute, Sequential, Sigmoid, Softmax
+from ..nn.masking import gives_mask
+from ..ops.elementwise import where
 from ..ops.gemm import linear
+from ..ops.memory import cast
 from ..tensor import Tensor
 from .structure import counted, leaves, parted
 
@@ -74,8 +79,42 @@ def measured(loss: Any, outputs: Any, targets: Any, weight: Any = None) -> Tenso
     return value  # type: ignore[no-any-return]
 
 
-def update(metric: Any, loss: Any, outputs: Any, targets: Any, samples: int) -> None:
-    """Show a metric a batch: the first output and target, or, if it is a function, all that the loss gets."""
+def over_steps(loss: Any, outputs: Any, targets: Any, weight: Any, mask: Any) -> tuple[Tensor, Any] | None:
+    """(the sum of a loss over the steps that count in ``mask``, what its mean is over: None for a loss that is a sum).
+
+    None if the loss is not of steps: a function, or a number for each sample.
+    """
+    if not isinstance(loss, Loss) or "none" not in loss.reductions:
+        return None
+    if isinstance(loss, Classes) and targets[0].shape == mask.shape:
+        targets = (where(mask, targets[0], loss.ignore_index), *targets[1:])
+    each = measured(in_terms(loss, "none"), outputs, targets, weight)
+    if each.shape[:2] != mask.shape:
+        return None
+    value = where(mask.reshape(*mask.shape, *(1,) * (each.ndim - 2)), each, 0.0).sum()
+    if loss.reduction == "sum":
+        return value, None
+    count = loss.count(*loss.arguments(outputs, targets))
+    if count is None:
+        count = cast(mask, dtype="float64" if each.dtype == "float64" else "float32").sum() * (each.size // mask.size)
+    return value, count
+
+
+def in_terms(loss: Any, reduction: str) -> Any:
+    """The loss with that reduction."""
+    found = copy.copy(loss)
+    found.reduction = reduction
+    return found
+
+
+def update(metric: Any, loss: Any, outputs: Any, targets: Any, samples: int, mask: Any = None) -> None:
+    """Show a metric a batch: the first output and target, or, if it is a function, all that the loss gets.
+
+    With the ``mask`` of an output of steps, (n, time, …) or (n, classes, time), it is shown those that count.
+    """
+    if mask is not None and (len(outputs), len(targets)) == (1, 1) and targets[0].shape[:2] == mask.shape:
+        steps = outputs[0] if outputs[0].shape[:2] == mask.shape else outputs[0].permute(0, 2, 1)
+        outputs, targets = (steps[mask],), (targets[0][mask],)
     if isinstance(metric, Mean) and (len(outputs), len(targets)) != (1, 1):
         value = metric.function(*arguments(loss, outputs, targets))
         metric.add({"total": value * samples, "count": samples})
@@ -96,6 +135,7 @@ class Objective:
         self.heads: list[Any] = [None] * len(terms)
         self.losses = [term.loss for term in terms]
         self.body, found = model, last_layers(model)
+        self.turned = None  # a Permute at the end, which puts classes before steps
         spared = []
         for place, term in enumerate(terms):
             bare = without(found.get(term.name), term.loss)
@@ -104,13 +144,24 @@ class Objective:
                 spared.append(term.name)
         if spared:
             self.body = model.before(spared) if isinstance(model, Graph) else beheaded(model)[0]
+        body, last = beheaded(self.body)
+        if isinstance(last, Permute) and tuple(last.axes) == (0, 2, 1) and self.body.makes_mask:
+            self.body, self.turned = body, last  # the mask is of what comes before
 
-    def __call__(self, inputs: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-        """The outputs for each loss."""
-        given = parted(self.body(*inputs), True)
+    def __call__(self, inputs: tuple[Tensor, ...]) -> tuple[list[tuple[Tensor, ...]], list[Any]]:
+        """The outputs for each loss, and their masks: bool as their steps, None where all of them count."""
+        masked = gives_mask(type(self.body).forward) and (
+            self.body.makes_mask or any(str(getattr(x, "dtype", "")) == "bool" for x in inputs[1:])
+        )
+        y, mask = self.body(*inputs, masks=True) if masked else (self.body(*inputs), None)
+        given = parted(y if self.turned is None else self.turned(y), True)
         outputs = [term.outputs(given, len(self.terms)) for term in self.terms]
         pairs = zip(self.between, outputs, strict=True)
-        return [found if between is None else (between(*found),) for between, found in pairs]
+        found = [parts if between is None else (between(*parts),) for between, parts in pairs]
+        masks = [
+            mask[term.place] if isinstance(mask, tuple) and term.place is not None else mask for term in self.terms
+        ]
+        return found, [None if isinstance(mask, tuple) else mask for mask in masks]
 
     def predictions(self, place: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """What metrics are shown of the outputs of one loss."""

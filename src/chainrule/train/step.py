@@ -10,20 +10,24 @@ from typing import Any
 from ..domain.errors import ArgumentError
 from ..losses import Loss
 from ..modes import cast_mode, no_grad
+from ..ops.elementwise import where
 from ..tensor import Tensor
 from . import checks
 from .batches import Batch, as_batch, place
 from .compiled import compiled
-from .objective import Objective, measured, update
+from .objective import Objective, in_terms, measured, over_steps, update
 from .reading import Reader
 from .updates import Part, Updates, total
 
 
 class Outcome:
-    """What came of a batch: the ``outputs``, ``targets`` and ``values`` of its losses, and their weighted sum, ``total``."""
+    """What came of a batch: the ``outputs``, ``targets``, ``masks`` (of outputs, or None) and ``values`` of its losses, and
+    their weighted sum, ``total``."""
 
-    def __init__(self, outputs: list[Any], targets: list[Any], values: list[Tensor], parts: list[Part]) -> None:
-        self.outputs, self.targets, self.values, self.parts = outputs, targets, values, parts
+    def __init__(
+        self, outputs: list[Any], targets: list[Any], masks: list[Any], values: list[Tensor], parts: list[Part]
+    ) -> None:
+        self.outputs, self.targets, self.masks, self.values, self.parts = outputs, targets, masks, values, parts
 
     @property
     def total(self) -> Tensor:
@@ -148,17 +152,23 @@ class Step:
         inputs, targets, weights = self.reader.read(batch, training)
         values, parts = [], []
         with self.watch(), self.plan.precision.autocast():
-            outputs = self.plan.precision.outputs(self.objective(inputs))
+            outputs, masks = self.objective(inputs)
+            outputs = self.plan.precision.outputs(outputs)
             if batch.unchecked:
                 self.check(batch, outputs, targets)
             exact = not training or self.updates.size > 1
-            for term, loss, *given in zip(self.terms, self.objective.losses, outputs, targets, weights, strict=True):
-                share = self.share(loss, given[0], given[1], batch.samples, exact)
-                apart = training and isinstance(share, Tensor)  # the mean of nothing would be no number
-                value = measured(in_sum(loss) if apart else loss, *given)
+            rows = zip(self.terms, self.objective.losses, masks, outputs, targets, weights, strict=True)
+            for term, loss, mask, given, target, weight in rows:
+                found = None if mask is None else over_steps(loss, given, target, weight, mask)
+                share = self.share(loss, given, target, batch.samples, exact) if found is None else found[1]
+                apart = training and exact and isinstance(share, Tensor)  # the mean of nothing would be no number
+                if found is None:
+                    value = measured(in_terms(loss, "sum") if apart else loss, given, target, weight)
+                else:
+                    value = found[0] if apart or share is None else found[0] / divisor(share)
                 parts.append(Part(value if term.weight == 1 else value * term.weight, share, apart))
-                values.append(value / share if apart else value)
-        return Outcome(outputs, targets, values, parts)
+                values.append(value / (share if found is None else divisor(share)) if apart else value)
+        return Outcome(outputs, targets, masks, values, parts)
 
     def share(self, loss: Any, outputs: Any, targets: Any, samples: int, counts: bool) -> Any:
         """What the mean of a loss is over, exactly if it ``counts``; None if it is no mean."""
@@ -185,7 +195,7 @@ class Step:
                 if metrics:
                     shown = self.objective.predictions(place, found.outputs[place])
                     for metric in metrics:
-                        update(metric, term.loss, shown, found.targets[place], samples)
+                        update(metric, term.loss, shown, found.targets[place], samples, found.masks[place])
                         logs[metric.name] = metric
         return logs
 
@@ -212,11 +222,9 @@ class Step:
         batch.unchecked.clear()
 
 
-def in_sum(loss: Any) -> Any:
-    """The loss with the reduction "sum"."""
-    found = copy.copy(loss)
-    found.reduction = "sum"
-    return found
+def divisor(share: Any) -> Any:
+    """What a mean is over, or 1 if no step counts, whose mean is 0."""
+    return where(share > 0, share, 1.0) if isinstance(share, Tensor) else share
 
 
 def train_step(model: Any, batch: Any) -> dict[str, Any]:
