@@ -7,6 +7,7 @@ import resource
 import signal
 import threading
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from chainrule.train import (
     LRScheduler,
     ModelCheckpoint,
     ReduceLROnPlateau,
+    Timer,
 )
 
 RNG = np.random.default_rng(5)
@@ -345,6 +347,43 @@ def test_early_stopping_that_had_ended_training_stays_so(tmp_path):
         return history.history, weights(model)
 
     assert run(9) == run(12)
+
+
+def test_patience_and_what_batches_are_told_go_on(tmp_path):
+    class Seen(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_batch_end(self, batch, logs):
+            self.seen.append((batch, dict(logs)))
+
+    def run(at, resume):
+        seen, stopping = Seen(), EarlyStopping("loss", mode="max", patience=2)
+        callbacks = [Bomb(at), seen, stopping, Checkpoint(tmp_path / "run.safetensors", 1)]
+        cr.manual_seed(0)
+        with suppress(Stop):
+            network().fit(X, LABELS, epochs=9, batch_size=8, callbacks=callbacks, resume=resume, verbose=0)
+        return seen.seen, stopping.stopped_epoch
+
+    whole, end = run(None, None)
+    assert 0 < end < 8
+    run(12, None)  # in the third epoch, when some patience is lost
+    assert run(None, True) == (whole[12:], end)
+
+
+def test_clocks_do_not_count_the_time_between(tmp_path):
+    timer, logger = Timer(), JSONLLogger(tmp_path / "log.jsonl")
+    for callback in (timer, logger):
+        callback.on_train_begin({})
+        callback._start -= 100
+    states = timer.state_dict(), logger.state_dict()
+    timer, logger = Timer(limit=99), JSONLLogger(tmp_path / "log.jsonl")
+    for callback, state in zip((timer, logger), states, strict=True):
+        callback.on_train_begin({})
+        callback.load_state_dict(state)
+        callback.on_epoch_end(0, {"loss": 1.0})
+    assert 100 <= timer.total < 150 and timer.stop_training
+    assert 100 <= json.loads((tmp_path / "log.jsonl").read_text())["seconds"] < 150
 
 
 def place_in(path):
