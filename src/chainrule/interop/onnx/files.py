@@ -8,6 +8,8 @@ from typing import Any
 
 from ...domain.errors import ArgumentTypeError, FileFormatError, MissingFileError
 
+LARGEST = (1 << 31) - 1  # bytes of one protobuf message
+
 
 def parsed(source: Any) -> tuple[Any, str, Path | None]:
     """The ModelProto of a path, of bytes, or as given; how to call it in errors; the folder of its weights."""
@@ -23,7 +25,12 @@ def parsed(source: Any) -> tuple[Any, str, Path | None]:
             raise MissingFileError(f"[from_onnx] there is no file {path}")
         if not path.is_file():
             raise FileFormatError(f"[from_onnx] {path} is not a file")
-        data, where, folder = path.read_bytes(), f"[from_onnx] {path}", path.parent
+        where, folder = f"[from_onnx] {path}", path.parent
+        if path.stat().st_size > LARGEST:
+            raise FileFormatError(
+                f"{where} has {path.stat().st_size} bytes, expected at most {LARGEST}, as protobuf has it"
+            )
+        data = path.read_bytes()
     else:
         raise ArgumentTypeError(f"[from_onnx] got a {type(source).__name__}, expected a path, bytes or a ModelProto")
     model = onnx.ModelProto()

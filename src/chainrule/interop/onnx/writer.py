@@ -17,7 +17,7 @@ from .reader import onnx_library
 
 OLDEST, NEWEST = 17, 23
 IR = 8  # the version of the file format: of opset 17, and read by all that came after
-LARGEST = (1 << 31) - (1 << 20)  # bytes of one protobuf message
+LARGEST = (1 << 31) - (1 << 20)  # bytes of weights that fit into one protobuf message
 
 
 def to_onnx(model: Module, path: Any, inputs: Any = None, *, opset: int = 17, dynamic_batch: bool = True) -> Any:
