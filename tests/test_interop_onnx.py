@@ -176,9 +176,12 @@ def test_files_that_are_none(tmp_path):
         (tmp_path / "bad.onnx").write_bytes(data)
         with pytest.raises(FileFormatError, match="bad.onnx is not an ONNX file"):
             from_onnx(tmp_path / "bad.onnx")
-    data = (
-        small().SerializeToString().replace(b"Relu", b"R\xff\xfeu").replace(b"Gemm", b"Gems")
-    )  # a name that is no text
+    with (tmp_path / "large.onnx").open("wb") as file:
+        file.truncate(1 << 31)  # a hole, that takes no room
+    with pytest.raises(FileFormatError, match="large.onnx has 2147483648 bytes"):
+        from_onnx(tmp_path / "large.onnx")
+    data = small().SerializeToString().replace(b"Relu", b"R\xff\xfeu")  # a name that is no text
+    data = data.replace(b"Gemm", b"Gems")
     with pytest.raises(NotSupportedError, match="Gems × 1"):
         from_onnx(data)
     with pytest.raises(ChainruleError, match="got a int"):
