@@ -8,10 +8,12 @@ import math
 
 import numpy as np
 import pytest
-from examples.models import g2p, minilm
+from examples.models import g2p, minilm, vad
 from examples.models.files import fetched
 
 import chainrule as cr
+from chainrule.data.fetch import RemoteData
+from chainrule.data.sources import RemoteFile
 from chainrule.domain.errors import DownloadError
 from chainrule.io.weights import load_weights
 
@@ -157,3 +159,92 @@ def test_word_pieces_are_those_of_bert():
     for row, expected in zip(pieces([*PIECES]), PIECES.values(), strict=True):
         assert [names[i] for i in row if i] == ["[CLS]", *expected.split(), "[SEP]"]
     assert pieces(["x " * 1000]).shape == (1, 256)
+
+
+# ---- Silero VAD: Conv1d and LSTM, safetensors, beside its own ONNX file
+
+SEQUENCE = RemoteData(
+    "silero-vad",
+    files=(
+        RemoteFile(
+            "silero_vad_16k_sequence.onnx", 1246165, "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85"
+        ),
+    ),
+    sources=vad.DATA.sources,
+    terms=vad.DATA.terms,
+)
+PLACES = {  # names in the ONNX file, and ours
+    "stft.forward_basis_buffer": "spectrum.weight",
+    **{f"encoder.{i}.{kind}": f"sound.conv{i + 1}.{kind}" for i in range(4) for kind in ("weight", "bias")},
+    "output.weight": "speech.weight",
+    "output.bias": "speech.bias",
+    "onnx::LSTM_209": "memory.weight_ih_l0",
+    "onnx::LSTM_210": "memory.weight_hh_l0",
+    "onnx::LSTM_211": "both biases",
+}
+
+
+def gates(array, order):
+    """The four gates in another order."""
+    return np.concatenate([np.split(array, 4)[k] for k in order])
+
+
+def of_onnx(name, array):
+    """An array of the ONNX file, where gates are i o f c, as ours, by name."""
+    if PLACES[name] != "both biases":
+        return {PLACES[name]: gates(array[0], (0, 2, 3, 1)) if "LSTM" in name else array}
+    return {f"memory.bias_{k}h_l0": gates(b, (0, 2, 3, 1)) for k, b in zip("ih", np.split(array[0], 2), strict=True)}
+
+
+def to_onnx(name, state):
+    """What the ONNX file should have under a name, of our arrays."""
+    if PLACES[name] == "both biases":
+        return np.concatenate([gates(state[f"memory.bias_{k}h_l0"], (0, 3, 1, 2)) for k in "ih"])[None]
+    array = state[PLACES[name]]
+    return gates(array, (0, 3, 1, 2))[None] if "LSTM" in name else array
+
+
+@pytest.fixture(scope="module")
+def speech():
+    """A second of silence, a recording of speech of 30 s, two seconds of noise that is not silent."""
+    sound = vad.read_wav(folder_of(vad.RECORDING) / "demo-congrats.wav")
+    noise = np.random.default_rng(0).normal(0, 0.003, 2 * vad.RATE)
+    return np.concatenate([np.zeros(vad.RATE), sound, noise])
+
+
+@pytest.mark.parametrize("weights", ["safetensors", "onnx"])
+def test_vad_hears_what_its_onnx_file_hears(weights, speech, record_property):
+    """The two files of the package are of two trainings: the network of each is filled with the weights of the other."""
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    folder_of(vad.DATA)
+    graph, model = onnx.load(folder_of(SEQUENCE) / SEQUENCE.files[0].name), vad.load()
+    if weights == "onnx":
+        state = {}
+        for entry in graph.graph.initializer:
+            state |= of_onnx(entry.name, onnx.numpy_helper.to_array(entry))
+        model.load_state_dict(state)
+    else:
+        state = {name: value.numpy() for name, value in model.state_dict().items()}
+        for entry in graph.graph.initializer:
+            array = np.ascontiguousarray(to_onnx(entry.name, state))
+            entry.CopyFrom(onnx.numpy_helper.from_array(array, entry.name))
+    session = runtime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    steps = vad.in_steps(speech)
+    zeros = np.zeros((1, 1, 128), "float32")
+    wanted, h, c = session.run(None, {"input": steps[0], "h": zeros, "c": zeros})
+    with cr.no_grad():
+        found, state = model.follow(cr.tensor(steps))
+        first, between = model.follow(cr.tensor(steps[:, :100]))
+        rest = model.follow(cr.tensor(steps[:, 100:]), between)[0]
+    close(found.numpy().reshape(-1), wanted.reshape(-1), 1e-4, record_property)
+    np.testing.assert_allclose(cr.concat(first, rest, axis=1).numpy(), found.numpy(), atol=1e-6)
+    np.testing.assert_allclose([state[0].numpy(), state[1].numpy()], [h, c], rtol=1e-4, atol=1e-4)
+    assert wanted.min() < 0.05 < 0.95 < wanted.max()
+
+
+def test_vad_finds_where_somebody_speaks(speech):
+    folder_of(vad.DATA)
+    found = vad.spoken(vad.probabilities(speech))
+    assert 1 <= found[0][0] < 1.5
+    assert len(speech) / vad.RATE - 3 < found[-1][1] < len(speech) / vad.RATE - 1.5
+    assert 15 < sum(end - begin for begin, end in found) < 30
