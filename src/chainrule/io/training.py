@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import random as python_random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from ..domain.errors import ArgumentError, FileFormatError, unknown
+from ..domain.errors import ArgumentError, ChainruleError, FileFormatError, unknown
 from ..nn import Module
 from ..nn.registry import describe
 from ..random import Generator, get_rng_state, set_rng_state
@@ -64,10 +65,16 @@ def load_training(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, An
     for name in parts:
         if name not in state:
             raise FileFormatError(f"[load_training] {path}: {unknown('part', name, state)}")
+    models = [name for name in parts if isinstance(parts[name], Module)]
     # a schedule sets the rates of its optimizer, which has the last word
-    for name in sorted(parts, key=lambda n: (isinstance(parts[n], Module), hasattr(parts[n], "param_groups"))):
-        load_part(parts[name], state.pop(name))
-    restore_random(random_state)
+    for name in sorted({*parts} - {*models}, key=lambda name: hasattr(parts[name], "param_groups")):
+        with taken("load_training", path, name):
+            load_part(parts[name], state.pop(name))
+    with taken("load_training", path, "random"):
+        restore_random(random_state)  # after loaders, which may have drawn a seed
+    for name in models:
+        with taken("load_training", path, name):
+            load_part(parts[name], state.pop(name))
     return state
 
 
@@ -91,6 +98,17 @@ def model_in(path: str | os.PathLike[str], arrays: dict[str, Any], metadata: Map
         return dict(_deep(metadata["state"]["model"], arrays))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FileFormatError(f"[load] {path} has a header that save_training never writes: {error!r}") from error
+
+
+@contextmanager
+def taken(name: str, path: str | os.PathLike[str], part: str) -> Iterator[None]:
+    """Around what takes a state from a file: whatever is wrong with it is a FileFormatError."""
+    try:
+        yield
+    except ChainruleError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise FileFormatError(f"[{name}] {path}: {part} cannot go on from the state there: {error!r}") from error
 
 
 def load_part(part: Any, state: Any) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..data import Subset
 from ..domain.callback import Logs
-from ..domain.errors import ArgumentError, ArgumentTypeError, StateError
-from ..io.training import load_part, read_training, restore_random, save_training
+from ..domain.errors import ArgumentError, ArgumentTypeError, FileFormatError, StateError
+from ..io.training import load_part, read_training, restore_random, save_training, taken
 from ..metrics import Metric
 from ..nn import Module
 from ..nn.parameter import LazyTensor, sizes_text
@@ -30,6 +30,8 @@ from .step import Step
 
 ROWS = 32  # of each array, by which data is known again
 SUFFIX = ".safetensors"
+PARTS = {"model", "optimizer", "scaler", "more", "frozen", "updates", "averages", "train", "validation", "callbacks"}
+PARTS |= {"where", "of"}
 
 
 class Checkpoint(Callback):
@@ -205,32 +207,39 @@ class Run:
         where = state["where"]
         self.epoch, self.batch, self.batches = where["epoch"], where["batch"], where["batches"]
         self.skipped, self.stopped = where["skipped"], where["stopped"]
+        self.restore_callbacks(state["callbacks"])
+        more = dict(self.more())
+        for name, saved in state["more"].items():
+            if name in more:
+                with taken("fit", self.found, name):
+                    load_part(more[name], saved)
+        with taken("fit", self.found, "training"):
+            if self.scaler is not None:
+                self.scaler.load_state_dict(state["scaler"])
+            self.averages.load_state_dict(state["averages"], self.metrics(), place(self.model)[0])
+            self.train.load_state_dict(state["train"])
+            if self.validation is not None:
+                self.validation.load_state_dict(state["validation"])
+            restore_random(state["random"])  # after loaders, which may have drawn a seed
+            self.plan.optimizer.load_state_dict(state["optimizer"])  # after the schedules
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad = name not in state["frozen"]
+            self.model.load_state_dict(state["model"])
+            self.step.updates.load_state_dict(state["updates"])
+
+    def restore_callbacks(self, states: Any) -> None:
+        """Have them go on; a warning for those that are gone."""
         here = dict(self.named_callbacks())
-        for name, saved in state["callbacks"]:
+        for name, saved in states:
             if name in here and hasattr(here[name], "load_state_dict"):
-                here[name].load_state_dict(saved)
+                with taken("fit", self.found, name):
+                    here[name].load_state_dict(saved)
             elif saved:
                 warnings.warn(
                     f"[fit] {self.found} has what {name.partition(' ')[0]} remembered, but it is not among the callbacks",
                     UserWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
-        more = dict(self.more())
-        for name, saved in state["more"].items():
-            if name in more:
-                load_part(more[name], saved)
-        if self.scaler is not None:
-            self.scaler.load_state_dict(state["scaler"])
-        self.plan.optimizer.load_state_dict(state["optimizer"])  # after the schedules
-        self.model.load_state_dict(state["model"])
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad = name not in state["frozen"]
-        self.step.updates.load_state_dict(state["updates"])
-        self.averages.load_state_dict(state["averages"], self.metrics(), place(self.model)[0])
-        self.train.load_state_dict(state["train"])
-        if self.validation is not None:
-            self.validation.load_state_dict(state["validation"])
-        restore_random(state["random"])  # last: loaders may have drawn a seed
 
     def find(self, resume: Any, verbose: Any) -> None:
         """Read the file that ``resume`` of ``fit`` names, and see that it is of this training; nothing is changed yet.
@@ -253,16 +262,23 @@ class Run:
             raise ArgumentTypeError(f"[fit] resume is {resume!r}, expected True or the path of a file")
         self.found = os.fspath(resume)
         state, random_state = read_training(self.found, "fit")
-        if "where" not in state or "of" not in state:
+        if not {*state} >= PARTS:
             raise StateError(f"[fit] {self.found} was not written by a Checkpoint: give its parts to io.load_training")
-        self.check(state)
+        with taken("fit", self.found, "training"):
+            self.check(state)
         self.loaded = {**state, "random": random_state}
         where = state["where"]
         begun = "" if where["batch"] is None else f", after batch {where['batch']}"
         self.tell(verbose, f"resume: epoch {where['epoch'] + (where['batch'] is not None)}{begun}, of {self.found}")
 
     def check(self, state: Any) -> None:
-        """Raise StateError unless a file is of such a training."""
+        """Raise StateError unless a file is of such a training, FileFormatError if it is of none."""
+        where = state["where"]
+        numbers = [where["epoch"], where["batch"] or 0, where["batches"], where["skipped"]]
+        names = [name for name, _ in state["callbacks"]]
+        texts = all(isinstance(name, str) for name in [*names, *state["more"], *state["frozen"]])
+        if not texts or not all(isinstance(number, int) and number >= 0 for number in numbers):
+            raise FileFormatError(f"[fit] {self.found} says {where} and {names}, expected a place in a training")
         here, there = self.fingerprint, state["of"]
         lines = [f"{k}: {there.get(k)!r} in the file, {here[k]!r} here" for k in here if there.get(k) != here[k]]
         if not lines:
