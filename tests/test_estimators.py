@@ -194,3 +194,13 @@ def test_without_scikit_learn():
     code += "try:\n    import chainrule.estimators\nexcept chainrule.errors.MissingDependencyError as error:\n    print(error)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'chainrule[sklearn]'" in done.stdout
+
+
+def test_folds_of_one_sample_more_than_batches_train_a_batch_norm():
+    x = np.random.default_rng(0).normal(size=(66, 3))
+
+    def module(inputs, outputs):
+        return nn.Sequential(nn.Linear(8), nn.BatchNorm1d(), nn.ReLU(), nn.Linear(outputs))
+
+    model = RegressorModel(module=module, batch_size=32, epochs=2, random_state=0)
+    assert np.isfinite(cross_val_score(model, x, x[:, 0], cv=2, error_score="raise")).all()

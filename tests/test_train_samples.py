@@ -112,3 +112,26 @@ def test_a_mask_is_an_input_and_weights_are_not():
     np.testing.assert_allclose(
         model.predict(ArrayDataset(x, mask, LABELS)).numpy(), model(cr.tensor(x), cr.tensor(mask)).numpy(), rtol=1e-5
     )
+
+
+def normed():
+    return nn.Sequential(nn.Linear(4), nn.BatchNorm1d(), nn.Linear(1)).compile("mse", "sgd")
+
+
+@pytest.mark.parametrize("samples, batches", [(65, [32, 33]), (64, [32, 32]), (66, [32, 32, 2]), (33, [33]), (2, [2])])
+def test_a_sample_left_over_joins_the_batch_before_it_for_a_batch_norm(samples, batches):
+    x = np.random.default_rng(0).normal(size=(samples, 3)).astype("f4")
+    data = ArrayDataset(x, x[:, :1])
+    for given in ((x, x[:, :1]), (data,)):
+        model, seen = normed(), []
+        model[1].register_forward_hook(lambda module, inputs, y, seen=seen: seen.append(len(y)))
+        history = model.fit(*given, epochs=2, batch_size=32, verbose=0)
+        assert seen == batches * 2 and np.isfinite(history["loss"]).all()
+
+
+def test_other_models_get_a_sample_that_is_left_over_alone():
+    x, seen = np.zeros((33, 3), "f4"), []
+    model = nn.Sequential(nn.Linear(1)).compile("mse", "sgd")
+    model[0].register_forward_hook(lambda module, inputs, y: seen.append(len(y)))
+    model.fit(x, x[:, :1], batch_size=32, verbose=0)
+    assert seen == [32, 1]

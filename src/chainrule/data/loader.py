@@ -98,6 +98,9 @@ class DataLoader:
         self._keyed = (transform is not None and takes_generator(transform)) or (
             worker == "process" and self.workers > 0
         )
+        self.joins_single = (
+            False  # whether a last batch of one goes into the one before: fit wants that for batch norms
+        )
         self._generator = Generator(seed) if seed is not None else generator
         self._start: tuple[int, int] | None = None  # of the generator, before it drew the order of this epoch
         self._sampler_start: dict[str, Any] | None = None  # its state then
@@ -124,7 +127,8 @@ class DataLoader:
         samples = len(self.dataset if self.sampler is None else self.sampler)  # type: ignore[arg-type]
         parts = max(self.workers, 1) if self.streams else 1  # of a stream each worker makes batches of its own
         of_each = ((samples + parts - 1 - k) // parts for k in range(parts))
-        return sum(n // self.batch_size if self.drop_last else -(-n // self.batch_size) for n in of_each)
+        made = sum(n // self.batch_size if self.drop_last else -(-n // self.batch_size) for n in of_each)
+        return made - self._single_joins(samples)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         resume, self._resume = self._resume, None
@@ -174,8 +178,13 @@ class DataLoader:
             n = len(self.dataset)  # type: ignore[arg-type]
             order = self._source().permutation(n).numpy() if self.shuffle else np.arange(n)
         last = len(order) - len(order) % self.batch_size if self.drop_last else len(order)
-        ends = ((i, min(i + self.batch_size, last)) for i in range(position, last, self.batch_size))
-        return ((i, order[i:end], end) for i, end in ends)
+        starts = range(position, last, self.batch_size)
+        starts = starts[: len(starts) - self._single_joins(last - position)]
+        return ((i, order[i:end], end) for i, end in zip(starts, [*starts[1:], last], strict=False))
+
+    def _single_joins(self, samples: int) -> bool:
+        """Whether of so many the last would be a batch of its own and goes into the batch before."""
+        return self.joins_single and samples > self.batch_size > 1 and samples % self.batch_size == 1
 
     def _cut(self, indices: Iterator[int], position: int) -> Iterator[tuple[int, Any, int]]:
         """The batches of indices that come one by one."""

@@ -15,12 +15,14 @@ from ..domain.data import IDataset
 from ..domain.device import Device
 from ..domain.dtype import DType, float32
 from ..domain.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from ..nn import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from ..tensor import Tensor, from_array, host_array
 from . import checks
 from .splits import automatic
 from .structure import Interface, in_parts, leaves, named_leaves, parted, rebuilt
 
 BATCH_SIZE = 32  # of training, if not given
+BATCH_NORMS = BatchNorm1d, BatchNorm2d, BatchNorm3d  # one sample may have no variance
 EVALUATION_BATCH_SIZE = 256  # without a tape there is memory for larger batches, and they are faster
 NONE_GIVEN = (
     "the data gave no batch: it is empty, or an iterator that can be gone through only once (give a DataLoader, a data "
@@ -261,6 +263,7 @@ def loaded(
         2 if given.whole is None else 0
     )  # a batch of arrays is gathered sooner than handed from one thread to another
     loader = DataLoader(given.dataset, size, shuffle=shuffle, device=device, prefetch=ahead)
+    loader.joins_single = name == "fit" and any(isinstance(m, BATCH_NORMS) for m in model.modules())
     return Batches(name, loader, device, len(given.dataset), given.tree, given.whole, steps)
 
 

@@ -65,7 +65,8 @@ def fit(
     ``x`` and ``y`` are arrays, tensors or lists, for several inputs or outputs a tuple or a list of them, or a dict by name;
     or ``x`` is a data set, or a loader or generator of batches, of ``(x, y)`` or ``(x, y, weights)``, or of inputs and
     targets in a row. Batches have ``batch_size`` samples (32), the last one what is left, and come in a new order each
-    epoch with ``shuffle`` (a loader has its own size and order). Reported losses and metrics are averages over samples.
+    epoch with ``shuffle`` (a loader has its own size and order). One sample that is left over joins the batch before it, if
+    the model has a batch norm, which can make nothing of it. Reported losses and metrics are averages over samples.
 
     Validation, without gradients and in eval mode, is on ``validation_data`` (``(x, y)``, ``(x, y, weights)``, a data set, a
     loader), in ``validation_batch_size`` (256), no more than ``validation_steps`` batches; or on the last fraction
