@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from examples.models import g2p, minilm, vad
+from examples.models import efficientnet, g2p, minilm, vad
 from examples.models.files import fetched
 
 import chainrule as cr
@@ -248,3 +248,61 @@ def test_vad_finds_where_somebody_speaks(speech):
     assert 1 <= found[0][0] < 1.5
     assert len(speech) / vad.RATE - 3 < found[-1][1] < len(speech) / vad.RATE - 1.5
     assert 15 < sum(end - begin for begin, end in found) < 30
+
+
+# ---- EfficientNet-Lite0: depthwise convolutions, a file of PyTorch before 1.6
+
+
+def conv(x, w, stride=1):
+    """A convolution of one picture as TensorFlow's "same" has it, by NumPy; depthwise where w has one channel."""
+    k = w.shape[-1]
+    total = [max((-(-n // stride) - 1) * stride + k - n, 0) for n in x.shape[1:]]
+    padded = np.pad(x, [(0, 0), *((t // 2, t - t // 2) for t in total)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), (1, 2))[:, ::stride, ::stride]
+    if w.shape[1] == 1:
+        return np.einsum("chwij,cij->chw", windows, w[:, 0])
+    return np.tensordot(w, windows, ((1, 2, 3), (0, 3, 4)))
+
+
+def scores_of(x, w):
+    """The scores of one picture, by NumPy, with the names of the file."""
+
+    def norm(x, name, limit=6.0):
+        scale = w[f"{name}.weight"] / np.sqrt(w[f"{name}.running_var"] + 1e-3)
+        shift = w[f"{name}.bias"] - w[f"{name}.running_mean"] * scale
+        y = x * scale[:, None, None] + shift[:, None, None]
+        return np.clip(y, 0, limit) if limit else y
+
+    x = norm(conv(x, w["_conv_stem.weight"], 2), "_bn0")
+    for i in range(16):
+        at, y = f"_blocks.{i}.", x
+        if f"{at}_expand_conv.weight" in w:
+            y = norm(conv(y, w[f"{at}_expand_conv.weight"]), f"{at}_bn0")
+        y = norm(conv(y, w[f"{at}_depthwise_conv.weight"], 2 if i in (1, 3, 5, 11) else 1), f"{at}_bn1")
+        y = norm(conv(y, w[f"{at}_project_conv.weight"]), f"{at}_bn2", None)
+        x = x + y if x.shape == y.shape else y
+    x = norm(conv(x, w["_conv_head.weight"]), "_bn1").mean((1, 2))
+    return w["_fc.weight"] @ x + w["_fc.bias"]
+
+
+@pytest.mark.parametrize("size", [(224, 224), (97, 130)])
+def test_efficientnet_computes_what_numpy_computes(size, record_property):
+    w = float64(folder_of(efficientnet.DATA) / efficientnet.DATA.files[0].name)
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.uniform(-0.2, 0.2, (2, 3, *size)), axis=-1).clip(-1, 1).astype("float32")
+    with cr.no_grad():
+        found = efficientnet.load()(cr.tensor(x)).numpy()
+    close(found, np.array([scores_of(picture, w) for picture in x]), 1e-4, record_property)
+
+
+def test_efficientnet_knows_what_people_see(record_property):
+    pytest.importorskip("PIL", reason="Pillow reads the pictures: pip install chainrule[images]")
+    folder_of(efficientnet.DATA)
+    paths = sorted(folder_of(efficientnet.PICTURES).glob("imagenet_*.jpg"))
+    labels = np.array([int(path.stem.rpartition("_")[2]) for path in paths])
+    found = efficientnet.recognize([efficientnet.read_picture(path) for path in paths])
+    first = int((found.argmax(1) == labels).sum())
+    record_property("right of 20", first)
+    assert len(paths) == 20
+    assert {*labels} == {*efficientnet.THINGS}
+    assert first >= 18
