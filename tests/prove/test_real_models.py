@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from examples.models import efficientnet, g2p, minilm, vad
+from examples.models import efficientnet, g2p, minilm, ocr, vad
 from examples.models.files import fetched
 
 import chainrule as cr
@@ -306,3 +306,27 @@ def test_efficientnet_knows_what_people_see(record_property):
     assert len(paths) == 20
     assert {*labels} == {*efficientnet.THINGS}
     assert first >= 18
+
+
+# ---- PP-OCRv4: the recognizer of rapidocr, ONNX
+
+LINES = ["The chain rule, 1676", "Learning by gradients!", "Hello World 2024", "back-propagation", "Total: $12.50"]
+
+
+def test_ocr_reads_lines_as_onnxruntime_does(record_property):
+    pytest.importorskip("PIL", reason="Pillow draws the lines: pip install chainrule[images]")
+    runtime = pytest.importorskip("onnxruntime")
+    folder = folder_of(ocr.DATA)
+    session = runtime.InferenceSession(folder / ocr.NAME, providers=["CPUExecutionProvider"])
+    model, characters = ocr.load()
+    pictures = [ocr.drawn(line) for line in LINES]
+    deviations = []
+    for picture, line in zip(pictures, LINES, strict=True):
+        wanted = session.run(None, {"x": ocr.prepared(picture)})[0]
+        with cr.no_grad():
+            found = model(cr.tensor(ocr.prepared(picture))).numpy()
+        assert ocr.decoded(wanted[0], characters).strip() == line
+        deviations.append(np.abs(found - wanted).max())
+    record_property("largest deviation", float(max(deviations)))
+    assert max(deviations) < 1e-4
+    assert ocr.read(pictures) == LINES
