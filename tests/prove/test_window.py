@@ -150,3 +150,26 @@ def test_closing_while_it_reads_ends_the_thread(window):
     selftest.strike(window, shares(DRAWINGS[0]))
     window.close()
     assert not window.reader.thread.is_alive()
+
+
+def test_an_answer_that_comes_after_the_sheet_was_cleared_is_passed_over(window):
+    import threading
+
+    quick, began, go = window.predictor, threading.Event(), threading.Event()
+
+    def predict(source, pen):
+        began.set()
+        go.wait(20)
+        return quick(source, pen)
+
+    window.reader.predict = predict
+    selftest.strike(window, shares(DRAWINGS[20 * 9]))
+    selftest.wait(window, began.is_set, "the network was asked")
+    window.clear()
+    window.ask()
+    selftest.strike(window, shares(DRAWINGS[20 * 1 + 1])[:1])
+    seen, show = [], window.show
+    window.show = lambda answer: (seen.append(answer), show(answer))
+    go.set()
+    settled(window, 1)
+    assert [answer.found.digit for answer in seen if answer] == [1] * len([answer for answer in seen if answer])

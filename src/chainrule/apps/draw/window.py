@@ -64,7 +64,7 @@ class Window:
         self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self.reader = Reader(self.predict, self.answers.put)
         self.answer: Answer | None = None
-        self.asked, self.pending = 0, ""
+        self.asked, self.emptied, self.pending = 0, 0, ""  # numbers: of the last question, of the last empty sheet
         self.kept: Any = None  # the picture that Tk shows: it forgets those that nobody holds
         unit = self.unit = max(1.0, float(root.tk.call("tk", "scaling")) / (96 / 72))
         root.title("chainrule – draw a digit")
@@ -246,16 +246,17 @@ class Window:
         self.pending = ""
         self.asked += 1
         if self.drawing.empty:
+            self.emptied = self.asked
             self.show(None)
         else:
             self.reader.ask(self.asked, *self.drawing.source())
 
     def look(self) -> None:
-        """Show answers that came; those to older drawings, when the sheet is empty again, are passed over."""
+        """Show answers that came; those to what was drawn before the sheet was emptied are passed over."""
         try:
             while True:
                 answer = self.answers.get_nowait()
-                if not self.drawing.empty:
+                if answer.number > self.emptied:
                     self.show(answer)
         except queue.Empty:
             pass

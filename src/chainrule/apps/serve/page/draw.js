@@ -7,9 +7,10 @@ const sheet = byId("sheet"), context = sheet.getContext("2d"), seen = byId("seen
 const answer = document.querySelector(".answer"), bars = [];
 const FEW = 5; // points of a first stroke that goes on: too early to ask
 const RETRY = 2000; // milliseconds until the server is asked again after it was not there
+const PATIENCE = 10000; // milliseconds for an answer
 let strokes = [], undone = []; // of strokes {points: [[x, y], …], pen}; an undone clear is {all: [strokes]}
 const drawing = new Map(); // the stroke of each pointer that is down
-let version = 0, asked = -1, busy = false, timer = 0;
+let version = 0, asked = -1, emptied = 0, busy = false, timer = 0;
 
 for (let digit = 0; digit < 10; digit++) {
   const row = document.createElement("li");
@@ -133,25 +134,26 @@ document.addEventListener("keydown", (event) => {
 
 async function ask() {
   clearTimeout(timer);
-  if (busy || asked === version) return;
+  if (asked === version) return;
   if (!strokes.length) {
-    asked = version;
+    asked = emptied = version;
     show(null);
     return;
   }
+  if (busy) return;
   if (drawing.size && strokes.length === 1 && strokes[0].points.length < FEW) return;
   busy = true;
-  asked = version;
-  const start = performance.now();
+  const number = (asked = version), start = performance.now();
   try {
     const pen = strokes.reduce((sum, stroke) => sum + stroke.pen, 0) / strokes.length;
     const response = await fetch("api/predict", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
+      signal: AbortSignal.timeout(PATIENCE),
       body: JSON.stringify({ strokes: strokes.map((stroke) => stroke.points), pen }),
     });
     const found = await response.json();
-    if (strokes.length) show(found, performance.now() - start);
+    if (number > emptied) show(found, performance.now() - start);
   } catch (error) {
     asked = -1;
     timer = setTimeout(ask, RETRY);
