@@ -13,7 +13,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import interop, nn
-from chainrule.domain.errors import FileFormatError, MissingFileError, NotSupportedError, StateError
+from chainrule.domain.errors import ArgumentError, FileFormatError, MissingFileError, NotSupportedError, StateError
 
 FIXTURES = Path(__file__).parent / "fixtures"
 NETWORK = FIXTURES / "keras_3.15.1_functional.keras"
@@ -301,6 +301,39 @@ def test_layers_that_cannot_be_converted_are_told_at_once(tmp_path):
         "stateful",
     ):
         assert part in text
+
+
+# ---- written, and read again
+
+
+def test_what_is_written_is_read_again(known, tmp_path):
+    path = tmp_path / "again.keras"
+    model = interop.from_keras(WHOLE)
+    interop.to_keras(model, path, input_shape=(5, 3))
+    again = predicted(interop.from_keras(path), known["steps"])
+    np.testing.assert_array_equal(again.numpy(), predicted(model, known["steps"]).numpy())
+    graph = interop.from_keras(NETWORK)
+    interop.to_keras(graph, path)
+    inputs = known["image"], known["words"]
+    for a, b in zip(predicted(interop.from_keras(path), *inputs), predicted(graph, *inputs), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_layers_that_cannot_be_written_are_told_at_once(tmp_path):
+    path = tmp_path / "m.keras"
+    x = nn.Input((4, 3))
+    graph = nn.Graph(x, nn.GLU()(nn.LSTM(3, 4)(x)) ** 2)
+    with pytest.raises(NotSupportedError, match=r"3 layers(.|\n)*batch_first(.|\n)*GLU(.|\n)*operator pow"):
+        interop.to_keras(graph, path)
+    with pytest.raises(NotSupportedError, match=r"1: MaxPool2d: with padding"):
+        interop.to_keras(nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, 2, 1)), path, input_shape=(3, 8, 8))
+    with pytest.raises(ArgumentError, match="input_shape"):
+        interop.to_keras(nn.Sequential(nn.ReLU()), path)
+    with pytest.raises(ArgumentError, match="in .keras"):
+        interop.to_keras(nn.Sequential(nn.ReLU()), tmp_path / "m.h5", input_shape=(3,))
+    with pytest.raises(ArgumentError, match="is a ReLU"):
+        interop.to_keras(nn.ReLU(), path)
+    assert not path.exists()
 
 
 # ---- files that are damaged, or made to do harm

@@ -265,3 +265,78 @@ def test_all_layers_that_cannot_be_converted_are_named(tmp_path):
     model.save(tmp_path / "model.keras")
     with pytest.raises(NotSupportedError, match=r"2 layers(.|\n)*Lambda 'doubled'(.|\n)*UnitNormalization 'unit'"):
         interop.from_keras(tmp_path / "model.keras")
+
+
+LAST = nn.ChannelsLast
+OURS = [  # a model, the shape of a sample
+    (lambda: [nn.Linear(6, 5), nn.ReLU(), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, 3, activation="tanh"),
+              nn.Softmax()], (6,)),
+    (lambda: [LAST(nn.Conv2d(3, 4, 3, padding="same")), nn.GELU(), LAST(nn.MaxPool2d(2)), LAST(nn.BatchNorm2d(4)), nn.Flatten(),
+              nn.Linear(64, 2)], (9, 8, 3)),
+    (lambda: [LAST(nn.Sequential(nn.SamePad(3, 2), nn.Conv2d(3, 4, 3, 2))), nn.LeakyReLU(0.1), LAST(nn.Conv2d(4, 6, 3, 2, 1)),
+              LAST(nn.Sequential(nn.SamePad(2, 1, value=-3.4028234663852886e38), nn.MaxPool2d(2, 1))),
+              LAST(nn.Sequential(nn.GlobalAvgPool2d(), nn.Flatten())), nn.Linear(6, 2)], (9, 8, 3)),
+    (lambda: [LAST(nn.DepthwiseConv2d(3, 3, depth_multiplier=2)), nn.SiLU(), LAST(nn.SeparableConv2d(6, 4, 3)),
+              LAST(nn.GroupNorm(2, 4)), LAST(nn.ConvTranspose2d(4, 3, 3, 2, "same")), LAST(nn.AvgPool2d(2)),
+              LAST(nn.Upsample(scale_factor=2)), nn.LayerNorm(3)], (9, 8, 3)),
+    (lambda: [nn.Pad((0, 0, 1, 2, 3, 0)), nn.Pad((0, 0, -1, -2, -1, 0)), LAST(nn.Pad((1, 0, 2, 1)))], (9, 8, 3)),
+    (lambda: [LAST(nn.Conv1d(3, 4, 3, dilation=2)), nn.ELU(), nn.GRU(4, 5, batch_first=True, return_sequences=True),
+              nn.Bidirectional(nn.LSTM(5, 3, batch_first=True, return_sequences=True)), nn.TimeDistributed(nn.Linear(6, 4)),
+              nn.RNN(4, 3, batch_first=True, nonlinearity="relu")], (9, 3)),
+    (lambda: [nn.GRU(3, 4, batch_first=True, reset_after=False), nn.RepeatVector(3), nn.Permute((0, 2, 1)), nn.Reshape((-1, 2)),
+              nn.Rescaling(2.0, -1.0), nn.Sequential(nn.Linear(2, 3), nn.Mish())], (9, 3)),
+]  # fmt: skip
+
+
+def varied(model):
+    """The model with other values everywhere: running statistics too."""
+    for name, value in model.state_dict().items():
+        if value.is_floating:
+            values = R.normal(0, 0.5, value.shape).astype("float32")
+            value.copy_(cr.tensor(abs(values) + 0.5 if "var" in name else values))
+    return model.eval()
+
+
+def returned(model, path, inputs, **options):
+    interop.to_keras(model, path, **options)
+    peer = keras.models.load_model(path)
+    with cr.no_grad():
+        wanted = model(*[cr.tensor(x) for x in inputs])
+        again = interop.from_keras(path)(*[cr.tensor(x) for x in inputs])
+    got = peer.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
+    pairs = zip(*[v if isinstance(v, (tuple, list)) else (v,) for v in (wanted, got, again)], strict=True)
+    for a, b, c in pairs:
+        np.testing.assert_allclose(b, a.numpy(), rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(c.numpy(), a.numpy(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("make", "shape"), OURS)
+def test_models_of_ours_are_read_by_keras(make, shape, tmp_path):
+    returned(varied(nn.Sequential(make())), tmp_path / "ours.keras", [batch(shape)], input_shape=shape)
+
+
+def test_channels_first_and_words(tmp_path):
+    layers = [
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(48, 2),
+    ]
+    returned(varied(nn.Sequential(layers)), tmp_path / "a.keras", [batch((3, 8, 6))], input_shape=(3, 8, 6))
+    layers = [nn.Embedding(11, 4, mask_zero=True), nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 2)]
+    returned(varied(nn.Sequential(layers)), tmp_path / "b.keras", [R.integers(0, 11, (3, 7))], input_shape=(7,))
+
+
+def test_graphs_of_ours_are_read_by_keras(tmp_path):
+    x, y = nn.Input((7, 8), name="x"), nn.Input((7, 4), name="y")
+    shared = nn.Linear(8, 8)
+    a = shared(x, name="shared")
+    b = nn.Linear(4, 8)(y) - a
+    h = nn.MultiHeadAttention(8, 2)(shared(a), b)
+    h = nn.LayerNorm(8)(h * 0.5 + b)
+    h = nn.Merge("concat", -1)(h, nn.Merge("max")(a, b), -a + 1.0)
+    p, q = nn.Linear(24, 3)(h), nn.Linear(24, 8)(h) * a
+    graph = varied(nn.Graph([x, y], {"p": nn.Softmax()(p), "q": nn.Linear(8, 1)(nn.Linear(8, 8)(q))}))
+    returned(graph, tmp_path / "graph.keras", [batch((7, 8)), batch((7, 4))])

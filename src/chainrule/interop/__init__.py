@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .convnet import load_convnet, save_convnet
     from .cppapi import from_cppapi
     from .keras_files import from_keras, load_keras_weights
+    from .keras_writer import to_keras
     from .mpnn import load_mpnn, save_mpnn
     from .onnx import from_onnx, to_onnx
     from .torch_files import load_torch, save_torch
@@ -33,13 +34,14 @@ HOMES = {  # the file of this folder that has it
     "from_onnx": "onnx",
     "to_onnx": "onnx",
     "load_convnet": "convnet",
-    "save_convnet": "convnet",
     "load_keras_weights": "keras_files",
     "load_mpnn": "mpnn",
     "load_torch": "torch_files",
+    "save_convnet": "convnet",
     "save_mpnn": "mpnn",
     "save_torch": "torch_files",
     "from_torch": "torch_modules",
+    "to_keras": "keras_writer",
     "to_torch": "torch_modules",
 }
 
@@ -55,6 +57,7 @@ __all__ = [
     "save_convnet",
     "save_mpnn",
     "save_torch",
+    "to_keras",
     "to_torch",
     "to_onnx",
 ]

@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 from .. import nn
-from ..domain.errors import ArgumentError
+from ..domain.errors import ChainruleError
 from .keras_hdf5 import Stored
 from .keras_models import Reader, free
 from .keras_spec import Parts, Refusal, Spec
@@ -77,7 +77,7 @@ class Functional:
             return nn.Identity(), {}
         try:
             graph = nn.Graph(inputs, names)
-        except ArgumentError as error:
+        except ChainruleError as error:
             raise self.reader.wrong(f"{self.spec.known} is no model: {error}") from error
         dtypes = dict(zip(graph.input_names, graph.input_dtypes, strict=True))
         graph._inputs = {name: (self.shapes[name], dtypes[name]) for name in graph.input_names}
@@ -252,7 +252,7 @@ class Functional:
             dtype = "int64"
         try:
             node = nn.Input((None,) * len(self.shapes[own]), own, str(dtype))
-        except Exception as error:
+        except ChainruleError as error:
             raise self.reader.wrong(f"{spec.known} has the dtype {str(dtype)[:60]!r}") from error
         return Value(node, len(shape))
 

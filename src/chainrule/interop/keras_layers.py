@@ -91,7 +91,7 @@ def recurrent(s: Spec) -> Parts:
             gate = "hard_sigmoid_fifth" if gate == "hard_sigmoid" and s.version < 3 else gate
             inner = "hard_sigmoid_fifth" if inner == "hard_sigmoid" and s.version < 3 else inner
             for name in (inner, gate):
-                if name not in nn.gated.FUNCTIONS:
+                if not isinstance(name, str) or name not in nn.gated.FUNCTIONS:
                     raise s.refuse(f"the activation {str(name)[:60]!r} is not supported in a recurrent layer")
             options |= {"activation": inner, "recurrent_activation": gate}
         if s.kind == "GRU":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import nn
-from ..domain.errors import ArgumentError, FileFormatError, NotSupportedError, ShapeError
+from ..domain.errors import ChainruleError, FileFormatError, NotSupportedError
 from .keras_hdf5 import Stored
 from .keras_layers import made, rank_after
 from .keras_layouts import layout, taken
@@ -56,7 +56,9 @@ class Reader:
             return parts, state
         except Refusal as refusal:
             self.refused.append(str(refusal))
-        except (ArgumentError, ShapeError) as error:
+        except FileFormatError:
+            raise
+        except ChainruleError as error:  # what a layer of ours says of its arguments
             self.refused.append(f"{spec.known}: {error}")
         return [("", nn.Identity())], {}
 
