@@ -13,7 +13,7 @@ from chainrule import nn
 from chainrule.data import ArrayDataset, DataLoader, IterableDataset, pad_collate
 from chainrule.data.processes import ProcessPool, described
 from chainrule.domain.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, WorkerError
-from chainrule.train import AverageWeights, Callback, LambdaCallback, TensorBoard
+from chainrule.train import AverageWeights, Callback, EarlyStopping, LambdaCallback, TensorBoard
 from chainrule.train.splits import automatic
 
 X = np.random.default_rng(0).random((16, 4)).astype("f4")
@@ -238,3 +238,21 @@ def test_a_loader_that_was_not_gone_through_ends_its_work():
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("chainrule-")]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_average_comes_after_the_best_weights_whatever_the_order(first):
+    cr.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 1))
+    model.compile("mse", cr.optim.SGD(model.parameters(), lr=2.0))
+    average, seen = cr.optim.EMA(model.parameters(), decay=0.5), []
+    note = LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((logs["loss"], model[0].weight.numpy().copy())))
+    callbacks = [AverageWeights(average, "epoch"), EarlyStopping("loss", patience=9)]
+    model.fit(X, Y, epochs=4, callbacks=[note, *(callbacks if first else callbacks[::-1])], verbose=0)
+    best = min(seen, key=lambda pair: pair[0])[1]
+    expected = seen[0][1]
+    for _, weight in seen[1:]:
+        expected = 0.5 * expected + 0.5 * weight
+    np.testing.assert_allclose(model[0].weight.numpy(), expected, rtol=1e-5)
+    average.swap()
+    np.testing.assert_array_equal(model[0].weight.numpy(), best)

@@ -291,3 +291,24 @@ def test_known_vectors_are_used_as_they_are():
     assert nn.Embedding.from_pretrained(vectors, freeze=False).weight.requires_grad
     with pytest.raises(ShapeError, match=r"the vectors have shape \(5,\)"):
         nn.Embedding.from_pretrained(vectors[:, 0])
+
+
+def test_nodes_have_shapes_and_the_layers_do_not_notice():
+    steps, image = nn.Input((None, 3)), nn.Input((1, 8, 8))
+    states = nn.LSTM(5, batch_first=True, return_sequences=True)(steps)
+    linear = nn.Linear(4)
+    flat = linear(nn.Flatten()(nn.Conv2d(2, kernel_size=3)(image)))
+    cr.manual_seed(0)
+    assert (steps.shape, image.shape) == ((None, None, 3), (None, 1, 8, 8))
+    assert (states.shape, (states * 2.0)[:, 0].shape, flat.shape) == ((None, None, 5), (None, 5), (None, 4))
+    assert not linear.weight.is_built
+    drawn = cr.rand(3).numpy()
+    cr.manual_seed(0)
+    np.testing.assert_array_equal(cr.rand(3).numpy(), drawn)
+
+
+def test_a_node_of_several_values_has_no_one_shape():
+    pair = nn.LSTM(5, batch_first=True, return_state=True)(nn.Input((4, 3)))
+    assert pair[0].shape == (None, 5)
+    with pytest.raises(ArgumentTypeError, match=r"several values and has no one shape: take node\[0\]"):
+        _ = pair.shape

@@ -71,6 +71,12 @@ class Graph(Container):
     """
 
     def __init__(self, inputs: Any, outputs: Any) -> None:
+        self._draw(inputs, outputs)
+        if all(n is not None for shape, _ in self._inputs.values() for n in shape):
+            self.build()
+
+    def _draw(self, inputs: Any, outputs: Any) -> None:
+        """Find the steps and the layers."""
         self._arguments = (), {}  # the layers are its children, its config is the rest
         starts = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
         if not starts or any(not isinstance(node, Node) or not node.is_input for node in starts):
@@ -105,8 +111,6 @@ class Graph(Container):
             steps,
             dict(zip(labels, (Ref(names.values[node]) for node in found), strict=True)),
         )
-        if all(n is not None for shape, _ in self._inputs.values() for n in shape):
-            self.build()
 
     def _plan(self, inputs: dict[str, Any], steps: list[Step], outputs: dict[str, Ref]) -> None:
         """Remember what is computed, and tell the layers which activations follow."""

@@ -21,11 +21,14 @@ class Node:
     """A value that a model will have when it runs: an ``nn.Input``, or what a layer or an operator makes of nodes.
 
     ``+ - * / @ **`` and ``[...]`` take nodes and numbers. Of a layer that returns several values, ``node[0]`` is the first.
+    ``shape`` has None for the batch and for sizes that are open; what leads to the node is run on zeros for it.
 
     >>> from chainrule import nn
     >>> x = nn.Input((784,), name="pixels")
     >>> x, nn.Linear(10)(x) * 2.0
     (Input((784,), name='pixels'), Node(mul))
+    >>> x.shape, nn.Linear(10)(x).shape
+    ((None, 784), (None, 10))
     """
 
     __slots__ = ("what", "arguments", "named", "name", "serial", "__weakref__")
@@ -38,6 +41,15 @@ class Node:
     def is_input(self) -> bool:
         """Whether it is an ``nn.Input``."""
         return self.what is None
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """See the class. Errors: those of the layers."""
+        if self.is_input:
+            return (None, *self.named["shape"])
+        from .node_shape import node_shape  # which needs the Graph, which needs nodes
+
+        return node_shape(self)
 
     def __iter__(self) -> NoReturn:
         raise ArgumentTypeError("a node has no values yet, and cannot be unpacked: take node[0], node[1]")

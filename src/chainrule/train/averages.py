@@ -15,8 +15,9 @@ class AverageWeights(Callback):
     """Take the weights into an ``optim.EMA`` or ``optim.SWA`` after each "batch", or ``every="epoch"``, from ``start`` on.
 
     ``start`` is an epoch, counted from 0. When training ends the model has the average, and ``average`` the last weights;
-    until then, in validation too, it has its own. A second ``fit`` goes on from the average, weights and average. Batch
-    norms: see ``optim.update_bn``.
+    until then, in validation too, it has its own. With EarlyStopping, in whatever order, ``average.swap()`` then gives the
+    model the best weights. A second ``fit`` goes on from the average, weights and average. Batch norms: see
+    ``optim.update_bn``.
 
     >>> import chainrule as cr
     >>> model = cr.nn.Sequential(cr.nn.Linear(2, 1)).compile("mse", "sgd")
@@ -25,6 +26,8 @@ class AverageWeights(Callback):
     >>> average.updates
     3
     """
+
+    ends_last = True
 
     def __init__(self, average: WeightAverage, every: str = "batch", start: int = 0) -> None:
         if not isinstance(average, WeightAverage):

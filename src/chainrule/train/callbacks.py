@@ -53,6 +53,7 @@ class Callback:
 
     model: Any = None
     stop_training: bool = False
+    ends_last: bool = False  # whether on_train_end comes after that of all others; they are told in the order given
 
     def set_model(self, model: Any) -> None:
         """Called first, with the model that is trained."""
@@ -149,7 +150,8 @@ class CallbackList:
 
     def on_train_end(self, logs: Logs = NO_LOGS) -> None:
         """Tell all for whom training began, once, though some of them fail."""
-        told, self.begun = self.begun, []
+        told = sorted(self.begun, key=lambda callback: getattr(callback, "ends_last", False))
+        self.begun = []
         with ExitStack() as every:
             for callback in reversed(told):
                 every.callback(callback.on_train_end, logs)
