@@ -213,3 +213,11 @@ def test_a_model_that_is_not_there_is_told_in_a_line():
     command = [sys.executable, "-m", "chainrule", "serve", "none.safetensors"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "none.safetensors" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+def test_without_its_packages_the_extra_is_named(missing):
+    program = f"import sys; sys.modules['{missing}'] = None; sys.argv[1:] = ['serve']; import chainrule.apps.cli as c; c.main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "pip install 'chainrule[web]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
