@@ -440,6 +440,15 @@ def test_archives_that_do_harm(tmp_path):
             interop.from_keras(path)
 
 
+def test_texts_that_may_be_one_and_the_same(tmp_path):
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as root:
+        root.attrs["layer_names"] = ["d"] * 4000
+        root.attrs.create("other", "x" * (1 << 20), dtype=h5py.string_dtype())
+    with pytest.raises(FileFormatError, match="layer_names of / has 4000 elements of up to 10"):
+        interop.load_keras_weights(nn.Linear(2), path)
+
+
 def test_configs_that_do_harm(tmp_path):
     """Sizes are not believed before there are weights of them, and models do not go on inside models for ever."""
 

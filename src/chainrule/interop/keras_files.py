@@ -113,10 +113,11 @@ def holder(path: str | os.PathLike[str], where: str) -> Iterator[tuple[Any, Arch
             raise FileFormatError(
                 f"{where} is a zip archive without model.weights.h5: no file of Keras, or one in shards"
             )
-        with opened(BytesIO(archive.read("model.weights.h5").tobytes()), where) as root:
+        weights = archive.read("model.weights.h5").tobytes()
+        with opened(BytesIO(weights), weights, where) as root:
             yield root, archive
     elif data[:8].tobytes() == SIGNATURE:
-        with opened(os.fspath(path), where) as root:
+        with opened(os.fspath(path), memoryview(data), where) as root:
             yield root, None
     else:
         raise FileFormatError(f"{where} is neither a .keras archive nor HDF5")

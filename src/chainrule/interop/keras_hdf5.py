@@ -6,8 +6,10 @@ have a group for each layer, whose attribute ``weight_names`` says where in it t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod
 from typing import Any
 
@@ -16,21 +18,31 @@ import numpy as np
 from ..domain.errors import ChainruleError, FileFormatError, MissingDependencyError
 
 MOST_NAMES = 100_000  # elements of an attribute
-MOST_TEXT = 64 << 20  # bytes of one
+MOST_TEXT = 2 << 30  # bytes that its texts may have
 MOST_RATIO = 256  # times its size in the file that an array may inflate to
 LEAST_ROOM = 1 << 20
 INNER = ("cell", "layer", "forward_layer", "backward_layer", "query_dense", "key_dense", "value_dense", "output_dense")
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
+LONGEST: ContextVar[int] = ContextVar(
+    "LONGEST", default=0
+)  # bytes of the largest heap of texts in the file that is open
+
+
 @contextmanager
-def opened(file: Any, where: str) -> Iterator[Any]:
-    """The root of an HDF5 file: a path, or an open file. Errors: FileFormatError for what h5py stumbles over."""
+def opened(file: Any, data: Any, where: str) -> Iterator[Any]:
+    """The root of an HDF5 file: a path, or an open file; ``data`` are its bytes.
+
+    Errors: FileFormatError for what h5py stumbles over.
+    """
     try:
         import h5py
     except ImportError as error:
         raise MissingDependencyError(f"{where}: reading HDF5 needs h5py: pip install chainrule[h5]") from error
     try:
+        heaps = (data[m.end() : m.end() + 8] for m in re.finditer(rb"GCOL\x01\0\0\0", data))
+        LONGEST.set(max((int.from_bytes(size, "little") for size in heaps), default=0))
         with h5py.File(file, "r") as root:
             yield root
     except ChainruleError:
@@ -77,8 +89,9 @@ def texts(holder: Any, name: str, where: str) -> list[str] | None:
         return found
     attribute = holder.attrs.get_id(name)
     count = prod(attribute.shape)
-    if count > MOST_NAMES or count * attribute.dtype.itemsize > MOST_TEXT:
-        raise FileFormatError(f"{where}: {name} of {holder.name} has {count} elements")
+    each = LONGEST.get() if attribute.dtype.hasobject else attribute.dtype.itemsize  # many may be one and the same text
+    if count > MOST_NAMES or (count > 1 and count * each > MOST_TEXT):
+        raise FileFormatError(f"{where}: {name} of {holder.name} has {count} elements of up to {each} bytes")
     value = holder.attrs[name]
     values = value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
     read = [v.decode("utf-8") if isinstance(v, bytes) else v for v in values]
@@ -250,8 +263,6 @@ def snake(name: str) -> str:
     >>> snake("BatchNormalization"), snake("Conv2DTranspose"), snake("LSTM")
     ('batch_normalization', 'conv2d_transpose', 'lstm')
     """
-    import re
-
     found = re.sub(r"\W+", "", name)
     found = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", found)
     return re.sub("([a-z])([A-Z])", r"\1_\2", found).lower()
