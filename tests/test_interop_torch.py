@@ -51,6 +51,7 @@ def test_every_dtype(state):
     for name, array in state["dtypes"].items():
         expected = np.arange(6).reshape(2, 3) % (2 if name == "bool" else 6)
         assert array.dtype.name == name and np.array_equal(array.astype("complex128"), expected), name
+        assert array.flags.aligned and array.flags.writeable, name
     assert state["dtypes"]["bfloat16"].dtype == ml_dtypes.bfloat16
 
 
@@ -186,6 +187,11 @@ def test_the_files_of_these_tests_are_read(tmp_path):
     assert np.array_equal(found["w"], values)
     big = {"x/data/0": values.astype(">f4").tobytes(), "x/byteorder": "big"}
     assert np.array_equal(opened(tmp_path, torch_zip(pickled(tensor()), big)), values)
+    later = persistent(("storage", named("torch.storage.UntypedStorage"), "0", "cpu", 8))
+    hooks = called("collections.OrderedDict")
+    later = called("torch._utils._rebuild_tensor_v3", later, 1, (3,), (1,), False, hooks, named("torch.uint16"))
+    big["x/data/0"] = np.arange(4, dtype=">u2").tobytes()
+    assert opened(tmp_path, torch_zip(pickled(later), big)).tolist() == [1, 2, 3]
     packed = torch_zip(pickled(tensor()), {"x/data/0": values.tobytes()}, compression=zipfile.ZIP_DEFLATED)
     assert np.array_equal(opened(tmp_path, packed), values)
 
@@ -224,6 +230,7 @@ def test_the_files_of_these_tests_are_read(tmp_path):
         (b"\x80\x09N.", "later than 5"),
         (b"\x80\x02(.", "makes no sense"),
         (b"\x80\x02.", "makes no sense"),
+        (b"\x80\x02NN.", "makes no sense"),
         (b"\x80\x02c" + b"x" * 5000 + b".", "no end"),
         (b"\x80\x02" + b"N0" * 100_000 + b"N.", "more than 100000 steps"),
     ],

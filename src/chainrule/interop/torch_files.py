@@ -24,6 +24,7 @@ MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a stream
 VERSION = 1001
 MOST_REPEATED = 1 << 24  # elements of a tensor that shows its values several times
 MOST_AXES = 32
+ALIGNMENT = 16  # of memory in which elements of any dtype may lie
 
 STORAGES = {
     "Double": "float64",
@@ -43,7 +44,7 @@ SMALL = [f"float8_{kind}" for kind in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz",
 UNTYPED = ["uint16", "uint32", "uint64", *SMALL]  # dtypes whose storages are of bytes
 DTYPES = {name: np.dtype(getattr(ml_dtypes, name, name)) for name in (*STORAGES.values(), *UNTYPED)}
 
-Memory = Callable[["Storage"], Any]
+Memory = Callable[["Storage", np.dtype[Any]], Any]
 
 
 class Storage(NamedTuple):
@@ -103,15 +104,16 @@ def _of_zip(data: Any, where: str) -> Any:
     order = archive.read(f"{base}byteorder")[:20].tobytes() if f"{base}byteorder" in archive else b"little"
     if order not in (b"little", b"big"):
         raise FileFormatError(f"{where} has the byte order {order!r}; expected little or big")
-    known: dict[str, Any] = {}
+    known: dict[tuple[str, str], Any] = {}
 
-    def memory(storage: Storage) -> Any:
-        if storage.key not in known:
-            name = f"{base}data/{storage.key}"
-            if name not in archive:
-                raise FileFormatError(f"{where} lacks {name}, the memory of a tensor")
-            known[storage.key] = _elements(archive.read(name), storage, name, where, big=order == b"big")
-        return known[storage.key]
+    def memory(storage: Storage, dtype: np.dtype[Any]) -> Any:
+        name, place = f"{base}data/{storage.key}", (storage.key, dtype.name)
+        if name not in archive:
+            raise FileFormatError(f"{where} lacks {name}, the memory of a tensor")
+        if place not in known:
+            values = _elements(archive.read(name), storage, dtype, name, where)
+            known[place] = values.byteswap() if order == b"big" else values
+        return known[place]
 
     return _machine(archive.read(names[0]), 0, where, memory).run()
 
@@ -131,7 +133,7 @@ def _of_stream(data: Any, where: str) -> Any:
     keys, at = machine.run(), machine.at
     if type(keys) is not list or sorted(map(str, keys)) != sorted(storages):
         raise FileFormatError(f"{where} is damaged: the storages that follow are not those of its tensors")
-    known: dict[str, Any] = {}
+    known: dict[str, tuple[Any, Storage]] = {}
     for key in keys:
         storage = storages[key]
         count = int.from_bytes(data[at : at + 8].tobytes(), "little")
@@ -144,23 +146,23 @@ def _of_stream(data: Any, where: str) -> Any:
             raise FileFormatError(
                 f"{where} is damaged: storage {key!r} has {count} elements, but tensors of {storage.length}"
             )
-        known[key] = _elements(data[at : at + storage.nbytes], storage, key, where)
+        raw = data[at : at + storage.nbytes]
+        known[key] = (raw.copy() if raw.ctypes.data % ALIGNMENT else raw), storage
         at += storage.nbytes
-    return _machine(data, start, where, lambda storage: known[storage.key]).run()
+    return _machine(
+        data, start, where, lambda storage, dtype: _elements(*known[storage.key], dtype, storage.key, where)
+    ).run()
 
 
-def _elements(raw: Any, storage: Storage, name: str, where: str, *, big: bool = False) -> Any:
+def _elements(raw: Any, storage: Storage, dtype: np.dtype[Any], name: str, where: str) -> Any:
     """The elements of a storage from its bytes, which are copied if they lie where no such element may."""
     if len(raw) != storage.nbytes:
         raise FileFormatError(
             f"{where} is damaged: {name} has {len(raw)} bytes, but {storage.length} elements of {storage.dtype} "
             f"need {storage.nbytes}"
         )
-    dtype = DTYPES[storage.dtype]
-    if raw.ctypes.data % dtype.alignment:
-        raw = raw.copy()
-    values = raw.view(dtype)
-    return values.byteswap() if big else values
+    raw = raw.copy() if raw.ctypes.data % ALIGNMENT else raw
+    return raw[: len(raw) // dtype.itemsize * dtype.itemsize].view(dtype)
 
 
 def _machine(
@@ -201,24 +203,22 @@ def _tensors(name: str, memory: Memory | None, where: str) -> Callable[..., Any]
 
     def rebuild(storage: Any, offset: Any, size: Any, stride: Any, *others: Any) -> Any:
         later = name.endswith("v3")
-        dtype = others[2] if later else storage.dtype
-        return None if memory is None else strided(memory(storage), storage, dtype, offset, size, stride, where)
+        dtype = DTYPES[others[2] if later else storage.dtype]
+        return None if memory is None else strided(memory(storage, dtype), storage, offset, size, stride, where)
 
     return rebuild
 
 
-def strided(values: Any, storage: Storage, dtype: str, offset: int, size: Any, stride: Any, where: str) -> Any:
+def strided(values: Any, storage: Storage, offset: int, size: Any, stride: Any, where: str) -> Any:
     """The array of ``size`` from an offset on; its next element along an axis is ``stride`` elements on."""
-    wanted = DTYPES[dtype]
-    first, count = storage.part or (0, storage.length)
+    wanted = values.dtype
+    first, count = storage.part or (0, len(values))
     numbers = (first, count, offset, *size, *stride)
     if any(type(n) is not int or n < 0 for n in numbers) or len(size) != len(stride) or len(size) > MOST_AXES:
         raise ValueError("no shape")
-    if first + count > storage.length:
+    if first + count > len(values):
         raise ValueError("a part that is not inside")
     values = values[first : first + count]
-    if wanted != values.dtype:
-        values = values[: len(values) // wanted.itemsize * wanted.itemsize].view(wanted)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if prod(size) and last >= len(values):
         raise FileFormatError(
