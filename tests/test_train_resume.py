@@ -273,7 +273,8 @@ def test_a_step_of_the_models_own_with_its_optimizer_metric_and_generator(tmp_pa
 @pytest.mark.parametrize("at", [1, 4, 5])
 def test_a_model_that_has_no_shape_before_its_first_batch(tmp_path, at):
     def make():
-        return [nn.Sequential(nn.Linear(4), nn.BatchNorm1d(), nn.Linear(3)).compile("cross_entropy", "adam")]
+        model = nn.Sequential(nn.Linear(4), nn.BatchNorm1d(), nn.Linear(3))
+        return [model.compile("cross_entropy", "adam", accumulate=3)]
 
     compared(tmp_path, make, plain, at)
 

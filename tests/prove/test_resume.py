@@ -9,15 +9,17 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.prove.fuzz import SEED
 
-from chainrule import nn
-from chainrule.io import load_training
-from chainrule.train import Checkpoint
+from chainrule import errors, nn, optim
+from chainrule.io import load_training, save_weights
+from chainrule.io.weights import read
+from chainrule.train import AverageWeights, Checkpoint, CSVLogger, EarlyStopping, Timer
 
 PROGRAM = '''
 """A training with all that has a state: ``python this FOLDER EVERY SEED``."""
@@ -212,6 +214,69 @@ def test_readers_in_other_programs_see_whole_files(tmp_path, straight, record_pr
     seen = {int(line) for text in texts for line in text if line.strip()}
     record_property("files read", sum(map(len, texts)))
     assert len(seen) > 5 and files(tmp_path) == straight[0]
+
+
+def test_any_value_in_the_file_replaced_is_an_error_that_names_it_or_a_training(tmp_path, record_property):
+    """Files whose checksums are good but which were made by hand: the model of another program is left as it was."""
+    x, y = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32), np.arange(20) % 2
+
+    def fit(path, resume, epochs, model=None):
+        model = model or nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+        model.compile("cross_entropy", "adam", ["accuracy"], accumulate=2, precision="fp16-mixed")
+        average = optim.EMA(model.parameters())
+        callbacks = [EarlyStopping("loss"), AverageWeights(average), Timer(), CSVLogger(tmp_path / "log.csv")]
+        saved = [Checkpoint(path, every=3)] if resume is None else []
+        return model.fit(
+            x, y, epochs=epochs, batch_size=3, callbacks=[*callbacks, *saved], resume=resume, verbose=0,
+            validation_split="auto", steps_per_epoch=7,
+        )  # fmt: skip
+
+    class Enough(Exception):
+        pass
+
+    def stop(_, epoch, logs):
+        if epoch == 1:
+            raise Enough
+
+    path, bad = tmp_path / "run.safetensors", tmp_path / "bad.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CSVLogger, "on_epoch_end", stop)
+        with pytest.raises(Enough):
+            fit(path, None, 2)
+    arrays, metadata = read(path)
+    assert metadata["state"]["where"]["batch"] == 5 and metadata["state"]["updates"]["batches"] == 1
+    tried, refused = 0, 0
+    for parent, key in places(metadata):
+        kept = parent[key]
+        for other in (None, -1, "x", [None], {"$array": "none"}, 1e999, 2**70):
+            parent[key] = other
+            save_weights(bad, arrays, metadata)
+            model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+            before = [value.numpy().tobytes() for value in model.state_dict().values()]
+            tried += 1
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    fit(bad, bad, 1, model)  # has nothing to do but to take it up
+            except errors.ChainruleError as error:
+                refused += 1
+                assert str(bad) in str(error) or not isinstance(error, errors.FileFormatError), error
+                after = [value.numpy().tobytes() for value in model.state_dict().values()]
+                assert before == after, (key, other)
+        parent[key] = kept
+    record_property("files", tried)
+    record_property("refused", refused)
+    assert refused > 100
+
+
+def places(tree):
+    """Every (list or dict, key) inside a tree of JSON, but for what is looked at only when training ends."""
+    for key, value in [*(tree.items() if isinstance(tree, dict) else enumerate(tree))]:
+        if key == "kept":
+            continue
+        yield tree, key
+        if isinstance(value, (dict, list)):
+            yield from places(value)
 
 
 def test_what_writing_costs(tmp_path, record_property):

@@ -142,7 +142,7 @@ class Run:
         where = self.loaded["where"]
         between = where["batch"] is None
         if between or where["epoch"] >= self.epochs:
-            self.restore()
+            self.go_on()
         return self.epochs if between and self.over else int(where["epoch"])
 
     def enter(self, epoch: int) -> int:
@@ -150,7 +150,7 @@ class Run:
         self.epoch, self.batch = epoch, 0
         self.skipped = 0 if self.scaler is None else self.scaler.skipped
         if self.loaded is not None:
-            self.restore()
+            self.go_on()
         return self.batch or 0
 
     def after_batch(self, number: int) -> None:
@@ -201,8 +201,16 @@ class Run:
             "of": self.fingerprint,
         }
 
+    def go_on(self) -> None:
+        """Go on from what was loaded. If that fails, callbacks leave the model as it is: for them no training ends."""
+        try:
+            self.restore()
+        except BaseException:
+            self.callbacks.begun = [callback for callback in self.callbacks.begun if not state_of(callback)]
+            raise
+
     def restore(self) -> None:
-        """Go on from what was loaded."""
+        """Put back what was loaded, the model last."""
         state, self.loaded = self.loaded, None
         where = state["where"]
         self.epoch, self.batch, self.batches = where["epoch"], where["batch"], where["batches"]
@@ -224,8 +232,9 @@ class Run:
             self.plan.optimizer.load_state_dict(state["optimizer"])  # after the schedules
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad = name not in state["frozen"]
-            self.model.load_state_dict(state["model"])
-            self.step.updates.load_state_dict(state["updates"])
+            parts = [(self.step.updates, "updates"), (self.model, "model")]
+            for part, name in parts if self.model.is_built else reversed(parts):  # gradients need shapes
+                part.load_state_dict(state[name])
 
     def restore_callbacks(self, states: Any) -> None:
         """Have them go on; a warning for those that are gone."""
@@ -276,7 +285,8 @@ class Run:
         where = state["where"]
         numbers = [where["epoch"], where["batch"] or 0, where["batches"], where["skipped"]]
         names = [name for name, _ in state["callbacks"]]
-        texts = all(isinstance(name, str) for name in [*names, *state["more"], *state["frozen"]])
+        known = isinstance(state["more"], dict) and isinstance(state["frozen"], list)
+        texts = known and all(isinstance(name, str) for name in [*names, *state["frozen"]])
         if not texts or not all(isinstance(number, int) and number >= 0 for number in numbers):
             raise FileFormatError(f"[fit] {self.found} says {where} and {names}, expected a place in a training")
         here, there = self.fingerprint, state["of"]
