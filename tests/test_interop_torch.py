@@ -106,6 +106,21 @@ def test_an_array_twice_is_stored_once(tmp_path):
     assert again["b"][0][0] == 5.0 and again["c"] == 2.0
 
 
+@pytest.mark.parametrize("narrow", [1 << 31, 100])
+def test_members_begin_where_any_element_may_lie(tmp_path, monkeypatch, narrow):
+    """Also those whose sizes take 64 bits."""
+    monkeypatch.setattr("chainrule.io.zipped.NARROW", narrow)
+    state = {"a": np.arange(3.0), "b": np.arange(1000, dtype="int16"), "c": np.ones(5)}
+    save_torch(tmp_path / "x.pt", state)
+    with zipfile.ZipFile(tmp_path / "x.pt") as archive:
+        found = [(info.header_offset, len(archive.read(info))) for info in archive.infolist()]
+    content = (tmp_path / "x.pt").read_bytes()
+    for at, _ in found:
+        assert (at + 30 + sum(struct.unpack("<2H", content[at + 26 : at + 30]))) % 64 == 0
+    again = load_torch(tmp_path / "x.pt")
+    assert all(np.array_equal(again[name], state[name]) for name in state)
+
+
 def test_what_cannot_be_written(tmp_path):
     for value, said in [
         ({"a": [object()]}, r"state\['a'\]\[0\] is a object"),

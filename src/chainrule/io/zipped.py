@@ -25,6 +25,7 @@ MOST_DIRECTORY = 32 << 20  # bytes of the directory
 MOST_INFLATED = 256 << 20  # bytes that an archive may inflate to, and
 MOST_RATIO = 100  # so many times its size
 ALIGNED = 64  # where members begin
+NARROW = 0x7FFFFFFF  # bytes of a member whose sizes are written in 32 bits
 
 
 def mapped(path: str | os.PathLike[str], where: str) -> Any:
@@ -220,7 +221,7 @@ def write_zip(path: str | os.PathLike[str], members: Iterable[tuple[str, Sequenc
                 raise ArgumentError(f"{name!r} cannot be a name in the file {path}")
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.file_size = sum(map(len, parts))
-            wide = info.file_size > 0x7FFFFFFF  # sizes in 64 bits come before ours
+            wide = info.file_size > NARROW  # sizes in 64 bits come before ours
             padding = -(file.tell() + 30 + len(name.encode()) + 20 * wide + 4) % ALIGNED
             info.extra = b"FB" + padding.to_bytes(2, "little") + bytes(padding)
             with archive.open(info, "w", force_zip64=wide) as member:
