@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
+import pickle
 import threading
 import traceback
 from collections.abc import Callable
@@ -293,3 +295,26 @@ def test_split_and_subset() -> None:
         split(ArrayDataset(np.zeros(1)), 0.5)
     with pytest.raises(DataError, match="there is no sample 10: the data set has 10"):
         Subset(data, [0, 10])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda loader: pickle.loads(pickle.dumps(loader))])
+@pytest.mark.parametrize("options", [{}, {"workers": 2}, {"workers": 1, "worker": "process"}])
+def test_a_copy_goes_on_where_the_loader_stands(copied, options):
+    loader = DataLoader(ArrayDataset(np.arange(10)), 4, shuffle=True, seed=3, **options)
+    first = [x.tolist() for (x,) in loader]
+    again = copied(loader)
+    try:
+        second, third = ([x.tolist() for (x,) in each] for each in (loader, again))
+        assert second == third != first
+    finally:
+        loader.close(), again.close()
+
+
+def test_names_of_options_elsewhere():
+    data = ArrayDataset(np.arange(10))
+    with pytest.raises(TypeError, match="there is no num_workers: it is workers="):
+        DataLoader(data, num_workers=2)
+    with pytest.raises(TypeError, match="there is no pin_memory: leave it out"):
+        DataLoader(data, pin_memory=True)
+    with pytest.raises(ArgumentError, match="unknown option of DataLoader 'shufle': did you mean 'shuffle'"):
+        DataLoader(data, shufle=True)

@@ -22,7 +22,7 @@ from tests.optim_formulas import (
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.domain.errors import ArgumentError, ArgumentTypeError, NotBuiltError, StateError
+from chainrule.domain.errors import AnomalyError, ArgumentError, ArgumentTypeError, NotBuiltError, StateError
 from chainrule.domain.optimizer import IOptimizer
 from chainrule.modes import listen
 
@@ -360,3 +360,28 @@ def test_clipping_without_gradients_or_a_limit():
     assert optim.clip_grad_norm_([cr.zeros(1, requires_grad=True)], 1.0).item() == 0.0
     with pytest.raises(ArgumentError, match="max_norm is 0"):
         optim.clip_grad_norm_([], 0)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "lamb", "muon", "adagrad"])
+def test_maximize_is_a_step_by_the_gradient_of_the_other_sign(name):
+    ends = []
+    for sign in (1.0, -1.0):
+        x = cr.tensor([[3.0, -4.0], [0.5, 2.0]], dtype="float64", requires_grad=True)
+        optimizer = optim.get(name, [x], lr=0.1, weight_decay=0.1, maximize=sign > 0)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (sign * x * x).sum().backward()
+            optimizer.step()
+        np.testing.assert_array_equal(np.sign(x.grad.numpy()), np.sign(sign * x.numpy()))
+        ends.append(x.numpy())
+    np.testing.assert_array_equal(*ends)
+    assert (np.abs(ends[0]) > [[3.0, 4.0], [0.5, 2.0]]).all()
+
+
+def test_the_norm_of_gradients_that_are_no_numbers():
+    x = cr.tensor([3.0, 4.0], requires_grad=True)
+    x.grad = cr.tensor([float("nan"), 1.0])
+    with pytest.raises(AnomalyError, match="the norm of the gradients is nan"):
+        optim.clip_grad_norm_([x], 1.0, error_if_nonfinite=True)
+    assert x.grad.numpy()[1] == 1.0
+    assert np.isnan(optim.clip_grad_norm_([x], 1.0).item())

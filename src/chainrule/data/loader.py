@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, count, islice
-from typing import Any, cast
+from typing import Any, Never, cast
 
 import numpy as np
 
 from .. import backends
 from ..domain.data import IDataset
 from ..domain.device import Device
-from ..domain.errors import ArgumentError, ArgumentTypeError, DataError
+from ..domain.errors import ArgumentError, ArgumentTypeError, DataError, unknown
 from ..random import Generator, default_generator
 from ..tensor import Tensor, from_array
 from .batches import Indexed, Job, Shard, Streamed
@@ -22,6 +22,13 @@ from .processes import ProcessPool
 from .samplers import Sampler, state_of, whole
 
 BATCH_SIZE = 32
+ELSEWHERE = {  # what PyTorch has, by its name there
+    "num_workers": 'it is workers=, of threads unless worker="process"',
+    "pin_memory": "leave it out, for batches are made where device= says",
+    "prefetch_factor": "it is prefetch=, in batches",
+    "multiprocessing_context": 'worker="process" is all that there is to choose',
+    "worker_init_fn": "leave it out, for workers are seeded anew for each batch",
+}
 MIX = 0x2545F4914F6CDD1D  # sets the keys of epochs apart from their orders
 
 
@@ -46,6 +53,8 @@ class DataLoader:
     In a process the default generators of chainrule, NumPy and ``random`` are seeded anew for each batch.
     An error in a worker is raised here and names the sample; a worker that dies, or needs more than ``timeout`` seconds
     for a batch (0: any time), is a WorkerError.
+
+    A copy (``copy``, ``pickle``) goes on where this one stands, with workers of its own.
 
     Errors: ArgumentError, ArgumentTypeError, DataError if the set is empty or nothing would be left of it.
 
@@ -74,7 +83,13 @@ class DataLoader:
         timeout: float = 0,
         persistent_workers: bool = True,
         device: str | Device | None = None,
+        **other: Never,
     ) -> None:
+        for name in other:
+            if name in ELSEWHERE:
+                raise ArgumentTypeError(f"[DataLoader] there is no {name}: {ELSEWHERE[name]}")
+            known = [key for key in DataLoader.__init__.__annotations__ if key not in ("other", "return")]
+            raise unknown("option of DataLoader", name, known)
         self.streams = is_stream(dataset)
         check_dataset(dataset, self.streams)
         if seed is not None and generator is not None:
@@ -251,6 +266,12 @@ class DataLoader:
                 self._pool_busy = False
             else:
                 pool.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "backend": self.backend.device, "_pool": None, "_pool_busy": False}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state, backend=backends.get(state["backend"]))
 
     def close(self) -> None:
         """End the worker processes; the next epoch would start new ones."""

@@ -151,7 +151,7 @@ class LAMB(Formula):
     tensor([2.6464, 3.6464], requires_grad=True)
     """
 
-    penalties = ("l1", "exempt")
+    penalties = ("l1", "exempt", "maximize")
     states = ("exp_avg", "exp_avg_sq")
 
     def __init__(
@@ -164,9 +164,10 @@ class LAMB(Formula):
         *,
         l1: float = 0.0,
         exempt: bool = False,
+        maximize: bool = False,
     ) -> None:
         options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, options, {"l1": l1, "exempt": exempt})
+        super().__init__(params, options, {"l1": l1, "exempt": exempt, "maximize": maximize})
 
     def decay(self, group: Group, entries: list[Entry]) -> float:
         """Nothing goes into the gradients."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from ..domain.errors import ArgumentError
+from ..domain.errors import AnomalyError, ArgumentError
 from ..modes import no_grad
 from ..ops.shape import stack
 from ..tensor import Tensor
 
 
-def clip_grad_norm_(params: Any, max_norm: float, norm_type: float = 2.0) -> Tensor:
+def clip_grad_norm_(params: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
     """Scale all gradients by one factor so that their norm, as of one vector, is at most ``max_norm``.
 
     Returns the norm before that, as a tensor: nothing is read back from the device. Parameters without a gradient do not
-    count. Errors: ArgumentError if ``max_norm`` is not positive.
+    count. Errors: ArgumentError if ``max_norm`` is not positive; with ``error_if_nonfinite``, which reads the norm,
+    AnomalyError if that is NaN or infinite, and no gradient is changed.
 
     >>> import chainrule as cr
     >>> x = cr.tensor([3.0, 4.0], requires_grad=True)
@@ -30,6 +32,11 @@ def clip_grad_norm_(params: Any, max_norm: float, norm_type: float = 2.0) -> Ten
         return Tensor(0.0)
     with no_grad():
         total: Tensor = stack([g.norm(ord=norm_type) for g in gradients]).norm(ord=norm_type)
+        if error_if_nonfinite and not math.isfinite(total.item()):
+            raise AnomalyError(
+                f"clip_grad_norm_: the norm of the gradients is {total.item()}, so they cannot be scaled; "
+                'fit(debug="nan") finds where that began, error_if_nonfinite=False lets it pass'
+            )
         factor = (max_norm / (total + 1e-6)).clip(max=1.0)
         for gradient in gradients:
             gradient.mul_(factor)

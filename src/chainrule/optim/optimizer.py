@@ -18,6 +18,7 @@ class Penalty(TypedDict, total=False):
     decoupled: bool
     l1: float
     exempt: bool
+    maximize: bool
 
 
 class Entry:
@@ -58,7 +59,7 @@ class Group:
             raise unknown("option of the group", key, ["lr", *self.options])
 
     def __repr__(self) -> str:
-        off = [k for k in ("decoupled", "l1") if not self.options.get(k)]
+        off = [k for k in ("decoupled", "l1", "maximize") if not self.options.get(k)]
         options = ", ".join(f"{k}={v!r}" for k, v in {"lr": self["lr"], **self.options}.items() if k not in off)
         return f"Group({len(self.entries)} parameters, {options})"
 
@@ -74,16 +75,17 @@ class Optimizer:
     Penalties are options of all that have a ``weight_decay``. It adds ``weight_decay · p`` to the gradient, or with
     ``decoupled`` shrinks the parameter by ``lr · weight_decay`` of itself before the step. ``l1`` adds ``l1 · sign(p)`` to
     the gradient; both together are the elastic net. ``exempt`` leaves parameters of fewer than two axes (biases, the scales
-    and shifts of norms) without any: they become a group of their own.
+    and shifts of norms) without any: they become a group of their own. Beside them ``maximize`` makes the loss large: the
+    gradient counts with the other sign, penalties as ever.
     """
 
     uses_closure = False  # whether ``step`` calls for the loss and its gradients itself, with a function it is given
     decoupled = False  # the default
-    penalties: tuple[str, ...] = ("decoupled", "l1", "exempt")  # beside weight_decay
+    penalties: tuple[str, ...] = ("decoupled", "l1", "exempt", "maximize")  # beside weight_decay
     numbers: tuple[str, ...] = ("step",)  # states without axes
 
     def __init__(self, params: Any, defaults: Mapping[str, Any], penalty: Penalty | None = None) -> None:
-        every = {"decoupled": self.decoupled, "l1": 0.0, "exempt": False}
+        every = {"decoupled": self.decoupled, "l1": 0.0, "exempt": False, "maximize": False}
         penalties = {key: every[key] for key in self.penalties if "weight_decay" in defaults}
         for key in penalty or {}:
             if key not in penalties:
@@ -185,7 +187,16 @@ class Optimizer:
             for group in self.param_groups:
                 entries = [*with_gradient(group.entries)]
                 if entries:
-                    self.update(group, entries)
+                    self.uphill(group, entries) if group.options.get("maximize") else self.update(group, entries)
+
+    def uphill(self, group: Group, entries: list[Entry]) -> None:
+        """``update`` by the gradients with the other sign, which they have back afterwards."""
+        gradients = [e.param.grad for e in entries]
+        for entry, gradient in zip(entries, gradients, strict=True):
+            entry.param.grad = None if gradient is None else -gradient
+        self.update(group, entries)
+        for entry, gradient in zip(entries, gradients, strict=True):
+            entry.param.grad = gradient
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or make them zeros."""
