@@ -37,12 +37,21 @@ def test_every_format(tmp_path, suffix):
     assert same(values(one), cr.io.load_weights(path))
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_save_weights_of_a_model(tmp_path, suffix):
     one, other = model(), model().to("float64")
     one.save_weights(tmp_path / f"w{suffix}")
     other.load_weights(tmp_path / f"w{suffix}")
     assert same(values(one), values(other)) and other["fc1"].weight.dtype == "float64"
+
+
+def test_names_that_say_another_format(tmp_path):
+    for suffix in (".h5", ".json", ".keras", ".onnx"):
+        with pytest.raises(ArgumentError, match=f"no weights are written to a {suffix}"):
+            model().save_weights(tmp_path / f"w{suffix}")
+    with pytest.raises(ArgumentError, match="no metadata are written to a .pt"):
+        save_weights(tmp_path / "w.pt", {}, {"epoch": 1})
+    assert not [*tmp_path.iterdir()]
 
 
 def test_lazy_layers_take_the_sizes_of_the_file(tmp_path):

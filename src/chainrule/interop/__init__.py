@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from ..io.loading import state_of
-from ..io.weights import READERS
+from ..io.weights import READERS, WRITERS
 from ..nn.registry import LATER
 
 if TYPE_CHECKING:
@@ -80,5 +81,13 @@ def _torch_weights(path: str | PathLike[str]) -> dict[str, Any]:
     return state_of(load_torch(path), path)
 
 
-READERS.update(dict.fromkeys((".pt", ".pth"), _torch_weights))
+def _write_torch_weights(path: str | PathLike[str], arrays: Mapping[str, Any]) -> None:
+    """The opposite, for ``save_weights``."""
+    from .torch_files import save_torch
+
+    save_torch(path, dict(arrays))
+
+
+for _suffix in (".pt", ".pth"):
+    READERS[_suffix], WRITERS[_suffix] = _torch_weights, _write_torch_weights
 LATER.update(dict.fromkeys(("OnnxGraph", "OnnxNode"), lambda: import_module(".onnx.graph", __name__)))

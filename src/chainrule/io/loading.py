@@ -58,7 +58,7 @@ def load_weights(
 
 
 def save_weights(model: Module, path: str | os.PathLike[str]) -> None:
-    """Write the parameters and buffers of ``model`` by name: safetensors, or NumPy's if ``path`` ends in ``.npz``.
+    """Write the parameters and buffers of ``model`` by name: safetensors, ``.npz``, or PyTorch's ``.pt`` and ``.pth``.
 
     ``model.load_weights`` reads them into a model that is there; ``model.save`` writes the model, too.
     """

@@ -22,7 +22,9 @@ STORED = {
     "bool": "BOOL",
 }  # dtypes, as safetensors call them
 KEY = "chainrule"  # one key of the header, because the order of several changes from file to file
-READERS: dict[str, Callable[[str | os.PathLike[str]], Mapping[str, Any]]] = {}  # of weights, by suffix
+READERS: dict[str, Callable[[str | os.PathLike[str]], Mapping[str, Any]]] = {}  # of other weights, by suffix
+WRITERS: dict[str, Callable[[str | os.PathLike[str], Mapping[str, Any]], None]] = {}
+FOREIGN = (".h5", ".hdf5", ".json", ".keras", ".onnx")  # names that would say what such a file is not
 
 
 def save_weights(
@@ -31,8 +33,9 @@ def save_weights(
     """Write ``arrays`` (NumPy arrays or tensors, by name) and ``metadata`` (anything JSON can hold) to one file.
 
     The file is a plain safetensors file, read by every library that knows the format, or one of NumPy if ``path`` ends in
-    ``.npz`` (with bfloat16 as its bits, uint16). Equal contents give equal bytes. Any shape, any memory order, every dtype
-    of the framework. Errors: DTypeError, ArgumentError, FileWriteError.
+    ``.npz`` (with bfloat16 as its bits, uint16), or PyTorch's if it ends in ``.pt`` or ``.pth`` (without metadata). Equal
+    contents give equal bytes. Any shape, any memory order, every dtype of the framework. Errors: DTypeError, ArgumentError,
+    FileWriteError.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -41,6 +44,12 @@ def save_weights(
     ({'weight': array([[1., 0.],
            [0., 1.]])}, {'epoch': 3})
     """
+    suffix = Path(path).suffix
+    if suffix in FOREIGN or (metadata and suffix in WRITERS):
+        what = "no weights" if suffix in FOREIGN else "no metadata"
+        raise ArgumentError(f"[save_weights] {path}: {what} are written to a {suffix}; .safetensors and .npz take both")
+    if suffix in WRITERS:
+        return WRITERS[suffix](path, arrays)
     dense = {}
     for name, value in arrays.items():
         if not isinstance(name, str) or name == NOTES or name != name.encode(errors="replace").decode():
@@ -53,7 +62,7 @@ def save_weights(
     except TypeError as error:
         raise ArgumentError(f"[save_weights] the metadata for {path} cannot be written as JSON: {error}") from error
     signed = f"{zlib.crc32(text.encode()):08x} {text}"
-    (write_npz_notes if Path(path).suffix == ".npz" else _write_safetensors)(path, dense, signed)
+    return (write_npz_notes if suffix == ".npz" else _write_safetensors)(path, dense, signed)
 
 
 def _write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, Any], text: str) -> None:
