@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import errors, losses, nn, optim
+from chainrule import errors, losses, nn, optim, train
 from chainrule.data import ArrayDataset, DataLoader
 
 X, Y = np.ones((6, 3), np.float32), np.array([0, 1, 2, 3, 0, 1])
@@ -276,3 +276,37 @@ def test_what_losses_of_numbers_and_of_yes_and_no_take():
 
     with pytest.raises(errors.DataError, match="a variance of -.* never below 0: end it in a Softplus or exp"):
         Normal().compile("gaussian_nll").fit(X, column, verbose=0)
+
+
+def test_one_sample_without_the_axis_of_the_batch():
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 1)))
+    with pytest.raises(errors.ShapeError, match=r"x has shape \(4,\), but the model takes \(None, 4\): .* x\[None\]"):
+        model.predict(np.zeros(4))
+    assert model.predict(np.zeros((1, 4))).shape == (1, 1)
+    assert nn.Sequential(nn.Embedding(5, 3)).predict(np.arange(4)).shape == (4, 3)
+
+
+def test_lr_find_has_nothing_to_find_for_an_optimizer_with_a_closure():
+    model = nn.Sequential(nn.Linear(2, 1)).compile("mse", "lbfgs")
+    with pytest.raises(
+        errors.ArgumentError, match="LBFGS finds how far to go by itself: compile the model with another"
+    ):
+        train.lr_find(model, np.zeros((4, 2)), np.zeros((4, 1)))
+
+
+def test_weights_of_classes_that_a_step_of_the_models_own_does_not_look_at():
+    class Own(nn.Sequential):
+        def train_step(self, batch):
+            x, y = batch
+            loss = losses.CrossEntropy()(self(x), y)
+            loss.backward()
+            return loss
+
+    class Asks(nn.Sequential):
+        def train_step(self, batch):
+            return super().train_step(batch)
+
+    with pytest.warns(UserWarning, match=r"class_weight has no effect: the train_step of Own does not call super"):
+        Own(nn.Linear(3, 4)).compile("cross_entropy", "sgd").fit(X, Y, class_weight={0: 2.0}, verbose=0)
+    Asks(nn.Linear(3, 4)).compile("cross_entropy", "sgd").fit(X, Y, class_weight={0: 2.0}, verbose=0)
+    Own(nn.Linear(3, 4)).compile("cross_entropy", "sgd").fit(X, Y, verbose=0)

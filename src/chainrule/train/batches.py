@@ -371,6 +371,7 @@ def prediction_batches(
         else:
             tree = (parted(x, interface.least > 1),)
             arrays = [array("predict", what, part, dtype) for what, part in named_leaves("x", tree[0])]
+            checks.has_batch("predict", model, arrays[0])
             if len({len(a) for a in arrays}) > 1:
                 raise DataError(f"[predict] the parts of x have {[len(a) for a in arrays]} samples: give one of each")
             given = Given(ArrayDataset(*arrays), tree, Batch())

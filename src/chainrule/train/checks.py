@@ -26,7 +26,7 @@ from ..losses import (
     SmoothL1,
     SquaredHinge,
 )
-from ..nn import Softmax
+from ..nn import Linear, Sequential, Softmax
 
 CHUNK = 1 << 22  # elements looked at together
 COMPARED = (BCE, MAE, MSE, SSE, BCEWithLogits, Focal, Hinge, Huber, LogCosh, PoissonNLL, SmoothL1, SquaredHinge)
@@ -207,3 +207,14 @@ def not_sorted(name: str, targets: Any) -> None:
                 UserWarning,
                 stacklevel=5,
             )
+
+
+def has_batch(name: str, model: Any, x: Any) -> None:
+    """Raise ShapeError for one sample without the axis of the batch, where the first layer tells it from several."""
+    while isinstance(model, Sequential) and len(model):
+        model = model[0]
+    if isinstance(model, Linear) and x.ndim == 1:
+        raise ShapeError(
+            f"[{name}] x has shape {x.shape}, but the model takes {(None, model.in_features)}: one sample is a batch of one, "
+            "as x[None] gives it"
+        )

@@ -214,7 +214,7 @@ def lr_find(
     """Train a compiled model for up to ``steps`` batches, each with a larger learning rate, from ``start`` to ``stop``.
 
     It ends when the loss is four times its least (Smith, 2015). Weights, buffers and the optimizer are then as they were.
-    Data is given as to ``fit``. Errors: ArgumentError unless 0 < start < stop; those of ``fit``.
+    Data is given as to ``fit``. Errors: ArgumentError unless 0 < start < stop, and for LBFGS; those of ``fit``.
 
     >>> import chainrule as cr
     >>> model = cr.nn.Sequential(cr.nn.Linear(2, 1)).compile("mse", "sgd")
@@ -224,6 +224,10 @@ def lr_find(
     """
     plan = compiled(model, "lr_find")
     at_least("lr_find", "steps", steps, 2)
+    if plan.uses_closure:
+        raise ArgumentError(
+            f"[lr_find] {type(plan.optimizer).__name__} finds how far to go by itself: compile the model with another optimizer"
+        )
     if not 0 < start < stop < math.inf:
         raise ArgumentError(f"[lr_find] start is {start!r} and stop {stop!r}, expected 0 < start < stop")
     batches, _ = training_batches(model, x, y, batch_size)

@@ -22,6 +22,7 @@ class Reader:
     def __init__(self, model: Any, name: str, plan: Compiled, class_weight: Any = None) -> None:
         self.model, self.name, self.plan, self.terms = model, name, plan, plan.terms
         self.interface = Interface(model)
+        self.weighed = False  # whether weights were asked for
         self.class_weights = [] if class_weight is None else self.weights_of_classes(class_weight)
 
     def read(self, batch: Batch, training: bool) -> tuple[tuple[Any, ...], list[Any], list[Any]]:
@@ -82,6 +83,7 @@ class Reader:
 
     def weights(self, given: Any, targets: list[Any], training: bool) -> list[Any]:
         """The weights of samples for each loss; times those of their classes, in training."""
+        self.weighed = True
         if isinstance(given, dict):
             by_name(self.name, "sample_weight", given, self.plan.output_names)
             found = [given.get(term.name) for term in self.terms]

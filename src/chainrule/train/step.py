@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -88,6 +89,13 @@ class Step:
                 logs = getattr(self.model, method)(batch)
         finally:
             self.plan.running, self.over = None, {}
+        if self.reader.class_weights and method == "train_step" and not self.reader.weighed:
+            self.reader.weighed = True
+            warnings.warn(
+                f"[{self.name}] class_weight has no effect: the train_step of {type(self.model).__name__} does not call "
+                "super().train_step, which weighs by it",
+                stacklevel=4,
+            )
         logs = {"loss": logs} if isinstance(logs, Tensor) else logs
         if not isinstance(logs, dict):
             raise ArgumentError(
