@@ -335,3 +335,14 @@ def test_a_model_learns_few_batches_by_heart():
 def test_rehearsals_that_make_no_sense(options, words):
     with pytest.raises(ArgumentError, match=words):
         network().compile("cross_entropy", "adam").fit(*data(), verbose=0, **options)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_windows_skip_no_steps_that_single_batches_do_not(loss):
+    x, y = data(128)
+    y = x[:, :3] if loss == "mse" else y
+    for accumulate in (1, 2):
+        cr.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
+        model.compile(loss, "sgd", precision="fp16-mixed", accumulate=accumulate)
+        assert model.fit(x, y, batch_size=32, verbose=0)["skipped_steps"] == [0]

@@ -126,7 +126,7 @@ def result(folder, model, history):
 def straight(tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
     found = result(folder, *everything(folder, 0))
-    assert found[1]["skipped_steps"] == [2, 1] and len(found[4]) == 2  # of three steps each
+    assert found[1]["skipped_steps"] == [1, 1] and len(found[4]) == 2  # of three steps each
     return found
 
 

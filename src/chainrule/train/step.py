@@ -121,7 +121,7 @@ class Step:
             return self.logs(self.solve(batch), batch.samples)
         found = self.measure(batch)
         self.updates.zero_grad()
-        self.updates.backward(found.parts)
+        self.updates.backward(found.parts, batch.samples)
         self.updates.step()
         return self.logs(found, batch.samples)
 

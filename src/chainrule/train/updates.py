@@ -29,12 +29,14 @@ class Updates:
     With one batch they do what they say. With more, the gradients of a window are summed, each batch by its number of
     samples (or what else the mean of its loss is over), and divided once: the step is that of one batch with all the
     samples. Losses that are means over different things have their sums apart. What is left at the end of an epoch is a
-    smaller window.
+    smaller window. Sums are kept in units of about as many samples as the first batch has, so that they are no larger than
+    gradients of means are, and float16 can hold them.
     """
 
     def __init__(self, plan: Compiled, size: int) -> None:
         self.plan, self.size = plan, size
         self.batches = 0  # of this window
+        self.unit = 1  # a power of two: nothing is rounded
         self.shares: dict[Any, Any] = {}  # for each kind of loss what its mean is over so far, None for a sum
         self.gradients: dict[Any, list[Any]] = {}  # and its gradients, if there are several kinds
 
@@ -43,8 +45,10 @@ class Updates:
         if self.batches == 0:
             self.plan.optimizer.zero_grad()
 
-    def backward(self, parts: list[Part]) -> None:
-        """Add the gradients of a batch."""
+    def backward(self, parts: list[Part], samples: int) -> None:
+        """Add the gradients of a batch of so many samples."""
+        if self.batches == 0:
+            self.unit = 1 << max(samples.bit_length() - 1, 0)
         self.batches += 1
         if self.size == 1:
             self.plan.precision.scaled(total([part.loss for part in parts])).backward()
@@ -57,7 +61,9 @@ class Updates:
             loss, share = total([part.loss for part in same]), same[0].share
             if len(kinds) > 1:
                 self.put(self.gradients.get(kind))
-            scaled = self.plan.precision.scaled(loss if share is None or same[0].summed else loss * share)
+            scaled = self.plan.precision.scaled(
+                loss if share is None else loss / self.unit if same[0].summed else loss * (share / self.unit)
+            )
             scaled.backward(retain_graph=place + 1 < len(kinds))
             with no_grad():
                 self.shares[kind] = None if share is None else self.shares.get(kind, 0) + share
@@ -88,14 +94,19 @@ class Updates:
         if not self.batches:
             return {"batches": 0}
         kinds = [[kind, share, self.gradients.get(kind)] for kind, share in self.shares.items()]
-        return {"batches": self.batches, "kinds": kinds, "sum": [p.grad for p in self.plan.parameters()]}
+        return {
+            "batches": self.batches,
+            "unit": self.unit,
+            "kinds": kinds,
+            "sum": [p.grad for p in self.plan.parameters()],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what ``state_dict`` gave."""
         self.batches, self.shares, self.gradients = state["batches"], {}, {}
         if not self.batches:
             return
-        parameters = self.plan.parameters()
+        self.unit, parameters = state.get("unit", 1), self.plan.parameters()
         for kind, share, gradients in state["kinds"]:
             whole = share is None or isinstance(share, int)
             self.shares[kind] = share if whole else Tensor(share, device=parameters[0].device)
@@ -110,7 +121,7 @@ class Updates:
         with no_grad():
             for place, parameter in enumerate(parameters):
                 found = [(sums[kind][place], share) for kind, share in self.shares.items()]
-                means = [g if share is None else g / share for g, share in found if g is not None]
+                means = [g if share is None else g / (share / self.unit) for g, share in found if g is not None]
                 parameter.grad = total(means) if means else None
 
 
