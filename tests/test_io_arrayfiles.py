@@ -40,6 +40,7 @@ def test_npz(tmp_path: Path, compressed: bool) -> None:
         "text": np.array('{"é": 1}'),
         "order": np.asfortranarray(ARRAYS["a"]),
         "large": np.arange(3, dtype=">f4"),
+        "file": np.ones(2, np.float32),  # what np.savez calls its first argument
     }
     write_npz(tmp_path / "m.npz", arrays, compressed=compressed)
     found = read_npz(tmp_path / "m.npz", "[test]")

@@ -58,7 +58,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "model.safetensors"
 
 
-@pytest.fixture(params=["model.safetensors", "model.npz"])
+@pytest.fixture(params=["model.safetensors", "model.npz", "model.h5"])
 def either(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return tmp_path / str(request.param)
 
@@ -155,7 +155,7 @@ def test_models_that_cannot_be_saved(path: Path) -> None:
             nn.ReLU(),
             path.with_suffix(".pt"),
             ArgumentError,
-            r"ends in '\.pt': a model file ends in \.safetensors or \.npz",
+            r"ends in '\.pt': a model file ends in \.safetensors, \.npz, \.h5 or \.hdf5",
         ),
         (nn.ReLU(), path.with_suffix(""), ArgumentError, "ends in 'nothing'"),
         (nn.ReLU(), path.parent / "d.safetensors", FileWriteError, "is a folder"),
@@ -205,7 +205,7 @@ def test_files_that_are_wrong(path: Path) -> None:
         save_weights(path, {}, {"format": "chainrule.model.v1", "architecture": architecture})
         with pytest.raises(ArgumentError, match=r"^\[load\] .*layer '"):
             load(path)
-    for suffix, message in ((".json", "use load_json"), (".h5", "a model file ends in .safetensors")):
+    for suffix, message in ((".json", "use load_json"), (".onnx", "a model file ends in .safetensors")):
         with pytest.raises(ArgumentError, match=message):
             load(path.with_suffix(suffix))
     with pytest.raises(MissingFileError, match="does not exist"):

@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "w.safetensors"
 
 
-@pytest.fixture(params=["w.safetensors", "w.npz"])
+@pytest.fixture(params=["w.safetensors", "w.npz", "w.h5"])
 def either(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return tmp_path / str(request.param)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ..domain.errors import ArgumentError, FileFormatError, MissingDependencyError, MissingFileError
+from ..domain.errors import ArgumentError, FileFormatError, MissingFileError
 from ..io import load_metadata
+from ..io.arrayfiles import opened_h5
+from ..io.h5 import noted, unescaped
 from ..io.keydnn import read_payload
 from ..io.npz import npz_headers
 
@@ -152,26 +154,24 @@ def _keydnn(path: Any) -> Read:
 
 
 def _hdf5(path: Any) -> Read:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingDependencyError("[inspect] HDF5 files need h5py: pip install chainrule[h5]") from error
     arrays: list[Stored] = []
 
     def visit(name: str, entry: Any) -> Any:
-        if isinstance(entry, h5py.Dataset):
+        if hasattr(entry, "dtype"):
             arrays.append(Stored(name, str(entry.dtype), tuple(entry.shape or ())))
         return len(arrays) > MOST_ARRAYS or None
 
-    try:
-        with h5py.File(path, "r") as file:
-            stopped = file.visititems(visit)  # links that lead elsewhere are not followed
-            notes = {name: _text(value) for name, value in file.attrs.items()}
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise FileFormatError(f"[inspect] {path} is cut short, damaged, or no HDF5 file: {error}") from error
+    where = f"[inspect] {path}"
+    with opened_h5(path, where) as file:
+        text, bits = noted(file, where)
+        stopped = file.visititems(visit)  # links that lead elsewhere are not followed
+        notes = {name: _text(value) for name, value in file.attrs.items()} if text is None else {}
     if stopped:
-        raise FileFormatError(f"[inspect] {path} has more than {MOST_ARRAYS} arrays")
-    return "HDF5", arrays, notes
+        raise FileFormatError(f"{where} has more than {MOST_ARRAYS} arrays")
+    if text is None:
+        return "HDF5", arrays, notes
+    ours = [replace(a, name=unescaped(a.name)) for a in arrays]
+    return "HDF5", [replace(a, dtype="bfloat16") if a.name in bits else a for a in ours], load_metadata(path)
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,9 @@ import io
 import math
 import os
 import re
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,30 +44,53 @@ def read_npz(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], *, compressed: bool = False) -> None:
     """Write arrays as an ``.npz``. Equal arrays give equal bytes. Errors: FileWriteError."""
-    with atomic_write(path) as file:
-        (np.savez_compressed if compressed else np.savez)(file, **arrays)
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", method) as archive:
+        for name, array in arrays.items():  # not np.savez, for which no array can be called "file"
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def read_h5(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     """The arrays at the root of an HDF5 file by name. Errors: MissingFileError, FileFormatError, MissingDependencyError."""
+    with opened_h5(path, where) as file:
+        return datasets_h5(file, where)
+
+
+@contextmanager
+def opened_h5(path: str | os.PathLike[str], where: str) -> Iterator[Any]:
+    """The root of an HDF5 file, to read. Errors: those of ``read_h5``, also for what h5py stumbles over in the block."""
     h5py = _h5py(where)
     if not Path(path).is_file():
         raise MissingFileError(f"{where} {'is not a regular file' if Path(path).exists() else 'does not exist'}")
     try:
         with h5py.File(path, "r") as file:
-            return _datasets(file, Path(path).stat().st_size, where, h5py)
+            yield file
     except FileFormatError:
         raise
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
         raise FileFormatError(f"{where} is cut short, damaged, or no HDF5 file: {error}") from error
 
 
-def write_h5(path: str | os.PathLike[str], arrays: Mapping[str, Any], where: str) -> None:
-    """Write arrays to the root of an HDF5 file, compressed by gzip. Errors: FileWriteError, MissingDependencyError."""
+def write_h5(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, Any],
+    where: str,
+    *,
+    compressed: bool = True,
+    attributes: Mapping[str, str] | None = None,
+) -> None:
+    """Write arrays to the root of an HDF5 file, compressed by gzip, and texts to its attributes.
+
+    The file is made in memory. Errors: FileWriteError, MissingDependencyError.
+    """
     memory = io.BytesIO()
     with _h5py(where).File(memory, "w") as file:
         for name, array in arrays.items():
-            file.create_dataset(name, data=array, **({"compression": "gzip"} if np.ndim(array) else {}))
+            packed = {"compression": "gzip"} if compressed and np.ndim(array) else {}
+            file.create_dataset(name, data=array, track_times=False, **packed)
+        for name, text in (attributes or {}).items():
+            file.attrs[name] = text
     with atomic_write(path) as target:
         target.write(memory.getbuffer())
 
@@ -100,8 +125,9 @@ def _npy(data: Any, where: str) -> Any:
     return np.array(array, dtype.newbyteorder("="), order="C")
 
 
-def _datasets(file: Any, size: int, where: str, h5py: Any) -> dict[str, Any]:
-    """The arrays at the root of an open file, which lies on ``size`` bytes."""
+def datasets_h5(file: Any, where: str) -> dict[str, Any]:
+    """The arrays at the root of an open HDF5 file. Errors: FileFormatError."""
+    h5py, size = _h5py(where), file.id.get_filesize()
     if len(file) > MOST_NAMES:
         raise FileFormatError(f"{where} has {len(file)} entries at its root; at most {MOST_NAMES} are read")
     found, room = {}, MOST_INFLATED + MOST_RATIO * size
@@ -109,6 +135,8 @@ def _datasets(file: Any, size: int, where: str, h5py: Any) -> dict[str, Any]:
         link, at = file.get(name, getlink=True), f"{where}: {name!r}"
         if not isinstance(link, h5py.HardLink):
             raise FileFormatError(f"{at} is a link that leads elsewhere ({type(link).__name__}), which is not followed")
+        if name != name.encode(errors="replace").decode():  # what is no UTF-8 becomes surrogates
+            raise FileFormatError(f"{at} is no name in UTF-8")
         entry = file.get(name)
         if not isinstance(entry, h5py.Dataset):
             raise FileFormatError(f"{at} is a {type(entry).__name__}; expected arrays alone")

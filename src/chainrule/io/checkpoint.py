@@ -1,4 +1,4 @@
-"""A whole model in one file: weights and buffers as safetensors or ``.npz``, and beside them, as JSON, how to build it."""
+"""A whole model in one file: weights and buffers, safetensors, ``.npz`` or HDF5, and beside them, as JSON, how to build it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .migrations import migrated
 from .weights import read, save_weights
 
 FORMAT = "chainrule.model.v1"
-SUFFIXES = (".safetensors", ".npz")
+SUFFIXES = (".safetensors", ".npz", ".h5", ".hdf5")
 FLOATING = {name for name, dtype in DTYPES.items() if dtype.is_floating}
 
 
 def save(model: Module, path: str | os.PathLike[str], *, optimizer: Any = None) -> None:
     """Write ``model`` to ``path``: architecture, parameters, buffers. Also ``model.save(path)``.
 
-    The file, ``NAME.safetensors`` or ``NAME.npz``, is replaced as a whole or not at all. It is a plain file of its kind: other
-    programs can read the weights.
+    The file, ``NAME.safetensors``, ``NAME.npz``, ``NAME.h5`` or ``NAME.hdf5``, is replaced as a whole or not at all. It is a
+    plain file of its kind: other programs can read the weights.
     With ``optimizer`` its state is in it, too: ``load_optimizer`` reads it.
     Layers of your own need ``@nn.register`` above their class. Errors: ArgumentError for another suffix or a layer that
     a file cannot name, NotBuiltError for a model that has not seen an input, FileWriteError.
@@ -150,5 +150,6 @@ def _suffixed(path: str | os.PathLike[str], function: str, other: str) -> None:
     if suffix not in SUFFIXES:
         weights = " (weights alone, of PyTorch too: model.load_weights)" if function == "load" else ""
         raise ArgumentError(
-            f"[{function}] {path} ends in {suffix or 'nothing'!r}: a model file ends in {' or '.join(SUFFIXES)}{weights}"
+            f"[{function}] {path} ends in {suffix or 'nothing'!r}: a model file ends in {', '.join(SUFFIXES[:-1])} or "
+            f"{SUFFIXES[-1]}{weights}"
         )

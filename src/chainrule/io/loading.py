@@ -25,7 +25,7 @@ def load_weights(
     prefix: str = "",
     strict: bool = True,
 ) -> Differences:
-    """Have ``model`` take the weights of a file: safetensors, ``.npz``, or PyTorch's ``.pt`` and ``.pth``.
+    """Have ``model`` take the weights of a file: safetensors, ``.npz``, HDF5, or PyTorch's ``.pt`` and ``.pth``.
 
     With ``prefix`` only the names that begin with it are taken, without it. Then each pattern in ``rename`` is replaced
     wherever it is in a name (``re.sub``, one after the other); names with a pattern whose replacement is None are left out.
@@ -58,7 +58,7 @@ def load_weights(
 
 
 def save_weights(model: Module, path: str | os.PathLike[str]) -> None:
-    """Write the parameters and buffers of ``model`` by name: safetensors, ``.npz``, or PyTorch's ``.pt`` and ``.pth``.
+    """Write the parameters and buffers of ``model`` by name: safetensors, ``.npz``, HDF5, or PyTorch's ``.pt`` and ``.pth``.
 
     ``model.load_weights`` reads them into a model that is there; ``model.save`` writes the model, too.
     """

@@ -1,4 +1,4 @@
-"""Named arrays in one file, safetensors or ``.npz``, with a checksum for each: under every checkpoint."""
+"""Named arrays in one file, safetensors, ``.npz`` or HDF5, with a checksum for each: under every checkpoint."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..domain.errors import ArgumentError, DTypeError, FileFormatError, MissingFileError
 from .atomic import atomic_write
+from .h5 import read_h5_notes, write_h5_notes
 from .npz import NOTES, read_npz_notes, write_npz_notes
 
 STORED = {
@@ -24,7 +25,14 @@ STORED = {
 KEY = "chainrule"  # one key of the header, because the order of several changes from file to file
 READERS: dict[str, Callable[[str | os.PathLike[str]], Mapping[str, Any]]] = {}  # of other weights, by suffix
 WRITERS: dict[str, Callable[[str | os.PathLike[str], Mapping[str, Any]], None]] = {}
-FOREIGN = (".h5", ".hdf5", ".json", ".keras", ".onnx")  # names that would say what such a file is not
+OWN: dict[
+    str, tuple[Callable[..., Any], Callable[..., None]]
+] = {  # readers and writers of ours; others are safetensors
+    ".npz": (read_npz_notes, write_npz_notes),
+    ".h5": (read_h5_notes, write_h5_notes),
+    ".hdf5": (read_h5_notes, write_h5_notes),
+}
+FOREIGN = (".json", ".keras", ".onnx")  # names that would say what such a file is not
 
 
 def save_weights(
@@ -33,9 +41,9 @@ def save_weights(
     """Write ``arrays`` (NumPy arrays or tensors, by name) and ``metadata`` (anything JSON can hold) to one file.
 
     The file is a plain safetensors file, read by every library that knows the format, or one of NumPy if ``path`` ends in
-    ``.npz`` (with bfloat16 as its bits, uint16), or PyTorch's if it ends in ``.pt`` or ``.pth`` (without metadata). Equal
-    contents give equal bytes. Any shape, any memory order, every dtype of the framework. Errors: DTypeError, ArgumentError,
-    FileWriteError.
+    ``.npz``, or HDF5 if it ends in ``.h5`` or ``.hdf5`` (both with bfloat16 as its bits, uint16), or PyTorch's if it ends in
+    ``.pt`` or ``.pth`` (without metadata). Equal contents give equal bytes. Any shape, any memory order, every dtype of the
+    framework. Errors: DTypeError, ArgumentError, FileWriteError; MissingDependencyError for HDF5 without h5py.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -49,7 +57,8 @@ def save_weights(
         what = "no weights" if suffix in FOREIGN else "no metadata"
         raise ArgumentError(f"[save_weights] {path}: {what} are written to a {suffix}; .safetensors and .npz take both")
     if suffix in WRITERS:
-        return WRITERS[suffix](path, arrays)
+        WRITERS[suffix](path, arrays)
+        return
     dense = {}
     for name, value in arrays.items():
         if not isinstance(name, str) or name == NOTES or name != name.encode(errors="replace").decode():
@@ -62,7 +71,7 @@ def save_weights(
     except TypeError as error:
         raise ArgumentError(f"[save_weights] the metadata for {path} cannot be written as JSON: {error}") from error
     signed = f"{zlib.crc32(text.encode()):08x} {text}"
-    return (write_npz_notes if suffix == ".npz" else _write_safetensors)(path, dense, signed)
+    OWN.get(suffix, (_safetensors, _write_safetensors))[1](path, dense, signed)
 
 
 def _write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, Any], text: str) -> None:
@@ -88,7 +97,7 @@ def _write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, Any], 
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The arrays of a file, by name: ``.npz``, PyTorch's ``.pt`` and ``.pth``, or safetensors, which is any other name.
+    """The arrays of a file, by name: ``.npz``, ``.h5``, ``.hdf5``, PyTorch's ``.pt`` and ``.pth``; any other is safetensors.
 
     Errors: MissingFileError; FileFormatError if the file is cut short, damaged (checksums are verified where
     ``save_weights`` wrote it) or of another format.
@@ -106,7 +115,7 @@ def read(path: str | os.PathLike[str], *, with_arrays: bool = True) -> tuple[dic
     suffix = Path(path).suffix
     if suffix in READERS:
         return dict(READERS[suffix](path)) if with_arrays else {}, {}
-    arrays, texts = (read_npz_notes if suffix == ".npz" else _safetensors)(path, with_arrays)
+    arrays, texts = OWN.get(suffix, (_safetensors, _write_safetensors))[0](path, with_arrays)
     if KEY not in texts:
         return arrays, dict(texts)
     own, _, text = texts[KEY].partition(" ")
