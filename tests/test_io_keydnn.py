@@ -194,6 +194,18 @@ def test_dense_and_named_children(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.state_dict()["first.weight"].numpy(), numbers(BN)["0.weight"])
 
 
+def test_names_that_sorting_would_bring_into_another_order_become_numbers(tmp_path: Path) -> None:
+    inner = nn.Sequential({"z": nn.Linear(3, 3), "a": nn.Tanh()})
+    model = nn.Sequential({"first": nn.Linear(2, 3), "act": nn.ReLU(), "body": inner, "1": nn.Linear(3, 2)}).eval()
+    model.save_json(tmp_path / "m.json")
+    again, x = load_json(tmp_path / "m.json"), cr.randn(5, 2)
+    np.testing.assert_array_equal(again(x).numpy(), model(x).detach().numpy())
+    assert [*again.state_dict()] == ["0.weight", "0.bias", "2.0.weight", "2.0.bias", "3.weight", "3.bias"]
+    kept = nn.Sequential({"a": nn.Linear(2, 3), "b": nn.ReLU()})
+    kept.save_json(tmp_path / "m.json")
+    assert [*load_json(tmp_path / "m.json").state_dict()] == ["a.weight", "a.bias"]
+
+
 def test_children_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     save_json(nn.Sequential(*[nn.Linear(n, n + 1) for n in range(1, 13)]), tmp_path / "m.json")
     assert '"10"' in (tmp_path / "m.json").read_text().split('"2"')[0], "as text, 10 stands before 2"

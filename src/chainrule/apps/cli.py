@@ -175,6 +175,41 @@ def inspect(
     Console(width=1000).print(shown(found))  # a line for each, however long
 
 
+@app.command(epilog="Example: `chainrule convert model.keras model.safetensors`")
+def convert(
+    source: Annotated[Path, typer.Argument(help="A model or weights, of chainrule or others.")],
+    target: Annotated[Path, typer.Argument(help="The file to write; it may be there already.")],
+    to: Annotated[
+        str | None,
+        typer.Option(help="Format of the target where its suffix does not say it: convnet, mpneuralnetwork."),
+    ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option(help="Shape of an input without the batch, for .keras and .onnx: 1,28,28.")
+    ] = None,
+    flipped: Annotated[
+        bool, typer.Option("--flipped", help="Kernels of ConvNet are turned about, as version 2 without JAX does.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make one file into another, by their suffixes: .safetensors, .npz, .h5, .json, .pt, .keras, .onnx.
+
+    Files of ConvNet and MPNeuralNetwork are known by what is in them.
+    """
+    from .convert import convert as run
+    from .convert import shape_of
+
+    done = run(source, target, to=to, input_shape=shape_of(input_shape), flipped=flipped)
+    if as_json:
+        print(json.dumps(done.as_dict(), indent=2))
+        return
+    for warning in done.warnings:
+        print(f"chainrule: warning: {warning}", file=sys.stderr)
+    formats = f"{done.source_format} to {done.target_format}"
+    print(
+        f"{done.target}: {done.content}, {formats}, {done.arrays} arrays, {done.numbers:,} numbers, {done.bytes:,} bytes"
+    )
+
+
 @app.command(epilog="Example: `chainrule info --json`")
 def info(as_json: Json = False) -> None:
     """Version, backends, instruction set, threads, memory and GPU."""

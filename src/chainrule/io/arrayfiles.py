@@ -95,6 +95,11 @@ def write_h5(
         target.write(memory.getbuffer())
 
 
+def storable(dtype: Any) -> bool:
+    """Whether arrays of a dtype can be in our files: booleans, bfloat16, and numbers of up to 64 bits."""
+    return dtype.name == "bfloat16" or (dtype.kind in "fiub" and dtype.itemsize <= 8)
+
+
 def _npy(data: Any, where: str) -> Any:
     """The array of a ``.npy``. Errors: FileFormatError."""
     start = data[:12].tobytes()

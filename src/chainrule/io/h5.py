@@ -14,9 +14,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ..domain.dtype import DTYPES
 from ..domain.errors import ArgumentError, DTypeError, FileFormatError
-from .arrayfiles import MOST_NAMES, datasets_h5, opened_h5, write_h5
+from .arrayfiles import MOST_NAMES, datasets_h5, opened_h5, storable, write_h5
 
 TEXT = "chainrule"  # the attribute
 BITS = "bfloat16"  # the attribute with the names of arrays that are bits of bfloat16
@@ -34,8 +33,8 @@ def write_h5_notes(path: str | os.PathLike[str], arrays: Mapping[str, Any], text
             f"{where}: an HDF5 file takes {MOST_NAMES} arrays, not {len(arrays)}; .safetensors takes all"
         )
     for name, array in arrays.items():
-        if array.dtype.name not in DTYPES:
-            raise DTypeError(f"{where}: {name!r} is of dtype {array.dtype}, which no tensor has")
+        if not storable(array.dtype):
+            raise DTypeError(f"{where}: {name!r} is of dtype {array.dtype}, which no file holds")
     bits = [name for name, array in arrays.items() if array.dtype == ml_dtypes.bfloat16]
     stored = {_escaped(name): array.view(np.uint16) if name in bits else array for name, array in arrays.items()}
     write_h5(path, stored, where, compressed=False, attributes={TEXT: text, BITS: json.dumps(bits)})

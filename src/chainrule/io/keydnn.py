@@ -103,7 +103,8 @@ OURS = {kind.ours: name for name, kind in KINDS.items() if name != "Dense"}
 def save_json(model: Module, path: str | os.PathLike[str]) -> None:
     """Write a model in the layout of KeyDNN, which can load it. Also ``model.save_json(path)``.
 
-    Values are stored as float32. Warns of a Bidirectional that gives its last step alone, which KeyDNN computes otherwise.
+    Values are stored as float32. Keys are sorted there: a Sequential whose names would come in another order has numbers
+    instead. Warns of a Bidirectional that gives its last step alone, which KeyDNN computes otherwise.
     Errors: NotSupportedError for a layer, or an argument of one, that the layout has no word for (``model.save`` has);
     NotBuiltError; FileWriteError.
 
@@ -121,7 +122,9 @@ def save_json(model: Module, path: str | os.PathLike[str]) -> None:
     arrays = model.state_dict()
     arch = _written(model, "", set())
     _warn_of_last_steps(model, f"[save_json] {path}")
-    write_payload(path, arch, {theirs: _theirs(arrays[ours].numpy(), gates) for ours, theirs, gates in _names(model)})
+    places = dict(_places(model, "", ""))
+    state = {_placed(name, places): _theirs(arrays[ours].numpy(), gates) for ours, name, gates in _names(model)}
+    write_payload(path, arch, state)
 
 
 def load_json(path: str | os.PathLike[str], *, device: str | Device | None = None) -> Module:
@@ -194,6 +197,29 @@ def _names(model: Module) -> Iterator[tuple[str, str, tuple[int, ...]]]:
             yield from ((path, one, kind.gates) for one in dict.fromkeys((twice, found)))
 
 
+def _children(module: Module) -> list[str]:
+    """The names of layers in a file: ours, or numbers where the sorted keys of a file would bring them into another order."""
+    names = [name for name, _ in module.named_children()]
+    kept = sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
+    return names if kept == names or type_name(module) != "Sequential" else [str(i) for i in range(len(names))]
+
+
+def _places(module: Module, path: str, theirs: str) -> Iterator[tuple[str, str]]:
+    """The paths of layers, here and in a file."""
+    for name, (own, child) in zip(_children(module), module.named_children(), strict=True):
+        place = f"{path}.{own}" if path else own, f"{theirs}.{name}" if theirs else name
+        yield place
+        yield from _places(child, *place)
+
+
+def _placed(name: str, places: Mapping[str, str]) -> str:
+    """The name of an array in a file."""
+    parts = name.split(".")
+    ends = (k for k in range(len(parts), 0, -1) if ".".join(parts[:k]) in places)
+    k = next(ends, 0)
+    return ".".join([places[".".join(parts[:k])], *parts[k:]]) if k else name
+
+
 def _theirs(array: Any, gates: tuple[int, ...]) -> Any:
     """Values of a recurrent layer in their layout: gates in their order, (features, gates) where ours are (gates, features)."""
     return _ordered(array, gates).T if gates else array
@@ -230,7 +256,8 @@ def _written(module: Module, path: str, seen: set[Module]) -> dict[str, Any]:
         wordy = key == "padding" and isinstance(value, str)  # "same" around an even kernel
         if (again.get(key) != value or wordy) and key not in UNSAID:
             raise NotSupportedError(f"{where} ({name}) has {key}={value!r}, which {FORMAT} cannot say; {remedy}")
-    children = {n: _written(child, f"{path}.{n}" if path else n, seen) for n, child in module.named_children()}
+    inner = zip(_children(module), module.named_children(), strict=True)
+    children = {given: _written(child, f"{path}.{n}" if path else n, seen) for given, (n, child) in inner}
     if name == "Bidirectional":
         if said["merge_mode"] != "concat":
             raise NotSupportedError(

@@ -14,9 +14,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ..domain.dtype import DTYPES
 from ..domain.errors import DTypeError, FileFormatError
-from .arrayfiles import HEADER
+from .arrayfiles import HEADER, storable
 from .arrayfiles import _npy as npy
 from .zipped import Archive, mapped, raw_bytes, write_zip
 
@@ -27,8 +26,8 @@ BITS = "bfloat16"  # of our texts: the names of arrays that are bits of bfloat16
 def write_npz_notes(path: str | os.PathLike[str], arrays: Mapping[str, Any], text: str) -> None:
     """Write C-ordered arrays and a text. Errors: DTypeError, ArgumentError, FileWriteError."""
     for name, array in arrays.items():
-        if array.dtype.name not in DTYPES:
-            raise DTypeError(f"[save_weights] {path}: {name!r} is of dtype {array.dtype}, which no tensor has")
+        if not storable(array.dtype):
+            raise DTypeError(f"[save_weights] {path}: {name!r} is of dtype {array.dtype}, which no file holds")
     bits = [name for name, array in arrays.items() if array.dtype == ml_dtypes.bfloat16]
     note = json.dumps({BITS: bits, "text": text})
     stored = {name: array.view(np.uint16) if name in bits else array for name, array in arrays.items()}
