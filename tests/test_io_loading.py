@@ -45,6 +45,12 @@ def test_save_weights_of_a_model(tmp_path, suffix):
     assert same(values(one), values(other)) and other["fc1"].weight.dtype == "float64"
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_model_without_parameters(tmp_path, suffix):
+    nn.ReLU().save_weights(tmp_path / f"w{suffix}")
+    assert nn.ReLU().load_weights(tmp_path / f"w{suffix}") == ([], [])
+
+
 def test_names_that_say_another_format(tmp_path):
     for suffix in (".json", ".keras", ".onnx"):
         with pytest.raises(ArgumentError, match=f"no weights are written to a {suffix}"):

@@ -155,7 +155,7 @@ def _sizes(value: Any) -> str:
 
 def state_of(found: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
     """The arrays by name of what a file of another framework holds: all of it, or the one dict of arrays that is in it."""
-    if _is_state(found):
+    if _is_state(found) or found == {}:  # of a model without parameters
         return dict(found)
     inside = found.items() if isinstance(found, Mapping) else ()
     states = {key: value for key, value in inside if _is_state(value)}
