@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What an installation is made from: it is renewed when any of this changes, so nothing runs a stale native module.
 sources := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/null)
 
-.PHONY: help demo test prove learn parity bench lint docs clean
+.PHONY: help demo test prove learn parity interchange bench lint docs clean
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -34,6 +34,9 @@ prove: $(venv)/.installed-dev,bench,sklearn,browser ## what takes longer, with P
 
 parity: $(venv)/.installed-dev,bench,sklearn,browser ## how far every op, layer, loss and optimizer is from PyTorch: docs/parity.md
 	$(python) -m tests.prove.parity
+
+interchange: $(venv)/.installed-dev,bench,sklearn,browser ## how far each file format carries a model: docs/interchange.md
+	$(python) -m tests.prove.interchange
 
 learn: $(venv)/.installed-dev ## real data learnt to known figures, in docs/learn.md; only="mnist_mlp vowels" for some
 	$(python) -m examples.learn $(only)
