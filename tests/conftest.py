@@ -1,11 +1,14 @@
 """What every test starts from: strict fallbacks, a fixed seed, and a piece of MNIST for those that ask."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ["CHAINRULE_STRICT"] = "1"  # before chainrule is imported: an undeclared fallback fails
 SOURCE = str(Path(__file__).parent.parent / "src")  # programs that tests start see the chainrule that they see
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it puts in the background so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest  # noqa: E402
 

@@ -297,14 +297,14 @@ def session(leader: int) -> list[str]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_control_c_does_not_wait_for_threads(workers: int) -> None:
-    loader = DataLoader(worker_data.Numbers(9, sleeps_at=1, seconds=0.7), 1, workers=workers)
+    loader = DataLoader(worker_data.Numbers(9, sleeps_at=1, seconds=1.5), 1, workers=workers)
     iterator = iter(loader)
     next(iterator)
     timer, start = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)), time.monotonic()
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         next(iterator)
-    assert time.monotonic() - start < 0.65
+    assert time.monotonic() - start < 1.4
     for thread in threading.enumerate():
         if thread.name.startswith("chainrule"):
             thread.join()
