@@ -74,6 +74,16 @@ def test_gradients_are_as_near_to_the_truth(make, dtype):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("make", [mlp, cnn])
 def test_training_takes_the_same_steps_but_for_rounding(make, dtype):
+    far = []  # of five trainings, because a rounding that turns a ReLU or a maximum grows by chance, in theirs and in ours
+    for seed in range(5):
+        cr.manual_seed(seed)
+        far.append(trained_apart(make, dtype))
+    mine, other = np.median(far, axis=0)
+    assert mine <= 1.5 * other + EPS[dtype]
+
+
+def trained_apart(make, dtype):
+    """How far 25 steps in 16 bits lead from those in float64: ours, and PyTorch's."""
     ours, theirs, exact, shape = pair(make)
     precision = {"bfloat16": "bf16-mixed", "float16": "fp16-mixed"}[dtype]
     sgd = optim.SGD(ours.parameters(), lr=0.05, momentum=0.9)
@@ -103,8 +113,7 @@ def test_training_takes_the_same_steps_but_for_rounding(make, dtype):
     far = []
     for p, q, r in zip(ours.parameters(), theirs.parameters(), exact.parameters(), strict=True):
         far.append([np.abs(v.detach().numpy() - r.detach().numpy()).max() for v in (p, q)])
-    mine, other = np.max(far, axis=0)
-    assert mine <= 2 * other + EPS[dtype]
+    return np.max(far, axis=0)
 
 
 def test_the_scaler_is_theirs():
