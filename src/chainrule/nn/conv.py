@@ -40,6 +40,35 @@ def each(value: Any) -> tuple[int, ...]:
     return (value,) if isinstance(value, int) else value
 
 
+def channels(layer: str, in_channels: Any, out_channels: Any, kernel_size: Any) -> tuple[Any, Any]:
+    """The channels of x, None until they are known, and of the result. Errors: ArgumentError without a kernel_size."""
+    if kernel_size is None:
+        raise ArgumentError(
+            f"{layer}: kernel_size is missing: write {layer}(in_channels, out_channels, kernel_size), or "
+            f"{layer}(out_channels, kernel_size=...) to take the number of channels from the first input"
+        )
+    return (None, in_channels) if out_channels is None else (in_channels, out_channels)
+
+
+def check_groups(layer: str, in_channels: Any, out_channels: Any, groups: int) -> None:
+    """Raise ArgumentError unless both numbers of channels can be divided into groups."""
+    if in_channels is not None:
+        count(layer, "in_channels", in_channels)
+    if out_channels % groups or (in_channels or 0) % groups:
+        raise ArgumentError(
+            f"{layer}: {in_channels or '?'} in_channels and {out_channels} out_channels cannot be divided into "
+            f"{groups} groups"
+        )
+
+
+def check_input(op: str, x: Tensor, axes: int, takes: str, groups: int = 1) -> None:
+    """Raise ShapeError unless x has ``axes`` after those of batch and channels, ArgumentError unless groups divide these."""
+    if x.ndim != axes + 2:
+        raise ShapeError(f"[{op}] x has shape {x.shape}; {takes}")
+    if x.shape[1] % groups:
+        raise ArgumentError(f"[{op}] x has {x.shape[1]} channels, which {groups} groups do not divide")
+
+
 class Convolution(Weighted):
     """What Conv1d, Conv2d and Conv3d have in common."""
 
@@ -66,22 +95,10 @@ class Convolution(Weighted):
         dtype: str = "float32",
     ) -> None:
         name = type(self).__name__
-        if kernel_size is None:
-            raise ArgumentError(
-                f"{name}: kernel_size is missing: write {name}(in_channels, out_channels, kernel_size), or "
-                f"{name}(out_channels, kernel_size=...) to take the number of channels from the first input"
-            )
-        if out_channels is None:
-            in_channels, out_channels = None, in_channels
+        in_channels, out_channels = channels(name, in_channels, out_channels, kernel_size)
         self.out_channels, self.groups = count(name, "out_channels", out_channels), count(name, "groups", groups)
         self._window(kernel_size, stride, padding, dilation, padding_mode)
-        if in_channels is not None:
-            count(name, "in_channels", in_channels)
-        if self.out_channels % groups or (in_channels or 0) % groups:
-            raise ArgumentError(
-                f"{name}: {in_channels or '?'} in_channels and {out_channels} out_channels cannot be divided into "
-                f"{groups} groups"
-            )
+        check_groups(name, in_channels, out_channels, groups)
         self.init = given_init(init)
         first = self.init or suitable("linear")
         shape = (self.out_channels, None if in_channels is None else in_channels // groups, *each(self.kernel_size))
@@ -146,11 +163,7 @@ class Convolution(Weighted):
 
     def _build(self, x: Tensor) -> None:
         """Take the number of channels from x."""
-        op = f"conv{self.axes}d"
-        if x.ndim != self.axes + 2:
-            raise ShapeError(f"[{op}] x has shape {x.shape}; {self.takes}")
-        if x.shape[1] % self.groups:
-            raise ArgumentError(f"[{op}] x has {x.shape[1]} channels, which {self.groups} groups do not divide")
+        check_input(f"conv{self.axes}d", x, self.axes, self.takes, self.groups)
         self.weight.build((self.out_channels, x.shape[1] // self.groups, *each(self.kernel_size)))
 
 

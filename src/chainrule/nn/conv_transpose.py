@@ -8,7 +8,7 @@ from typing import Any
 from ..domain.errors import ArgumentError, NotSupportedError, ShapeError, unknown
 from ..ops._conv_transpose import conv_transpose1d, conv_transpose2d
 from ..tensor import Tensor
-from .conv import each, sizes
+from .conv import channels, check_groups, check_input, each, sizes
 from .layer import Weighted, count, given_init, suitable
 from .parameter import Parameter
 from .registry import register
@@ -39,13 +39,7 @@ class TransposedConvolution(Weighted):
         dtype: str = "float32",
     ) -> None:
         name, axes = type(self).__name__, self.axes
-        if kernel_size is None:
-            raise ArgumentError(
-                f"{name}: kernel_size is missing: write {name}(in_channels, out_channels, kernel_size), or "
-                f"{name}(out_channels, kernel_size=...) to take the number of channels from the first input"
-            )
-        if out_channels is None:
-            in_channels, out_channels = None, in_channels
+        in_channels, out_channels = channels(name, in_channels, out_channels, kernel_size)
         self.out_channels = count(name, "out_channels", out_channels)
         self.kernel_size = sizes(name, "kernel_size", kernel_size, 1, axes)
         self.stride = sizes(name, "stride", stride, 1, axes)
@@ -63,13 +57,7 @@ class TransposedConvolution(Weighted):
                     f"{name}: output_padding is {output_padding}; it should be less than stride {stride} or dilation "
                     f"{dilation}"
                 )
-        if in_channels is not None:
-            count(name, "in_channels", in_channels)
-        if self.out_channels % groups or (in_channels or 0) % groups:
-            raise ArgumentError(
-                f"{name}: {in_channels or '?'} in_channels and {out_channels} out_channels cannot be divided into "
-                f"{groups} groups"
-            )
+        check_groups(name, in_channels, out_channels, groups)
         self.init = given_init(init)
         first = self.init or suitable("linear")
         shape = (in_channels, self.out_channels // groups, *each(self.kernel_size))
@@ -141,11 +129,7 @@ class TransposedConvolution(Weighted):
 
     def _build(self, x: Tensor) -> None:
         """Take the number of channels from x."""
-        op = f"conv_transpose{self.axes}d"
-        if x.ndim != self.axes + 2:
-            raise ShapeError(f"[{op}] x has shape {x.shape}; {self.takes}")
-        if x.shape[1] % self.groups:
-            raise ArgumentError(f"[{op}] x has {x.shape[1]} channels, which {self.groups} groups do not divide")
+        check_input(f"conv_transpose{self.axes}d", x, self.axes, self.takes, self.groups)
         self.weight.build((x.shape[1], self.out_channels // self.groups, *each(self.kernel_size)))
 
 

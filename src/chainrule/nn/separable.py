@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..domain.errors import ArgumentError, ShapeError
+from ..domain.errors import ArgumentError
 from ..tensor import Tensor
-from .conv import Conv1d, Conv2d, Convolution, each
+from .conv import Conv1d, Conv2d, Convolution, channels, check_input, each
 from .layer import Layer, count, given_init, suitable
 from .parameter import Parameter
 from .registry import register
@@ -62,8 +62,7 @@ class Depthwise(Convolution):
 
     def _build(self, x: Tensor) -> None:
         """Take the number of channels from x."""
-        if x.ndim != self.axes + 2:
-            raise ShapeError(f"[conv{self.axes}d] x has shape {x.shape}; {self.takes}")
+        check_input(f"conv{self.axes}d", x, self.axes, self.takes)
         rows = x.shape[1] * self.depth_multiplier
         self.weight.build((rows, 1, *each(self.kernel_size)))
         if self.weight.pending is not None:
@@ -120,13 +119,7 @@ class Separable(Layer):
         dtype: str = "float32",
     ) -> None:
         name = type(self).__name__
-        if kernel_size is None:
-            raise ArgumentError(
-                f"{name}: kernel_size is missing: write {name}(in_channels, out_channels, kernel_size), or "
-                f"{name}(out_channels, kernel_size=...) to take the number of channels from the first input"
-            )
-        if out_channels is None:
-            in_channels, out_channels = None, in_channels
+        in_channels, out_channels = channels(name, in_channels, out_channels, kernel_size)
         self.depthwise = self.depthwise_type(
             in_channels, kernel_size, stride, padding, dilation, depth_multiplier, False, padding_mode, dtype=dtype
         )
