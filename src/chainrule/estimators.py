@@ -52,7 +52,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         *,
         hidden_layer_sizes: Sequence[int] = (64,),
         activation: str = "relu",
-        loss: Any,
+        loss: Any = "mse",
         optimizer: Any = "adam",
         lr: float = 3e-3,
         weight_decay: float = 0.0,
@@ -263,34 +263,6 @@ class RegressorModel(RegressorMixin, _Estimator):  # type: ignore[misc]
     >>> model.score(X, X.ravel() ** 2) > 0.95, model.predict(X[:3]).shape
     (True, (3,))
     """
-
-    def __init__(
-        self,
-        module: Any = None,
-        *,
-        hidden_layer_sizes: Sequence[int] = (64,),
-        activation: str = "relu",
-        loss: Any = "mse",
-        optimizer: Any = "adam",
-        lr: float = 3e-3,
-        weight_decay: float = 0.0,
-        batch_size: int = 32,
-        epochs: int = 100,
-        validation_fraction: float = 0.0,
-        patience: int | None = None,
-        callbacks: Any = None,
-        dtype: str = "float64",
-        device: Any = None,
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: int | str = 0,
-    ) -> None:
-        super().__init__(
-            module, hidden_layer_sizes=hidden_layer_sizes, activation=activation, loss=loss, optimizer=optimizer, lr=lr,
-            weight_decay=weight_decay, batch_size=batch_size, epochs=epochs, validation_fraction=validation_fraction,
-            patience=patience, callbacks=callbacks, dtype=dtype, device=device, warm_start=warm_start,
-            random_state=random_state, verbose=verbose,
-        )  # fmt: skip
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
