@@ -16,7 +16,7 @@ from .geometry import pair
 from .transforms import transformed
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-CHANNELS = {"RGB": 3, "L": 1}
+MODES = ("RGB", "L")
 
 
 class ImageFolder:
@@ -50,7 +50,7 @@ class ImageFolder:
         transform: Callable[..., Any] | None = None,
     ) -> None:
         pillow()
-        if mode not in CHANNELS:
+        if mode not in MODES:
             raise ArgumentError(f'[ImageFolder] mode is {mode!r}, expected "RGB" or "L"')
         self.root, self.size, self.mode, self.raw = Path(root), pair("ImageFolder", "size", size), mode, raw
         self.transform = transform

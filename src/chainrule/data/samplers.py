@@ -176,7 +176,7 @@ class StratifiedSampler(Sampler):
             raise DataError(
                 f"[StratifiedSampler] labels of shape {self.labels.shape}: expected one class for each sample"
             )
-        self._classes, self._class, self._counts = np.unique(self.labels, return_inverse=True, return_counts=True)
+        _, self._class, self._counts = np.unique(self.labels, return_inverse=True, return_counts=True)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -132,7 +132,7 @@ class GaussianNoise(Transform):
 
     def apply(self, images: Any, generator: Generator) -> Any:
         dtype = working(images)
-        noise = generator.normal(images.shape, str(dtype) if dtype.itemsize > 2 else "float32").numpy()
+        noise = generator.normal(images.shape, str(dtype)).numpy()
         return back(images + noise * dtype.type(self.std), images.dtype)
 
 
