@@ -18,6 +18,7 @@ from ..io.arrayfiles import read_h5, read_npz, write_h5, write_npz
 from ..io.atomic import atomic_write
 from ..io.checkpoint import filled
 from ..io.jsontext import parsed
+from ..io.zipped import regular
 from ..nn import Module
 from .convnet_layout import ACTIVATIONS, RUNNING, listed, turned
 from .convnet_writer import Writer
@@ -106,10 +107,7 @@ def _files(path: Path) -> tuple[Path, Path]:
     """The file of weights and the text beside it: ConvNet adds .npz where h5py is missing. Errors: MissingFileError."""
     longer = path.with_name(f"{path.name}.npz")
     weights = path if path.is_file() or not longer.is_file() else longer
-    if not weights.is_file():
-        raise MissingFileError(
-            f"[load_convnet] {path} {'is not a regular file' if path.exists() else 'does not exist'}"
-        )
+    regular(weights, f"[load_convnet] {path}")
     stem = weights.with_suffix("") if weights.suffix == ".npz" else weights
     texts = [stem.with_name(f"{stem.name}.json"), stem.with_suffix(".json")]
     for text in texts:

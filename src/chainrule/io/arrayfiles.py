@@ -13,14 +13,13 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..domain.errors import FileFormatError, MissingDependencyError, MissingFileError
+from ..domain.errors import FileFormatError, MissingDependencyError
 from .atomic import atomic_write
-from .zipped import MOST_INFLATED, Archive, mapped
+from .zipped import MOST_INFLATED, Archive, mapped, regular
 
 HEADER = re.compile(
     r"\{'descr': '([<>|=]?[fiubU]\d{1,9})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,18},? ?)*)\),? ?\} *\n"
@@ -61,8 +60,7 @@ def read_h5(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
 def opened_h5(path: str | os.PathLike[str], where: str) -> Iterator[Any]:
     """The root of an HDF5 file, to read. Errors: those of ``read_h5``, also for what h5py stumbles over in the block."""
     h5py = _h5py(where)
-    if not Path(path).is_file():
-        raise MissingFileError(f"{where} {'is not a regular file' if Path(path).exists() else 'does not exist'}")
+    regular(path, where)
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 
 from ..domain.device import Device
-from ..domain.errors import ArgumentError, FileFormatError, MissingFileError, NotSupportedError, unknown
+from ..domain.errors import ArgumentError, FileFormatError, NotSupportedError, unknown
 from ..nn import Bidirectional, Module
 from ..nn.registry import type_name
 from .atomic import atomic_write
 from .checkpoint import built, filled
 from .jsontext import parsed
+from .zipped import regular
 
 FORMAT = "keydnn.json.ckpt.v1"
 DTYPES = {"<f2", "<f4", "<f8"}
@@ -315,10 +316,7 @@ def _read(arch: Any, path: str, where: str) -> dict[str, Any]:
 
 def read_payload(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The architecture tree and the arrays of a file, as they stand there. Errors: MissingFileError, FileFormatError."""
-    if not Path(path).is_file():
-        raise MissingFileError(
-            f"[load_json] {path} {'is not a regular file' if Path(path).exists() else 'does not exist'}"
-        )
+    regular(path, f"[load_json] {path}")
     payload = parsed(Path(path).read_bytes(), f"[load_json] {path}")
     found = payload.get("format") if isinstance(payload, dict) else None
     if found != FORMAT:

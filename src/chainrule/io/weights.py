@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..domain.errors import ArgumentError, DTypeError, FileFormatError, MissingFileError
+from ..domain.errors import ArgumentError, DTypeError, FileFormatError
 from .atomic import atomic_write
 from .h5 import read_h5_notes, write_h5_notes
 from .npz import NOTES, read_npz_notes, write_npz_notes
+from .zipped import regular
 
 STORED = {
     **{f"float{n}": f"F{n}" for n in (64, 32, 16)},
@@ -141,9 +142,7 @@ def _safetensors(path: str | os.PathLike[str], with_arrays: bool) -> tuple[dict[
     """The arrays of a safetensors file, and the texts of its header."""
     import safetensors
 
-    if not Path(path).is_file():
-        what = "is not a regular file" if Path(path).exists() else "does not exist"
-        raise MissingFileError(f"[load_weights] {path} {what}")
+    regular(path, f"[load_weights] {path}")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             texts = dict(file.metadata() or {})

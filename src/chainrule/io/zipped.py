@@ -28,10 +28,15 @@ ALIGNED = 64  # where members begin
 NARROW = 0x7FFFFFFF  # bytes of a member whose sizes are written in 32 bits
 
 
-def mapped(path: str | os.PathLike[str], where: str) -> Any:
-    """The bytes of a file, mapped: what is written there is not written to the file. Errors: MissingFileError."""
+def regular(path: str | os.PathLike[str], where: str) -> None:
+    """Raise MissingFileError unless there is a file to read at ``path``. ``where`` begins the message."""
     if not Path(path).is_file():
         raise MissingFileError(f"{where} {'is not a regular file' if Path(path).exists() else 'does not exist'}")
+
+
+def mapped(path: str | os.PathLike[str], where: str) -> Any:
+    """The bytes of a file, mapped: what is written there is not written to the file. Errors: MissingFileError."""
+    regular(path, where)
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if not size:
