@@ -8,6 +8,7 @@ from typing import Any
 from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..tensor import Tensor
 from ._op import OpCall, op
+from ._sequences import flat, unflat
 from ._widened import widened
 from .elementwise import where
 from .index import index
@@ -104,9 +105,7 @@ def adaptive_avg_pool1d(x: Tensor, *, output_size: Any) -> Any:
     >>> adaptive_avg_pool1d(Tensor([[[1.0, 2.0, 3.0]]]), output_size=2)
     tensor([[[1.5, 2.5]]])
     """
-    n, c, length = x.shape
-    y = adaptive_avg_pool2d(reshape(x, shape=(n, c, 1, length)), output_size=(1, *output_size))
-    return reshape(y, shape=(n, c, *output_size))
+    return unflat(adaptive_avg_pool2d(flat(x), output_size=(1, *output_size)))
 
 
 @op
@@ -116,9 +115,7 @@ def adaptive_max_pool1d(x: Tensor, *, output_size: Any) -> Any:
     >>> adaptive_max_pool1d(Tensor([[[1.0, 2.0, 3.0]]]), output_size=2)
     tensor([[[2., 3.]]])
     """
-    n, c, length = x.shape
-    y = adaptive_max_pool2d(reshape(x, shape=(n, c, 1, length)), output_size=(1, *output_size))
-    return reshape(y, shape=(n, c, *output_size))
+    return unflat(adaptive_max_pool2d(flat(x), output_size=(1, *output_size)))
 
 
 @op(outputs=("y", "indices"))
@@ -128,9 +125,8 @@ def adaptive_max_pool1d_with_indices(x: Tensor, *, output_size: Any) -> Any:
     >>> adaptive_max_pool1d_with_indices(Tensor([[[1.0, 2.0, 3.0]]]), output_size=2)[1]
     tensor([[[1, 2]]])
     """
-    n, c, length = x.shape
-    found = adaptive_max_pool2d_with_indices(reshape(x, shape=(n, c, 1, length)), output_size=(1, *output_size))
-    return tuple(reshape(part, shape=(n, c, *output_size)) for part in found)
+    y, indices = adaptive_max_pool2d_with_indices(flat(x), output_size=(1, *output_size))
+    return unflat(y), unflat(indices)
 
 
 def adaptive(call: OpCall, axes: int) -> None:

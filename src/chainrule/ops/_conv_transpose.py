@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..domain.errors import ArgumentError, ShapeError
 from ..tensor import Tensor
 from ._axes import pair
 from ._op import OpCall, op
 from ._pad import pad
+from ._sequences import flat, one, unflat
 from ._widened import widened
 from .conv import conv2d, image, unwindow
 from .gemm import matmul
@@ -93,18 +94,6 @@ def transposable(name: str, x: Any, weight: Any, bias: Any, groups: int, ndim: i
         )
 
 
-def flat(x: Any) -> Any:
-    """Sequences as images of one row."""
-    n, c, length = x.shape
-    return reshape(x, shape=(n, c, 1, length))
-
-
-def unflat(y: Any) -> Any:
-    """Images of one row as sequences."""
-    n, c, _, length = y.shape
-    return reshape(y, shape=(n, c, length))
-
-
 @op(promote="common")
 def conv1d(
     x: Tensor,
@@ -162,14 +151,6 @@ def of_sequences(call: OpCall) -> None:
             transposable(name, x, weight, bias, groups, 3)
         elif weight.ndim != 3:
             raise ShapeError(f"[{name}] weight has shape {weight.shape}; it should be (filters, channels, length)")
-
-
-def one(name: str, key: str, value: Any) -> Any:
-    """An integer, also from a list of one."""
-    found = value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
-    if not hasattr(found, "__index__"):
-        raise ArgumentTypeError(f"[{name}] {key} is an integer, not {value!r}")
-    return found
 
 
 of_sequences(conv1d)

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..domain.errors import ArgumentError, ShapeError
 from ..tensor import Tensor
 from ._axes import pair
 from ._op import OpCall, op
+from ._sequences import flat, one, unflat
 from ._widened import widened
 from .elementwise import eq, where
 from .pool import avg_pool2d, max_pool2d, max_pool2d_with_indices
-from .shape import reshape
-
-
-def flat(x: Any) -> Any:
-    """Sequences as images of one row."""
-    n, c, length = x.shape
-    return reshape(x, shape=(n, c, 1, length))
-
-
-def unflat(y: Any) -> Any:
-    """Images of one row as sequences."""
-    n, c, _, length = y.shape
-    return reshape(y, shape=(n, c, length))
 
 
 @op
@@ -119,7 +107,7 @@ def of_sequences(call: OpCall) -> None:
     @call.normalises
     def _(x: Any, **params: Any) -> dict[str, Any]:
         return {
-            key: one(name, key, params[key])
+            key: one(name, key, params[key], optional=key == "stride")
             for key in ("kernel_size", "stride", "padding", "dilation")
             if key in params
         }
@@ -130,16 +118,6 @@ def of_sequences(call: OpCall) -> None:
             raise ShapeError(f"[{name}] x has shape {x.shape}; sequences are (n, channels, length)")
         if params.get("norm_type", 1) == 0:
             raise ArgumentError(f"[{name}] norm_type is 0, and a root of that degree is taken; give another number")
-
-
-def one(name: str, key: str, value: Any) -> Any:
-    """An integer, also from a list of one."""
-    found = value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
-    if found is None and key == "stride":
-        return None
-    if not hasattr(found, "__index__"):
-        raise ArgumentTypeError(f"[{name}] {key} is an integer, not {value!r}")
-    return found
 
 
 for _call in (max_pool1d, max_pool1d_with_indices, avg_pool1d, lp_pool1d):
