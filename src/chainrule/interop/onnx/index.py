@@ -67,8 +67,7 @@ def topk(x: Any, k: Any = None, *, axis: int = -1, largest: int = 1, sorted_: in
     """The largest or smallest elements along an axis, and where they are; the earlier first of equal ones."""
     (axis,) = axes_in(x, axis)
     n = k_ if k is None else integers(k)[0]
-    places = ops.argsort(x, axis=axis, descending=bool(largest))[(*(slice(None),) * axis, slice(0, n))]
-    return ops.take_along_axis(x, places, axis=axis), places
+    return ops.topk(x, k=n, axis=axis, largest=bool(largest))
 
 
 @operator("NonZero")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import ops
 from ...domain.errors import NotSupportedError
-from .conv import margins
+from .conv import margins, one
 from .operators import constant, operator
 
 LARGE = 256  # elements of a window: above that, one axis after the other is quicker
@@ -58,7 +58,6 @@ def max_pool(
     even = all(b == a and 2 * b <= k for (b, a), k in zip(ends, kernel_shape, strict=True))
     if n in MAX and even and x.is_floating and (outputs > 1 or prod(kernel_shape) <= LARGE):
         both = [before for before, _ in ends]
-        one = (lambda v: v[0]) if n == 1 else tuple
         y, places = MAX[n](
             x, kernel_size=one(kernel_shape), stride=one(strides), padding=one(both), dilation=one(dilations),
             ceil_mode=bool(ceil_mode),
