@@ -22,7 +22,7 @@ def origins(n: int, size: int, scale: float, how: str, roi: tuple[float, float])
         centre = size / 2 * (1 - n / exact)
         return centre + (i + 0.5) / scale - 0.5
     if how == "pytorch_half_pixel":
-        return (i + 0.5) / scale - 0.5 if n > 1 else i * 0.0 - 0.5 + 0.5
+        return (i + 0.5) / scale - 0.5 if n > 1 else i * 0.0
     if how == "align_corners":
         exact = scale * size
         return i * (size - 1) / (exact - 1) if exact > 1 else i * 0.0
@@ -65,11 +65,12 @@ def weights(
     reach = stretch * (2 if mode == "cubic" else 1)
     matrix = np.zeros((n, size))
     for i, x in enumerate(at):
-        places = np.arange(floor(x - reach) + 1, ceil(x + reach) + (x == floor(x)) * 0)
         if x == floor(x):
             places = np.arange(
                 int(x - reach) if reach == int(reach) else floor(x - reach) + 1, int(x + ceil(reach)) + 1
             )
+        else:
+            places = np.arange(floor(x - reach) + 1, ceil(x + reach))
         t = (places - x) / stretch
         share = cubic(t, a) if mode == "cubic" else np.maximum(1 - np.abs(t), 0.0)
         if exclude_outside:

@@ -48,6 +48,8 @@ def grid_sample(x: Any, grid: Any, *, align_corners: int = 0, mode: str = "linea
         raise NotSupportedError(f"GridSample with the mode {mode!r}")
     sizes, n = x.shape[2:], x.ndim - 2
     where = [unnormalized(grid[..., n - 1 - i], size, align_corners) for i, size in enumerate(sizes)]
+    if mode == "linear" and padding_mode != "zeros":
+        where = [bounded(w, size, padding_mode, align_corners) for w, size in zip(where, sizes, strict=True)]
     if mode == "nearest":
         taps = [[(ops.round(w), None)] for w in where]
     else:
@@ -59,12 +61,6 @@ def grid_sample(x: Any, grid: Any, *, align_corners: int = 0, mode: str = "linea
                 taps.append([(first, 1 - t), (first + 1, t)])
             else:
                 taps.append([*zip((first - 1, first, first + 1, first + 2), keys(t), strict=True)])
-    if mode == "linear" and padding_mode != "zeros":
-        taps = []
-        for w, size in zip(where, sizes, strict=True):
-            w = bounded(w, size, padding_mode, align_corners)
-            first = ops.floor(w).detach()
-            taps.append([(first, 1 - (w - first)), (first + 1, w - first)])
     rows = ops.permute(x, axes=(0, *range(2, x.ndim), 1))  # channels last
     batch = constant(np.arange(x.shape[0]).reshape(-1, *[1] * (grid.ndim - 2)), x)
     y: Any = 0.0
