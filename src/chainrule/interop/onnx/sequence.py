@@ -50,12 +50,7 @@ def sequence_erase(xs: Any, position: Any = None) -> Any:
 @operator("SequenceLength")
 def sequence_length(xs: Any) -> Any:
     """How many they are."""
-    return constant(len(xs), xs[0], "int64") if xs else ops.cast(constant_zero(), dtype="int64")
-
-
-def constant_zero() -> Any:
-    """0, where no tensor says on which device."""
-    return Tensor(0)
+    return constant(len(xs), xs[0], "int64") if xs else Tensor(0, dtype="int64")
 
 
 @operator("ConcatFromSequence")
@@ -84,7 +79,7 @@ def optional(x: Any = None, *, type_: Any = None) -> Any:
 @operator("OptionalHasElement")
 def optional_has_element(x: Any = None) -> Any:
     """Whether it is."""
-    return ops.cast(constant_zero() + (x is not None), dtype="bool")
+    return Tensor(x is not None, dtype="bool")
 
 
 @operator("OptionalGetElement")
