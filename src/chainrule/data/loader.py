@@ -120,9 +120,7 @@ class DataLoader:
         self._start: tuple[int, int] | None = None  # of the generator, before it drew the order of this epoch
         self._sampler_start: dict[str, Any] | None = None  # its state then
         self._epoch = 0
-        self._position: Any = (
-            [0] * max(self.workers, 1) if self.streams else 0
-        )  # samples given in this epoch, or batches
+        self._position: Any = self._beginning()  # samples given in this epoch, or batches
         self._turn = 0  # whose batch comes next of several shards
         self._resume: Any = None  # where the next epoch begins: set by load_state_dict
         self._pool: ProcessPool | None = None
@@ -154,7 +152,7 @@ class DataLoader:
         for arrays in batches:
             yield tuple(self._tensor(a) for a in arrays)
         self._start, self._sampler_start, self._epoch = None, None, self._epoch + 1
-        self._position, self._turn = ([0] * len(self._position) if self.streams else 0), 0
+        self._position, self._turn = self._beginning(), 0
 
     def _indexed(self, position: int) -> Iterator[tuple[Any, ...]]:
         """The batches of an epoch from ``position`` on: of samples, or of batches where a batch_sampler makes them."""
@@ -281,21 +279,28 @@ class DataLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, as JSON can hold it: inside an epoch too, after the batches that were taken."""
-        state: dict[str, Any] = {"generator": None, "position": self._position, "samples": self._samples()}
-        if self.streams:
-            state |= {"position": list(self._position), "turn": self._turn, "epoch": self._epoch}
-        if self._draws:
-            state["generator"] = list(self._start or self._source().get_state())
-        sampler = self._sampler_start or state_of(self._order_giver())
-        return state if sampler is None else state | {"sampler": sampler}
+        position = list(self._position) if self.streams else self._position
+        return self._state(position, self._turn, self._start, self._sampler_start)
 
     def rest_state(self) -> dict[str, Any]:
         """The ``state_dict`` as it is if the rest of an epoch under way is left: the next ``for`` begins anew."""
-        start, sampler_start = self._start, self._sampler_start
-        self._start = self._sampler_start = None
-        state = self.state_dict()
-        self._start, self._sampler_start = start, sampler_start
-        return state | ({"position": [0] * len(self._position), "turn": 0} if self.streams else {"position": 0})
+        return self._state(self._beginning(), 0, None, None)
+
+    def _state(
+        self, position: Any, turn: int, start: tuple[int, int] | None, sampler_start: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """The state of an epoch at ``position``, which began with these states; None: with those of now."""
+        state: dict[str, Any] = {"generator": None, "position": position, "samples": self._samples()}
+        if self.streams:
+            state |= {"turn": turn, "epoch": self._epoch}
+        if self._draws:
+            state["generator"] = list(start or self._source().get_state())
+        sampler = sampler_start or state_of(self._order_giver())
+        return state if sampler is None else state | {"sampler": sampler}
+
+    def _beginning(self) -> Any:
+        """The position of an epoch that begins."""
+        return [0] * max(self.workers, 1) if self.streams else 0
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a ``state_dict``: the next ``for`` gives the rest of that epoch, then epochs follow as they would
