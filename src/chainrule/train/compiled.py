@@ -188,6 +188,7 @@ class Averages(Mapping[str, float]):
     def update(self, logs: Mapping[str, Any], samples: int, over: Mapping[str, Any] | None = None) -> None:
         """Add a batch: means over it, of its samples or as ``over`` says, and metrics that have seen it."""
         self.samples += samples
+        over = over or {}
         with no_grad():
             for name, value in logs.items():
                 if name not in self.names:
@@ -197,9 +198,8 @@ class Averages(Mapping[str, float]):
                     continue
                 if name not in self.totals:
                     self.totals[name] = zeros(dtype="float64", device=getattr(value, "device", None))
-                    apart = over is not None and name in over
-                    self.counts[name] = zeros(dtype="float64", device=value.device) if apart else 0
-                count = over[name] if over and name in over else samples
+                    self.counts[name] = zeros(dtype="float64", device=value.device) if name in over else 0
+                count = over.get(name, samples)
                 some = value * count
                 if isinstance(count, Tensor):  # the mean over nothing is no number, and adds nothing
                     some = where(count > 0, some, 0.0)

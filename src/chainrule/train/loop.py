@@ -225,7 +225,6 @@ def averages_of(model: Any, data: Batches, around: Any = None) -> dict[str, floa
     """The averages of a compiled model over ``data``, with the context ``around(batch, number=...)`` around each step."""
     step = Step(model, data.name)
     averages = Averages(step.reported, step.weighted)
-    averages.reset()
     with no_grad(), mode(model, training=False):
         for number, batch in enumerate(data):
             with nullcontext() if around is None else around(batch, number=number):
