@@ -26,7 +26,20 @@ SMOOTHING = 0.9  # of the losses of lr_find
 DIVERGED = 4.0  # times the least loss: lr_find ends
 
 
-class LRScheduler(Callback):
+class OfOptimizer(Callback):
+    """The base of callbacks of an ``optimizer``: that of the compiled model, if it is None. The logs have its rate."""
+
+    optimizer: Any = None
+
+    def learning_rate(self) -> float:
+        """That of the first group, for the logs."""
+        return float(self._optimizer().lr)
+
+    def _optimizer(self) -> Any:
+        return self.optimizer or compiled(self.model, type(self).__name__).optimizer
+
+
+class LRScheduler(OfOptimizer):
     """Step a schedule of ``chainrule.optim.schedules`` after each "epoch", or ``every="batch"``.
 
     Or set the learning rate before each epoch to ``schedule(epoch, lr)``, a function of the number of the epoch (from 0)
@@ -63,14 +76,10 @@ class LRScheduler(Callback):
             optimizer = self._optimizer()
             optimizer.lr = self.schedule(epoch, optimizer.lr)
 
-    def learning_rate(self) -> float:
-        """That of the first group, for the logs."""
-        return float(self._optimizer().lr)
-
     def _optimizer(self) -> Any:
         if isinstance(self.schedule, Schedule):
             return self.schedule.optimizer
-        return self.optimizer or compiled(self.model, "LRScheduler").optimizer
+        return super()._optimizer()
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Step the schedule."""
@@ -92,7 +101,7 @@ class LRScheduler(Callback):
             self.schedule.load_state_dict(state)
 
 
-class ReduceLROnPlateau(Monitor):
+class ReduceLROnPlateau(OfOptimizer, Monitor):
     """Times ``factor`` when ``monitor`` has not improved for more than ``patience`` epochs in a row.
 
     An improvement is one of more than ``min_delta``; after a reduction ``cooldown`` epochs do not count; no rate falls
@@ -147,15 +156,8 @@ class ReduceLROnPlateau(Monitor):
         super().load_state_dict(state)
         self.plateau.load_state_dict(state["plateau"])
 
-    def learning_rate(self) -> float:
-        """That of the first group, for the logs."""
-        return float(self._optimizer().lr)
 
-    def _optimizer(self) -> Any:
-        return self.optimizer or compiled(self.model, "ReduceLROnPlateau").optimizer
-
-
-class LearningRateMonitor(Callback):
+class LearningRateMonitor(OfOptimizer):
     """Have the logs of each epoch, and so the history and the loggers, tell the learning rate: ``lr``.
 
     LRScheduler and ReduceLROnPlateau do this themselves. ``optimizer`` is that of the compiled model unless it is given.
@@ -168,10 +170,6 @@ class LearningRateMonitor(Callback):
 
     def __init__(self, optimizer: Any = None) -> None:
         self.optimizer = optimizer
-
-    def learning_rate(self) -> float:
-        """That of the first group, for the logs."""
-        return float((self.optimizer or compiled(self.model, "LearningRateMonitor").optimizer).lr)
 
 
 @dataclass
