@@ -191,8 +191,8 @@ class Step:
         self.over = {name: share for name, share in shares if isinstance(share, Tensor)}
         with no_grad():
             values = [
-                value / samples if getattr(term.loss, "reduction", "mean") == "sum" else value
-                for term, value in zip(self.terms, found.values, strict=True)
+                value / samples if part.share is None else value
+                for part, value in zip(found.parts, found.values, strict=True)
             ]
             weighed = [v if t.weight == 1 else v * t.weight for t, v in zip(self.terms, values, strict=True)]
             logs: dict[str, Any] = {"loss": total(weighed)}
