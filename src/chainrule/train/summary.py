@@ -13,7 +13,7 @@ from ..creation import zeros
 from ..domain.errors import ArgumentError, ShapeError
 from ..modes import listen, no_grad
 from ..nn import Module
-from ..profile import FLOPS, tensors
+from ..profile import FLOPS, nbytes, tensors
 from ..tensor import Tensor
 from .batches import place
 from .mode import mode
@@ -211,7 +211,7 @@ def summary(
                 seen.add(id(value))
                 row.parameters = None if row.parameters is None else row.parameters + value.size
                 row.trainable += value.size * value.requires_grad
-                result.bytes += value.size * value.dtype.bits // 8
+                result.bytes += nbytes([value])
                 result.total += value.size
         result.trainable += row.trainable
         if depth is not None and level > depth:
@@ -247,7 +247,7 @@ class Run:
             zeros(tuple(1 if n is None else n for n in shape), dtype=kind, device=device)
             for shape, kind in zip(shapes, kinds, strict=False)
         ]
-        self.input_bytes = sum(x.size * x.dtype.bits // 8 for x in inputs)
+        self.input_bytes = nbytes(inputs)
         with no_grad(), mode(model, training=False):
             if not model.is_built:
                 model(*inputs)
@@ -272,7 +272,7 @@ class Run:
         self.outputs[id(layer)] = ", ".join(map(str, shapes))
         self.calls[id(layer)] = self.calls.get(id(layer), 0) + 1
         if not any(True for _ in layer.children()):
-            self.output_bytes += sum(x.size * x.dtype.bits // 8 for x in given)
+            self.output_bytes += nbytes(given)
 
     def launched(self, backend: Any, name: str, inputs: Any, params: Any, outputs: Any) -> None:
         """Count what a kernel multiplies."""
