@@ -60,6 +60,13 @@ def test_keydnn_and_foreign_files(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_unsigned_integers(tmp_path, suffix):
+    save_weights(tmp_path / f"u{suffix}", {f"u{8 * n}": np.ones(3, f"u{n}") for n in (1, 2, 4, 8)})
+    found = {a.name: (a.dtype, a.nbytes) for a in contents(tmp_path / f"u{suffix}").arrays}
+    assert found == {"u8": ("uint8", 3), "u16": ("uint16", 6), "u32": ("uint32", 12), "u64": ("uint64", 24)}
+
+
 def test_hdf5(tmp_path):
     import h5py
 

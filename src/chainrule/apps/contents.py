@@ -12,25 +12,16 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ..domain.errors import ArgumentError, FileFormatError, MissingFileError
+from ..domain.errors import ArgumentError, FileFormatError
 from ..io import load_metadata
 from ..io.arrayfiles import opened_h5
 from ..io.h5 import noted, unescaped
 from ..io.keydnn import read_payload
 from ..io.npz import npz_headers
+from ..io.weights import STORED
+from ..io.zipped import regular
 
-SAFETENSORS = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U8": "uint8",
-    "BOOL": "bool",
-}
+SAFETENSORS = {code: dtype for dtype, code in STORED.items()}
 MOST_ARRAYS = 1 << 17
 MOST_NESTED = 30  # branches of the tree that is shown
 
@@ -97,9 +88,7 @@ def contents(path: str | os.PathLike[str]) -> Contents:
     suffix = Path(path).suffix.lower()
     if suffix not in READERS:
         raise ArgumentError(f"[inspect] {path} ends in {suffix or 'nothing'!r}; known are {', '.join(READERS)}")
-    if not Path(path).is_file():
-        what = "is not a regular file" if Path(path).exists() else "does not exist"
-        raise MissingFileError(f"[inspect] {path} {what}")
+    regular(path, f"[inspect] {path}")
     name, arrays, metadata = READERS[suffix](path)
     found = metadata.get("format")
     kind = f"{name}, {found}" if isinstance(found, str) else name
