@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import interop
-from ..domain.errors import ArgumentError, MissingFileError, unknown
+from ..domain.errors import ArgumentError, unknown
 from ..io import load, load_json, load_metadata, load_weights, save, save_json, save_weights
 from ..io.arrayfiles import opened_h5
 from ..io.checkpoint import SUFFIXES
@@ -18,6 +18,7 @@ from ..io.h5 import KERAS, KERAS_GROUPS, TEXT
 from ..io.npz import npz_headers
 from ..io.training import FORMAT as TRAINING
 from ..io.weights import read
+from ..io.zipped import regular
 from ..nn import Module
 
 WRITTEN = {  # suffixes of what is written; the first that has a suffix is meant by it
@@ -80,8 +81,7 @@ def convert(
     said = _target_format(other, to)
     if one.suffix not in READ:
         raise ArgumentError(f"[convert] {one} ends in {one.suffix or 'nothing'!r}; known are {', '.join(READ)}")
-    if not one.is_file():
-        raise MissingFileError(f"[convert] {one} {'is not a regular file' if one.exists() else 'does not exist'}")
+    regular(one, f"[convert] {one}")
     written = [other, other.with_suffix(".json")] if said == "convnet" else [other]
     if any(path.exists() and path.samefile(one) for path in written):
         raise ArgumentError(f"[convert] {one} would be replaced: give another name than {other}")
