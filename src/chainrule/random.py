@@ -128,8 +128,13 @@ def _generator(device: str | Device | None, initial: bool) -> Generator:
     with _lock:
         if name not in _default:
             _default[name] = Generator(device=device)
-            _default[name].set_state((~_seed if initial else _seed, 0))
+            _default[name].set_state(_start(_seed, initial))
         return _default[name]
+
+
+def _start(seed: int, initial: bool) -> tuple[int, int]:
+    """Where a default generator begins."""
+    return ~seed if initial else seed, 0
 
 
 def manual_seed(seed: int) -> Generator:
@@ -144,7 +149,7 @@ def manual_seed(seed: int) -> Generator:
     generator = default_generator().manual_seed(seed)
     _seed = index(seed)
     for (*_, initial), known in [*_default.items()]:
-        known.set_state((~_seed if initial else _seed, 0))
+        known.set_state(_start(_seed, initial))
     return generator
 
 
@@ -170,7 +175,7 @@ def fork_rng(seed: int | None = None) -> Iterator[None]:
         _seed = was
         with _lock:
             for (*place, initial), generator in _default.items():
-                generator.set_state(before.get((*place, initial), (~was if initial else was, 0)))  # type: ignore[arg-type]
+                generator.set_state(before.get((*place, initial), _start(was, initial)))  # type: ignore[arg-type]
 
 
 def get_rng_state() -> dict[str, Any]:
@@ -197,7 +202,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
             _generator(device, initial)
     with _lock:
         for (backend, device, initial), generator in _default.items():
-            anew = known.get((device, initial), (~_seed if initial else _seed, 0))
+            anew = known.get((device, initial), _start(_seed, initial))
             generator.set_state(known.get((backend, device, initial), anew))
 
 
