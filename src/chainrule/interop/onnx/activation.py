@@ -10,7 +10,7 @@ from .elementwise import unary
 from .operators import axes_in, constant, operator
 
 PLAIN: dict[str, Callable[[Any], Any]] = {
-    "HardSwish": lambda x: x * ops.clip(x / 6 + 0.5, min=0.0, max=1.0),
+    "HardSwish": ops.hardswish,
     "Mish": ops.mish,
     "Relu": lambda x: ops.relu(x) if x.is_floating else ops.maximum(x, constant(0, x, x.dtype)),
     "Sigmoid": ops.sigmoid,
