@@ -8,22 +8,21 @@ from typing import Any
 
 from ... import ops
 from ...domain.errors import ArgumentError, NotSupportedError
+from .activation import elu, hard_sigmoid, leaky_relu, thresholded_relu
 from .operators import constant, integers, operator
 
-ACTIVATIONS: dict[str, Callable[..., Any]] = {
-    "affine": lambda x, a, b: (1.0 if a is None else a) * x + (0.0 if b is None else b),
-    "elu": lambda x, a, b: ops.elu(x, alpha=1.0 if a is None else a),
-    "hardsigmoid": lambda x, a, b: ops.clip(
-        (0.2 if a is None else a) * x + (0.5 if b is None else b), min=0.0, max=1.0
-    ),
-    "leakyrelu": lambda x, a, b: ops.leaky_relu(x, negative_slope=0.01 if a is None else a),
-    "relu": lambda x, a, b: ops.relu(x),
-    "scaledtanh": lambda x, a, b: (1.0 if a is None else a) * ops.tanh((1.0 if b is None else b) * x),
-    "sigmoid": lambda x, a, b: ops.sigmoid(x),
-    "softplus": lambda x, a, b: ops.softplus(x),
-    "softsign": lambda x, a, b: ops.softsign(x),
-    "tanh": lambda x, a, b: ops.tanh(x),
-    "thresholdedrelu": lambda x, a, b: ops.threshold(x, threshold=1.0 if a is None else a, value=0.0),
+ACTIVATIONS: dict[str, tuple[Callable[..., Any], str]] = {  # with the parameters that they have
+    "affine": (lambda x, alpha=1.0, beta=0.0: alpha * x + beta, "alpha beta"),
+    "elu": (elu, "alpha"),
+    "hardsigmoid": (hard_sigmoid, "alpha beta"),
+    "leakyrelu": (leaky_relu, "alpha"),
+    "relu": (ops.relu, ""),
+    "scaledtanh": (lambda x, alpha=1.0, beta=1.0: alpha * ops.tanh(beta * x), "alpha beta"),
+    "sigmoid": (ops.sigmoid, ""),
+    "softplus": (ops.softplus, ""),
+    "softsign": (ops.softsign, ""),
+    "tanh": (ops.tanh, ""),
+    "thresholdedrelu": (thresholded_relu, "alpha"),
 }
 DEFAULTS = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"], "RNN": ["tanh"]}
 ORDERS = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}  # ours of the gates: i f g o, r z n
@@ -35,11 +34,9 @@ def functions(kind: str, names: list[str], alphas: list[float], betas: list[floa
     for name in names:
         if name not in ACTIVATIONS:
             raise NotSupportedError(f"{kind} with the activation {name!r}; expected one of {', '.join(ACTIVATIONS)}")
-        takes_a = name in ("affine", "elu", "hardsigmoid", "leakyrelu", "scaledtanh", "thresholdedrelu")
-        takes_b = name in ("affine", "hardsigmoid", "scaledtanh")
-        a = alphas.pop(0) if takes_a and alphas else None
-        b = betas.pop(0) if takes_b and betas else None
-        found.append(partial(ACTIVATIONS[name], a=a, b=b))
+        function, takes = ACTIVATIONS[name]
+        given = {key: left.pop(0) for key, left in (("alpha", alphas), ("beta", betas)) if key in takes and left}
+        found.append(partial(function, **given))
     return found
 
 
@@ -54,7 +51,7 @@ def reordered(kind: str, weight: Any) -> Any:
 
 def run(
     kind: str, x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, p: Any, activations: Any, alphas: Any,
-    betas: Any, clip: float | None, direction: str, hidden_size: Any, layout: int, after: bool = False, forget: int = 0,
+    betas: Any, clip: float | None, direction: str, layout: int, after: bool = False, forget: int = 0,
 ) -> tuple[Any, ...]:  # fmt: skip
     """All steps (t, directions, n, h), the last ones, and for an LSTM the last cells."""
     if layout:
@@ -150,7 +147,7 @@ def lstm(
 ) -> Any:  # fmt: skip
     """A long short-term memory, perhaps with peepholes."""
     return run("LSTM", x, w, r, b, lengths, h0, c0, p, activations, activation_alpha, activation_beta, clip, direction,
-               hidden_size, layout, forget=input_forget)  # fmt: skip
+               layout, forget=input_forget)  # fmt: skip
 
 
 @operator("GRU")
@@ -161,7 +158,7 @@ def gru(
 ) -> Any:  # fmt: skip
     """A gated recurrent unit."""
     return run("GRU", x, w, r, b, lengths, h0, None, None, activations, activation_alpha, activation_beta, clip, direction,
-               hidden_size, layout, after=bool(linear_before_reset))  # fmt: skip
+               layout, after=bool(linear_before_reset))  # fmt: skip
 
 
 @operator("RNN")
@@ -172,4 +169,4 @@ def rnn(
 ) -> Any:  # fmt: skip
     """A recurrent network of one activation."""
     return run("RNN", x, w, r, b, lengths, h0, None, None, activations, activation_alpha, activation_beta, clip, direction,
-               hidden_size, layout)  # fmt: skip
+               layout)  # fmt: skip
