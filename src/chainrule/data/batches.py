@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 from ..random import Generator
@@ -42,9 +42,8 @@ class Indexed:
 
     def __call__(self, job: Job) -> tuple[Any, ...]:
         """The arrays of one batch."""
-        generator = None if job.key is None else batch_generator(job.key, job.start)
-        arrays = collated(self.dataset, job.indices, self.collate_fn, generator)
-        return arrays if self.transform is None else transformed(self.transform, arrays, generator)
+        generator = batch_generator(job.key, job.start)
+        return transformed(self.transform, collated(self.dataset, job.indices, self.collate_fn, generator), generator)
 
 
 @dataclass
@@ -69,7 +68,7 @@ class Streamed:
         part = self.dataset if shard.parts == 1 else self.dataset.shard(shard.part, shard.parts)
         part.set_epoch(shard.epoch)
         samples, done = iter(part), 0
-        for number in range(shard.skip, 1 << 62):
+        for number in count(shard.skip):
             taken = []
             try:
                 if number == shard.skip:
@@ -86,16 +85,15 @@ class Streamed:
                 return
             done += len(taken)
             arrays = as_parts((self.collate_fn or default_collate)(taken))
-            if self.transform is not None:
-                generator = None
-                if shard.key is not None:
-                    generator = batch_generator(shard.key, number * shard.parts + shard.part)
-                arrays = transformed(self.transform, arrays, generator)
-            yield arrays
+            generator = batch_generator(shard.key, number * shard.parts + shard.part)
+            yield transformed(self.transform, arrays, generator)
 
 
-def batch_generator(key: int, place: int) -> Generator:
-    """The generator of one batch: 2**34 words of the stream of the epoch, the same whoever makes the batch."""
+def batch_generator(key: int | None, place: int) -> Generator | None:
+    """The generator of one batch: 2**34 words of the stream of the epoch, the same whoever makes the batch; None if the
+    epoch has no key, for nothing is drawn."""
+    if key is None:
+        return None
     generator = Generator()
     generator.set_state((key, place << 32))
     return generator

@@ -91,8 +91,10 @@ def pad_collate(
     return tuple(parts)
 
 
-def takes_generator(transform: Callable[..., Any]) -> bool:
-    """Whether a transform has a parameter ``generator``, for its random numbers."""
+def takes_generator(transform: Callable[..., Any] | None) -> bool:
+    """Whether there is a transform and it has a parameter ``generator``, for its random numbers."""
+    if transform is None:
+        return False
     try:
         return "generator" in signature(transform).parameters
     except (TypeError, ValueError):  # a built-in function

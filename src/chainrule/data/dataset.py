@@ -37,7 +37,7 @@ class ArrayDataset:
             shapes = " and ".join(str(a.shape) for a in self.arrays)
             raise DataError(f"[ArrayDataset] the arrays have {lengths} samples (axis 0 of {shapes}): give one of each")
         self.transform = transform
-        self.draws = transform is not None and takes_generator(transform)  # whether a batch needs random numbers
+        self.draws = takes_generator(transform)  # whether a batch needs random numbers
 
     def __len__(self) -> int:
         return len(self.arrays[0])
@@ -54,8 +54,7 @@ class ArrayDataset:
 
         ``generator`` is for the transformation; None means the default one.
         """
-        arrays = tuple(np.take(a, indices, axis=0) for a in self.arrays)
-        return arrays if self.transform is None else transformed(self.transform, arrays, generator)
+        return transformed(self.transform, tuple(np.take(a, indices, axis=0) for a in self.arrays), generator)
 
     def __repr__(self) -> str:
         return f"ArrayDataset({', '.join(f'{a.dtype}{list(a.shape)}' for a in self.arrays)})"

@@ -54,7 +54,7 @@ class ImageFolder:
             raise ArgumentError(f'[ImageFolder] mode is {mode!r}, expected "RGB" or "L"')
         self.root, self.size, self.mode, self.raw = Path(root), pair("ImageFolder", "size", size), mode, raw
         self.transform = transform
-        self.draws = transform is not None and takes_generator(transform)  # whether a batch needs random numbers
+        self.draws = takes_generator(transform)  # whether a batch needs random numbers
         if not self.root.is_dir():
             raise MissingFileError(f"[ImageFolder] {root} is not a folder")
         self.classes = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -82,7 +82,7 @@ class ImageFolder:
         """The images and labels at ``indices``."""
         (images,) = default_collate([self.read(self.samples[int(i)][0]) for i in indices], indices)
         arrays = images if self.raw else np.divide(images, np.float32(255), dtype=np.float32), self.targets[indices]
-        return arrays if self.transform is None else transformed(self.transform, arrays, generator)
+        return transformed(self.transform, arrays, generator)
 
     def read(self, path: str | os.PathLike[str]) -> Any:
         """The image of a file as the data set gives it, uint8 (channels, height, width)."""

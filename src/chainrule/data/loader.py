@@ -110,9 +110,7 @@ class DataLoader:
             if self.streams
             else Indexed(dataset, collate_fn, transform)
         )
-        self._keyed = (transform is not None and takes_generator(transform)) or (
-            worker == "process" and self.workers > 0
-        )
+        self._keyed = takes_generator(transform) or (worker == "process" and self.workers > 0)
         self.joins_single = (
             False  # whether a last batch of one goes into the one before: fit wants that for batch norms
         )

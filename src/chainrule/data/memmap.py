@@ -42,7 +42,7 @@ class MemmapDataset:
             raise DataError('[MemmapDataset] no files were given: MemmapDataset("x.npy", "y.npy")')
         self.files = tuple(place_of(f) for f in files)
         self.transform = transform
-        self.draws = transform is not None and takes_generator(transform)  # whether a batch needs random numbers
+        self.draws = takes_generator(transform)  # whether a batch needs random numbers
         self._maps = tuple(opened(f) for f in self.files)
         self._touched = 0
         lengths = [len(m) for m in self._maps]
@@ -68,7 +68,7 @@ class MemmapDataset:
             self._touched = 0
             for m in self._maps:
                 release(m)
-        return tuple(arrays) if self.transform is None else transformed(self.transform, tuple(arrays), generator)
+        return transformed(self.transform, tuple(arrays), generator)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_maps"}

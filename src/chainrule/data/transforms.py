@@ -82,8 +82,13 @@ class Compose:
         return f"Compose({self.transforms!r})"
 
 
-def transformed(transform: Callable[..., Any], arrays: tuple[Any, ...], generator: Generator | None) -> tuple[Any, ...]:
-    """What ``transform`` makes of the arrays of a batch; it gets the generator if it has a parameter for it."""
+def transformed(
+    transform: Callable[..., Any] | None, arrays: tuple[Any, ...], generator: Generator | None
+) -> tuple[Any, ...]:
+    """What ``transform`` makes of the arrays of a batch, which stay as they are without one; it gets the generator if it
+    has a parameter for it."""
+    if transform is None:
+        return arrays
     if takes_generator(transform):
         return as_parts(transform(*arrays, generator=generator))
     return as_parts(transform(*arrays))
