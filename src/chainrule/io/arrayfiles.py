@@ -11,13 +11,14 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
-from ..domain.errors import FileFormatError, MissingDependencyError
+from ..domain.errors import DTypeError, FileFormatError, MissingDependencyError
 from .atomic import atomic_write
 from .zipped import MOST_INFLATED, Archive, mapped, regular
 
@@ -32,13 +33,16 @@ MOST_NAMES = 1 << 16
 def read_npz(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     """The arrays of an ``.npz`` by name. ``where`` begins the messages. Errors: MissingFileError, FileFormatError."""
     archive = Archive(mapped(path, where), where)
-    found = {}
+    return {name: npy(archive.read(member), f"{where}: {name!r}") for name, member in npz_members(archive, where)}
+
+
+def npz_members(archive: Archive, where: str) -> Iterator[tuple[str, str]]:
+    """(name of the array, name of the member) of all in an ``.npz``. Errors: FileFormatError."""
     for member in archive:
         name = member.removesuffix(".npy")
         if name == member:
             raise FileFormatError(f"{where} has a member {member!r}; an .npz has arrays, NAME.npy, alone")
-        found[name] = _npy(archive.read(member), f"{where}: {name!r}")
-    return found
+        yield name, member
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], *, compressed: bool = False) -> None:
@@ -98,7 +102,27 @@ def storable(dtype: Any) -> bool:
     return dtype.name == "bfloat16" or (dtype.kind in "fiub" and dtype.itemsize <= 8)
 
 
-def _npy(data: Any, where: str) -> Any:
+def to_bits(arrays: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
+    """Arrays as formats without bfloat16 hold them, those as their bits, uint16; and the names of these. Errors: DTypeError."""
+    for name, array in arrays.items():
+        if not storable(array.dtype):
+            raise DTypeError(f"{where}: {name!r} is of dtype {array.dtype}, which no file holds")
+    bits = [name for name, array in arrays.items() if array.dtype == ml_dtypes.bfloat16]
+    return {**arrays, **{name: arrays[name].view(np.uint16) for name in bits}}, bits
+
+
+def from_bits(arrays: Mapping[str, Any], bits: Iterable[str], where: str) -> dict[str, Any]:
+    """The opposite. Errors: FileFormatError."""
+    found, names = dict(arrays), {*bits}
+    for name, array in arrays.items():
+        if name in names:
+            if array.dtype != np.uint16:
+                raise FileFormatError(f"{where}: {name!r} is {array.dtype}, expected the bits of bfloat16, uint16")
+            found[name] = array.view(ml_dtypes.bfloat16)
+    return found
+
+
+def npy(data: Any, where: str) -> Any:
     """The array of a ``.npy``. Errors: FileFormatError."""
     start = data[:12].tobytes()
     if len(start) < 12 or start[:6] != b"\x93NUMPY" or start[6] not in (1, 2, 3):

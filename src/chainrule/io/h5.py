@@ -11,11 +11,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-
-from ..domain.errors import ArgumentError, DTypeError, FileFormatError
-from .arrayfiles import MOST_NAMES, datasets_h5, opened_h5, storable, write_h5
+from ..domain.errors import ArgumentError, FileFormatError
+from .arrayfiles import MOST_NAMES, datasets_h5, from_bits, opened_h5, to_bits, write_h5
 
 TEXT = "chainrule"  # the attribute
 BITS = "bfloat16"  # the attribute with the names of arrays that are bits of bfloat16
@@ -32,12 +29,9 @@ def write_h5_notes(path: str | os.PathLike[str], arrays: Mapping[str, Any], text
         raise ArgumentError(
             f"{where}: an HDF5 file takes {MOST_NAMES} arrays, not {len(arrays)}; .safetensors takes all"
         )
-    for name, array in arrays.items():
-        if not storable(array.dtype):
-            raise DTypeError(f"{where}: {name!r} is of dtype {array.dtype}, which no file holds")
-    bits = [name for name, array in arrays.items() if array.dtype == ml_dtypes.bfloat16]
-    stored = {_escaped(name): array.view(np.uint16) if name in bits else array for name, array in arrays.items()}
-    write_h5(path, stored, where, compressed=False, attributes={TEXT: text, BITS: json.dumps(bits)})
+    stored, bits = to_bits(arrays, where)
+    named = {_escaped(name): array for name, array in stored.items()}
+    write_h5(path, named, where, compressed=False, attributes={TEXT: text, BITS: json.dumps(bits)})
 
 
 def read_h5_notes(path: str | os.PathLike[str], with_arrays: bool) -> tuple[dict[str, Any], dict[str, str]]:
@@ -53,13 +47,9 @@ def read_h5_notes(path: str | os.PathLike[str], with_arrays: bool) -> tuple[dict
                 f"{where} is of Keras: interop.from_keras reads models, interop.load_keras_weights(model, path) weights"
             )
         found = datasets_h5(file, where) if with_arrays else {}
-    arrays = {}
-    for stored, array in found.items():
-        name = stored if text is None else unescaped(stored)
-        if name in bits and array.dtype != np.uint16:
-            raise FileFormatError(f"{where}: {name!r} is {array.dtype}, expected the bits of bfloat16, uint16")
-        arrays[name] = array.view(ml_dtypes.bfloat16) if name in bits else array
-    return arrays, {} if text is None else {"chainrule": text}
+    if text is None:
+        return found, {}
+    return from_bits({unescaped(name): array for name, array in found.items()}, bits, where), {"chainrule": text}
 
 
 def noted(file: Any, where: str) -> tuple[str | None, list[str]]:

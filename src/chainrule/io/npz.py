@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-from ..domain.errors import DTypeError, FileFormatError
-from .arrayfiles import HEADER, storable
-from .arrayfiles import _npy as npy
+from ..domain.errors import FileFormatError
+from .arrayfiles import HEADER, from_bits, npy, npz_members, to_bits
 from .zipped import Archive, mapped, raw_bytes, write_zip
 
 NOTES = "__metadata__"
@@ -25,12 +23,8 @@ BITS = "bfloat16"  # of our texts: the names of arrays that are bits of bfloat16
 
 def write_npz_notes(path: str | os.PathLike[str], arrays: Mapping[str, Any], text: str) -> None:
     """Write C-ordered arrays and a text. Errors: DTypeError, ArgumentError, FileWriteError."""
-    for name, array in arrays.items():
-        if not storable(array.dtype):
-            raise DTypeError(f"[save_weights] {path}: {name!r} is of dtype {array.dtype}, which no file holds")
-    bits = [name for name, array in arrays.items() if array.dtype == ml_dtypes.bfloat16]
+    stored, bits = to_bits(arrays, f"[save_weights] {path}")
     note = json.dumps({BITS: bits, "text": text})
-    stored = {name: array.view(np.uint16) if name in bits else array for name, array in arrays.items()}
     stored[NOTES] = np.frombuffer(note.encode(), np.uint8)
     write_zip(path, _members(stored))
 
@@ -51,13 +45,9 @@ def read_npz_notes(path: str | os.PathLike[str], with_arrays: bool) -> tuple[dic
     where = f"[load_weights] {path}"
     archive = Archive(mapped(path, where), where)
     text, bits = _note(archive, where)
-    arrays = {}
-    for name, member in _arrays(archive, where) if with_arrays else ():
-        array = npy(archive.read(member), f"{where}: {name!r}")
-        if name in bits and array.dtype != np.uint16:
-            raise FileFormatError(f"{where}: {name!r} is {array.dtype}, expected the bits of bfloat16, uint16")
-        arrays[name] = array.view(ml_dtypes.bfloat16) if name in bits else array
-    return arrays, {} if text is None else {"chainrule": text}
+    members = _arrays(archive, where) if with_arrays else ()
+    arrays = {name: npy(archive.read(member), f"{where}: {name!r}") for name, member in members}
+    return from_bits(arrays, bits, where), {} if text is None else {"chainrule": text}
 
 
 def npz_headers(path: str | os.PathLike[str], where: str) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -78,12 +68,7 @@ def npz_headers(path: str | os.PathLike[str], where: str) -> dict[str, tuple[str
 
 def _arrays(archive: Archive, where: str) -> Iterator[tuple[str, str]]:
     """(name, member) of all arrays but our text."""
-    for member in archive:
-        name = member.removesuffix(".npy")
-        if name == member:
-            raise FileFormatError(f"{where} has a member {member!r}; an .npz has arrays, NAME.npy, alone")
-        if name != NOTES:
-            yield name, member
+    return ((name, member) for name, member in npz_members(archive, where) if name != NOTES)
 
 
 def _note(archive: Archive, where: str) -> tuple[str | None, list[str]]:
@@ -95,7 +80,9 @@ def _note(archive: Archive, where: str) -> tuple[str | None, list[str]]:
     try:
         found = json.loads(note.tobytes())
         text, bits = found["text"], found[BITS]
-        if type(text) is not str or type(bits) is not list or any(f"{name}.npy" not in archive for name in bits):
+        if type(text) is not str or type(bits) is not list:
+            raise TypeError("another kind of text")
+        if any(type(name) is not str or f"{name}.npy" not in archive for name in bits):
             raise TypeError("another kind of text")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FileFormatError(f"{where} has a {NOTES!r} that save_weights never writes: {error!r}") from error
