@@ -8,7 +8,7 @@ from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..tensor import Tensor
 from ._op import op
 from ._widened import widened
-from .conv import conv2d
+from .conv import conv2d, filtering, fitting
 from .index import embed, getitem
 from .shape import permute, reshape
 
@@ -86,21 +86,5 @@ def _(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: An
         raise ShapeError(
             f"[conv3d] weight has shape {weight.shape}; it should be (filters, channels, depth, height, width)"
         )
-    if groups < 1 or weight.shape[0] % groups:
-        raise ArgumentError(
-            f"[conv3d] groups is {groups}, which does not divide the {weight.shape[0]} filters of weight"
-        )
-    if x.shape[1] != weight.shape[1] * groups:
-        expected = f"{weight.shape[1]}" if groups == 1 else f"{weight.shape[1]} in each of {groups} groups"
-        raise ShapeError(
-            f"[conv3d] x has {x.shape[1]} channels (axis 1 of {x.shape}) but weight expects {expected} "
-            f"(axis 1 of {weight.shape})"
-        )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(f"[conv3d] bias has shape {bias.shape} but weight {weight.shape} needs {weight.shape[:1]}")
-    for axis, (n, k, p, d) in enumerate(zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True), 2):
-        if n + 2 * p < d * (k - 1) + 1 or k < 1:
-            raise ShapeError(
-                f"[conv3d] a window of {weight.shape[2:]} with dilation {dilation} does not fit into x, {n + 2 * p} long "
-                f"on axis {axis} of {x.shape} with padding {padding}"
-            )
+    filtering("conv3d", x, weight, bias, groups)
+    fitting("conv3d", x, weight.shape[2:], padding, dilation)

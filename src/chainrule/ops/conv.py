@@ -50,10 +50,26 @@ def image(op_name: str, x: Any) -> None:
         raise ShapeError(f"[{op_name}] x has shape {x.shape}; images are (n, channels, height, width)")
 
 
+def filtering(op_name: str, x: Any, weight: Any, bias: Any, groups: int) -> None:
+    """Raise unless weight and bias fit the channels of ``x``."""
+    if groups < 1 or weight.shape[0] % groups:
+        raise ArgumentError(
+            f"[{op_name}] groups is {groups}, which does not divide the {weight.shape[0]} filters of weight"
+        )
+    if x.shape[1] != weight.shape[1] * groups:
+        expected = f"{weight.shape[1]}" if groups == 1 else f"{weight.shape[1]} in each of {groups} groups"
+        raise ShapeError(
+            f"[{op_name}] x has {x.shape[1]} channels (axis 1 of {x.shape}) but weight expects {expected} "
+            f"(axis 1 of {weight.shape})"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ShapeError(f"[{op_name}] bias has shape {bias.shape} but weight {weight.shape} needs {weight.shape[:1]}")
+
+
 def fitting(op_name: str, x: Any, size: Any, padding: Any, dilation: Any) -> None:
-    """Raise unless a window fits into the padded image."""
+    """Raise unless a window has elements and fits into the padded image, or volume."""
     for axis, (n, p, k, d) in enumerate(zip(x.shape[2:], padding, size, dilation, strict=True), 2):
-        if n + 2 * p < d * (k - 1) + 1:
+        if n + 2 * p < d * (k - 1) + 1 or k < 1:
             raise ShapeError(
                 f"[{op_name}] a window of {tuple(size)} with dilation {dilation} does not fit into x, {n + 2 * p} long "
                 f"on axis {axis} of {x.shape} with padding {padding}"
@@ -115,16 +131,5 @@ def _(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: An
     image("conv2d", x)
     if weight.ndim != 4:
         raise ShapeError(f"[conv2d] weight has shape {weight.shape}; it should be (filters, channels, height, width)")
-    if groups < 1 or weight.shape[0] % groups:
-        raise ArgumentError(
-            f"[conv2d] groups is {groups}, which does not divide the {weight.shape[0]} filters of weight"
-        )
-    if x.shape[1] != weight.shape[1] * groups:
-        expected = f"{weight.shape[1]}" if groups == 1 else f"{weight.shape[1]} in each of {groups} groups"
-        raise ShapeError(
-            f"[conv2d] x has {x.shape[1]} channels (axis 1 of {x.shape}) but weight expects {expected} "
-            f"(axis 1 of {weight.shape})"
-        )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(f"[conv2d] bias has shape {bias.shape} but weight {weight.shape} needs {weight.shape[:1]}")
+    filtering("conv2d", x, weight, bias, groups)
     fitting("conv2d", x, weight.shape[2:], padding, dilation)
