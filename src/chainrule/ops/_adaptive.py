@@ -43,6 +43,14 @@ def patches(x: Any, size: Any) -> tuple[Any, Any]:
     return gathered(gathered(x, 2, rows), 4, columns), (rows, columns)
 
 
+def largest(x: Any, size: Any) -> tuple[Any, Any, int, Any]:
+    """Of every window the largest element, and its place in the window, of rows so long; where the windows are."""
+    y, ends = patches(x, size)
+    y = permute(y, axes=(0, 1, 2, 4, 3, 5))
+    values, taps = max(reshape(y, shape=(*y.shape[:4], prod(y.shape[4:]))), axis=-1)
+    return values, taps, y.shape[5], ends
+
+
 @op(promote="float")
 @widened
 def adaptive_avg_pool2d(x: Tensor, *, output_size: Any) -> Any:
@@ -76,7 +84,7 @@ def adaptive_max_pool2d(x: Tensor, *, output_size: Any) -> Any:
     window = even(x, output_size)
     if window:
         return max_pool2d(x, kernel_size=window)
-    return adaptive_max_pool2d_with_indices(x, output_size=output_size)[0]
+    return largest(x, output_size)[0]
 
 
 @op(outputs=("y", "indices"))
@@ -89,13 +97,10 @@ def adaptive_max_pool2d_with_indices(x: Tensor, *, output_size: Any) -> Any:
     window = even(x, output_size)
     if window:
         return max_pool2d_with_indices(x, kernel_size=window)
-    y, ends = patches(x, output_size)
-    y = permute(y, axes=(0, 1, 2, 4, 3, 5))
-    values, taps = max(reshape(y, shape=(*y.shape[:4], prod(y.shape[4:]))), axis=-1)
-    across = taps // y.shape[5]  # of an element that is repeated, the first is the largest
-    top, left = (like(x, [start for start, _ in found]) for found in ends)
-    rows = reshape(top, shape=(len(ends[0]), 1)) + across
-    return values, rows * x.shape[3] + left + (taps - across * y.shape[5])
+    values, taps, width, (top, left) = largest(x, output_size)
+    across = taps // width  # of an element that is repeated, the first is the largest
+    rows = reshape(like(x, [start for start, _ in top]), shape=(len(top), 1)) + across
+    return values, rows * x.shape[3] + like(x, [start for start, _ in left]) + (taps - across * width)
 
 
 @op(promote="float")
