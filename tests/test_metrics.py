@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from tests.listeners import Heard
 
 import chainrule as cr
 from chainrule import losses, metrics, nn
@@ -14,15 +15,6 @@ from chainrule.domain.errors import ArgumentError, ArgumentTypeError, IndexRange
 from chainrule.modes import listen
 
 RNG = np.random.default_rng(0)
-
-
-class NoReading:
-    """A listener under which values may not be read, as under a recorder."""
-
-    forbids_reading = True
-
-    def launched(self, *_):
-        pass
 
 
 def result(metric, output, target):
@@ -74,7 +66,7 @@ def test_updates_read_nothing_and_change_the_same_memory():
     x, y = cr.zeros(2, 3), cr.tensor([0, 1])
     accuracy.update(x, y)
     memory = accuracy.total.array, accuracy.count.array
-    with listen(NoReading()):
+    with listen(Heard(forbids_reading=True)):
         accuracy.update(x, y)
         accuracy.reset()
         accuracy.update(x, y)
@@ -165,7 +157,7 @@ def over_batches(metric, output, target):
     other = copy.deepcopy(metric)
     parts = slice(0, 7), slice(7, 8), slice(8, 20), slice(20, None)
     metric.update(cr.tensor(output[parts[0]]), cr.tensor(target[parts[0]]))
-    with listen(NoReading()):
+    with listen(Heard(forbids_reading=True)):
         metric.update(cr.tensor(output[parts[1]]), cr.tensor(target[parts[1]]))
         for part in parts[2:]:
             other.update(cr.tensor(output[part]), cr.tensor(target[part]))

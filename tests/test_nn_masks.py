@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.listeners import Heard
 
 import chainrule as cr
 from chainrule import Tensor, nn
@@ -176,15 +177,6 @@ def test_a_mask_may_be_an_input():
     sequential.fit((steps.float(), counted), Tensor([0, 1, 1]), verbose=0)
 
 
-class Listener:
-    """Hears every kernel, and forbids reading."""
-
-    forbids_reading = True
-
-    def launched(self, backend, name, inputs, params, outputs):
-        pass
-
-
 @pytest.mark.parametrize(
     "layers",
     [
@@ -207,7 +199,7 @@ def test_a_step_reads_nothing_back(layers, container):
     model, x = container(*layers(), nn.Linear(2)), data(4, 5, 3).float()
     for again in range(2):
         if again:
-            with listen(Listener()):
+            with listen(Heard(forbids_reading=True)):
                 (model(x) ** 2).mean().backward()
         else:
             (model(x) ** 2).mean().backward()

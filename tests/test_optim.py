@@ -6,6 +6,7 @@ import importlib
 
 import numpy as np
 import pytest
+from tests.listeners import Heard
 from tests.optim_formulas import (
     adadelta,
     adagrad,
@@ -27,15 +28,6 @@ from chainrule.domain.optimizer import IOptimizer
 from chainrule.modes import listen
 
 SHAPES = [(3, 4), (4,), ()]
-
-
-class NoReading:
-    """A listener under which values may not be read, as under a recorder."""
-
-    forbids_reading = True
-
-    def launched(self, *_):
-        pass
 
 
 CASES = [
@@ -133,7 +125,7 @@ def test_a_step_reads_nothing_and_writes_in_place(name, monkeypatch):
     tensors = [*model.parameters(), *(t for s in optimizer.state_dict()["state"].values() for t in s.values())]
     memory = [t.array for t in tensors]
     calls.clear()
-    with listen(NoReading()):
+    with listen(Heard(forbids_reading=True)):
         step()
         optimizer.lr = 0.05
         step()
@@ -348,7 +340,7 @@ def test_optimizers_by_name():
 def test_gradients_are_clipped_by_their_common_norm(norm_type, norm):
     params = [cr.zeros(2, requires_grad=True), cr.zeros(1, requires_grad=True), cr.zeros(1, requires_grad=True)]
     params[0].grad, params[1].grad = cr.tensor([3.0, 4.0]), cr.tensor([12.0])
-    with listen(NoReading()):
+    with listen(Heard(forbids_reading=True)):
         total = optim.clip_grad_norm_(params, 1.0, norm_type)
     assert total.item() == norm and params[2].grad is None
     np.testing.assert_allclose(params[0].grad.numpy(), np.array([3, 4]) / norm, rtol=1e-5)

@@ -2,24 +2,13 @@
 
 import numpy as np
 import pytest
+from tests.listeners import Heard
 
 import chainrule as cr
 from chainrule import losses, metrics, nn, optim
 from chainrule.modes import listen
 
 OPTIMIZERS = ["sgd", "adam", "adamw", "rmsprop", "lion"]
-
-
-class Recorder:
-    """Hears every kernel, and forbids reading."""
-
-    forbids_reading = True
-
-    def __init__(self):
-        self.names = []
-
-    def launched(self, backend, name, inputs, params, outputs):
-        self.names.append(name)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "numpy"])
@@ -46,9 +35,9 @@ def test_a_training_step_reads_nothing_back(backend, optimizer):
 
         run()  # state is made at the first step
         before = model[0].weight.numpy().copy()
-        with listen(Recorder()) as first:
+        with listen(Heard(forbids_reading=True)) as first:
             run()
-        with listen(Recorder()) as second:
+        with listen(Heard(forbids_reading=True)) as second:
             run()
         assert first.names == second.names and {"conv2d" if backend == "cpu" else "matmul"} <= set(first.names)
         assert not np.array_equal(before, model[0].weight.numpy())

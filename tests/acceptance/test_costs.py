@@ -8,22 +8,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from tests.listeners import Heard
 
 import chainrule as cr
 from chainrule import _native, losses, nn, optim
 from chainrule.modes import listen
-
-
-class Heard:
-    """The names of all kernels."""
-
-    forbids_reading = False
-
-    def __init__(self):
-        self.names = []
-
-    def launched(self, backend, name, inputs, params, outputs):
-        self.names.append(name)
 
 
 def kernels(f):

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from tests.listeners import Heard
 
 import chainrule as cr
 from chainrule.modes import listen, listening
@@ -65,19 +66,9 @@ def test_one_thread_trains_while_others_predict():
     assert not failures
 
 
-class Names:
-    forbids_reading = True
-
-    def __init__(self):
-        self.names = []
-
-    def launched(self, backend, name, inputs, params, outputs):
-        self.names.append(name)
-
-
 def test_a_listener_hears_every_kernel_of_its_thread():
     x = leaf()
-    with listen(Names()) as heard:
+    with listen(Heard(forbids_reading=True)) as heard:
         y = (x * 2.0).sum()
         threading.Thread(target=lambda: x.exp()).start()
         y.backward()
