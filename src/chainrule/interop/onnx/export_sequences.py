@@ -172,11 +172,9 @@ def _(w: Writer, cell: Any, x: Value, *state: Any) -> Any:
 
 def projected(w: Writer, linear: Any, x: Any) -> Any:
     """A Linear of a value that has no example."""
-    path = w.paths.get(linear, w.scope)
-    before, w.scope = w.scope, path
-    y = w.node("MatMul", [x, w.transpose(w.tensor(linear.weight), 1, 0)])
-    y = y if linear.bias is None else w.node("Add", [y, w.tensor(linear.bias)])
-    w.scope = before
+    with w.within(linear):
+        y = w.node("MatMul", [x, w.transpose(w.tensor(linear.weight), 1, 0)])
+        y = y if linear.bias is None else w.node("Add", [y, w.tensor(linear.bias)])
     return activated(w, linear.activation, y)
 
 
@@ -301,10 +299,8 @@ def each_position(w: Writer, layer: Any, x: Any, like: Value) -> Any:
 
 def inside(w: Writer, module: Any, *arguments: Any, **named: Any) -> Any:
     """Attention inside a layer, under its own path."""
-    before, w.scope = w.scope, w.paths.get(module, w.scope)
-    y = attention(w, module, *arguments, **named)
-    w.scope = before
-    return y
+    with w.within(module):
+        return attention(w, module, *arguments, **named)
 
 
 @exporter(nn.TransformerEncoderLayer)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -13,12 +14,10 @@ import numpy as np
 from ...domain.errors import NotSupportedError
 from ...nn import LazyTensor, Module
 from ...tensor import Tensor
+from .operators import DTYPES
 
 EXPORTS = "export_models export_layers export_images export_sequences export_arranged".split()
-NUMBERS = {
-    "float32": 1, "uint8": 2, "int8": 3, "int16": 5, "int32": 6, "int64": 7, "bool": 9, "float16": 10, "float64": 11,
-    "bfloat16": 16,
-}  # fmt: skip
+NUMBERS = {name: number for number, name in DTYPES.items()}
 HARMLESS = {"__annotations__", "__dict__", "__doc__", "__init__", "__module__", "__signature__", "__weakref__"}
 EXPORTERS: dict[type[Module], Callable[..., Any]] = {}
 COMPOSITE: set[type[Module]] = set()
@@ -162,16 +161,22 @@ class Writer:
             return str(self.node(op, [x, self.integers(*axes)], keepdims=keepdims))
         return str(self.node(op, [x], axes=[*axes], keepdims=keepdims))
 
+    @contextmanager
+    def within(self, module: Module) -> Iterator[None]:
+        """What is added here is under the path of a module."""
+        before, self.scope = self.scope, self.paths.get(module, self.scope)
+        try:
+            yield
+        finally:
+            self.scope = before
+
     def call(self, module: Module, *inputs: Any, **named: Any) -> Any:
         """What a module makes of values: a Value, or a tuple of them."""
         cls = exported_as(module)
         if cls is None:
             raise NotSupportedError(f"{type(module).__name__} cannot be exported to ONNX")
-        before, self.scope = self.scope, self.paths.get(module, self.scope)
-        try:
+        with self.within(module):
             made = EXPORTERS[cls](self, module, *inputs, **named)
-        finally:
-            self.scope = before
         if cls in COMPOSITE:
             return made
         return zipped(made, module(*examples(inputs), **{key: examples(value) for key, value in named.items()}))
@@ -191,6 +196,6 @@ def zipped(names: Any, tensors: Any) -> Any:
     return Value(str(names), tensors)
 
 
-def flat(values: Any) -> list[Value]:
-    """All values in tuples of tuples."""
+def flat(values: Any) -> list[Any]:
+    """All values, or tensors, in tuples of tuples."""
     return [one for value in values for one in flat(value)] if isinstance(values, tuple) else [values]

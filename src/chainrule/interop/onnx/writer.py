@@ -98,7 +98,7 @@ def made(model: Module, inputs: Any, opset: int, dynamic_batch: bool) -> Any:
     from onnx import helper, numpy_helper
 
     batches, axes = example(model, inputs, dynamic_batch, 2)
-    first = flat_tensors(model(*batches))
+    first = flat(model(*batches))
     names = model.input_names if isinstance(model, Graph) else ["input"]
     if len(names) < len(batches):
         names = [f"input_{i}" for i in range(len(batches))]
@@ -106,7 +106,7 @@ def made(model: Module, inputs: Any, opset: int, dynamic_batch: bool) -> Any:
     writer.used = dict.fromkeys([*names, "output"], 1)
     values = [Value(name, batch) for name, batch in zip(names, batches, strict=True)]
     results = flat(writer.call(model, *values))
-    second = flat_tensors(model(*example(model, inputs, dynamic_batch, 3)[0])) if any(axes) else first
+    second = flat(model(*example(model, inputs, dynamic_batch, 3)[0])) if any(axes) else first
     labels = model.output_names if isinstance(model, Graph) else ["output"]
     if len(labels) != len(results):
         labels = [f"output_{i}" for i in range(len(results))]
@@ -118,12 +118,9 @@ def made(model: Module, inputs: Any, opset: int, dynamic_batch: bool) -> Any:
         raise FileWriteError(
             f"[to_onnx] the model has {size} bytes of weights; an ONNX file without others holds {LARGEST}"
         )
-    starts = [
-        described(v.name, v.example, {i: opened(v.ndim, i) for i in chosen})
-        for v, chosen in zip(values, axes, strict=True)
-    ]
+    starts = [described(v.name, v.example, chosen) for v, chosen in zip(values, axes, strict=True)]
     ends = [
-        described(label, a, {i: opened(a.ndim, i) for i in range(a.ndim) if a.shape[i] != b.shape[i]})
+        described(label, a, [i for i in range(a.ndim) if a.shape[i] != b.shape[i]])
         for label, a, b in zip(labels, first, second, strict=True)
     ]
     tensors = [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in writer.initializers.items()]
@@ -134,22 +131,11 @@ def made(model: Module, inputs: Any, opset: int, dynamic_batch: bool) -> Any:
     )
 
 
-def flat_tensors(values: Any) -> list[Any]:
-    """All tensors in tuples of tuples."""
-    return [one for value in values for one in flat_tensors(value)] if isinstance(values, tuple) else [values]
-
-
-def opened(ndim: int, axis: int) -> str:
-    """The name of an open size."""
-    return "batch" if axis == 0 else f"size_{axis}"
-
-
-def described(name: str, tensor: Any, free: dict[int, str]) -> Any:
-    """An input or output: its dtype, and its shape with names where sizes are open."""
+def described(name: str, tensor: Any, free: Any) -> Any:
+    """An input or output: its dtype, and its shape with names for the axes where sizes are open."""
     from onnx import helper
 
-    sizes = [None if i in free else n for i, n in enumerate(tensor.shape)]
-    shape = [f"{name}_{free[i]}" if n is None and i else "batch" if n is None else n for i, n in enumerate(sizes)]
+    shape = [n if i not in free else f"{name}_size_{i}" if i else "batch" for i, n in enumerate(tensor.shape)]
     return helper.make_tensor_value_info(name, NUMBERS[str(tensor.dtype)], shape)
 
 
