@@ -130,7 +130,7 @@ def _(w: Writer, layer: Any, x: Value) -> Any:
 def _(w: Writer, layer: Any, x: Value) -> Any:
     axes = x.ndim - 2
     if layer.size is not None:
-        sizes = [n if isinstance(layer.size, int) else layer.size[i] for i, n in enumerate([layer.size] * axes)]
+        sizes = [layer.size] * axes if isinstance(layer.size, int) else [layer.size[i] for i in range(axes)]
         shape = w.node("Slice", [w.node("Shape", [x]), w.integers(0), w.integers(2)])
         given = [x, None, None, w.node("Concat", [shape, w.integers(*sizes)], axis=0)]
         exact = all(n % m == 0 for n, m in zip(sizes, x.shape[2:], strict=True))
@@ -143,17 +143,11 @@ def _(w: Writer, layer: Any, x: Value) -> Any:
         given = [x, None, w.constant(np.array([1, 1, *factors], np.float32))]
         exact = True
     if layer.mode == "nearest":
-        how: dict[str, Any] = {
-            "mode": "nearest",
-            "coordinate_transformation_mode": "asymmetric",
-            "nearest_mode": "floor",
-        }
-    else:
-        corners = "align_corners" if layer.align_corners else "half_pixel"
-        how = {"mode": "linear", "coordinate_transformation_mode": corners}
-    if not exact and layer.mode != "nearest":
-        how["coordinate_transformation_mode"] = "align_corners" if layer.align_corners else "pytorch_half_pixel"
-    return w.node("Resize", given, **how)
+        return w.node(
+            "Resize", given, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+        )
+    how = "align_corners" if layer.align_corners else "half_pixel" if exact else "pytorch_half_pixel"
+    return w.node("Resize", given, mode="linear", coordinate_transformation_mode=how)
 
 
 @exporter(nn.PixelShuffle)

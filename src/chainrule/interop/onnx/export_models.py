@@ -6,6 +6,7 @@ from typing import Any
 
 from ... import nn
 from ...domain.errors import NotSupportedError
+from ...nn.containers import merged as merge
 from ...nn.graph import Ref
 from ...nn.node import OPERATORS
 from .export_layers import merged
@@ -47,7 +48,8 @@ def _(w: Writer, model: Any, x: Value) -> Any:
     found = tuple(inner(w, child, x) for _, child in model.named_children())
     if model.merge == "none":
         return found
-    return Value(merged(w, found, model.merge, model.axis), model(x.example))
+    made = merge({str(i): y.example for i, y in enumerate(found)}, model.merge, model.axis)
+    return Value(merged(w, found, model.merge, model.axis), made)
 
 
 @exporter(nn.ChannelsLast, composite=True)
