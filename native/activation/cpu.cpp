@@ -10,11 +10,6 @@ namespace {
 
 using Kernels = const MapKernel[2];
 
-Owned reference(const Array& x) {
-    Py_INCREF(x.object());
-    return Owned(x.object());
-}
-
 /// y and a tuple of what the gradient needs: y itself, or x.
 Owned with_saved(Owned y, const Array& saved) {
     Owned tuple = make_tuple(reference(saved));

@@ -43,11 +43,6 @@ struct Halves {
     }
 };
 
-Owned reference(const Array& x) {
-    Py_INCREF(x.object());
-    return Owned(x.object());
-}
-
 Owned gate(const MapKernel* kernels, const Array& x, long axis) {
     axis += axis < 0 ? x.rank() : 0;
     if (!x.is_float() || axis < 0 || axis >= x.rank() || x.dim(static_cast<int>(axis)) % 2) return not_implemented();

@@ -146,11 +146,8 @@ void rotate(T* y, const T* x, const T* cos, const T* sin, long half) {
         const long n = half - i;
         const Vec<T> a = load_some(x + i, n), b = load_some(x + half + i, n);
         const Vec<T> c = load_some(cos + i, n), s = load_some(sin + i, n);
-        if (n >= lanes<T>) {
-            store(y + i, a * c - b * s), store(y + half + i, b * c + a * s);
-        } else {
-            store_part(y + i, a * c - b * s, n), store_part(y + half + i, b * c + a * s, n);
-        }
+        store_some(y + i, a * c - b * s, n);
+        store_some(y + half + i, b * c + a * s, n);
     }
 }
 

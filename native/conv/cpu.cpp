@@ -87,9 +87,7 @@ Owned conv2d(Array x, Array weight, Array bias, Pair stride, Pair padding, Pair 
             throw std::invalid_argument("[conv2d] the kernel does not fit the padded image, or a size is out of range");
     Owned y = x.is(DType::float32) ? conv2d_of<float>(x, weight, bias, geometry)
                                    : conv2d_of<double>(x, weight, bias, geometry);
-    Py_INCREF(x.object());
-    Py_INCREF(weight.object());
-    return make_tuple(std::move(y), make_tuple(Owned(x.object()), Owned(weight.object())));
+    return make_tuple(std::move(y), make_tuple(reference(x), reference(weight)));
 }
 
 // Images of a shape: what the convolution of it makes g of, turned round.
@@ -182,9 +180,7 @@ Owned conv_transpose2d(Array x, Array weight, Array bias, Pair stride, Pair padd
                                    : input_gradient<double>(x, shape, channels_last(x), weight, geometry);
     if (bias && x.is(DType::float32)) add_bias(images<float>(y), flat_bias.data<float>());
     if (bias && x.is(DType::float64)) add_bias(images<double>(y), flat_bias.data<double>());
-    Py_INCREF(x.object());
-    Py_INCREF(weight.object());
-    return make_tuple(std::move(y), make_tuple(Owned(x.object()), Owned(weight.object())));
+    return make_tuple(std::move(y), make_tuple(reference(x), reference(weight)));
 }
 
 template <class T>

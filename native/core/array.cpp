@@ -121,11 +121,14 @@ Owned make_like(const Array& x, DType dtype) {
     return make_output(x.rank(), x.shape(), dtype, strides);
 }
 
+Owned reference(const Array& x) {
+    if (!x) return none();
+    Py_INCREF(x.object());
+    return Owned(x.object());
+}
+
 Owned contiguous(const Array& x) {
-    if (x.contiguous()) {
-        Py_INCREF(x.object());
-        return Owned(x.object());
-    }
+    if (x.contiguous()) return reference(x);
     Owned y = make_output(x.rank(), x.shape(), x.dtype());
     auto* to = reinterpret_cast<PyArrayObject*>(static_cast<Array>(y).object());
     if (PyArray_CopyInto(to, reinterpret_cast<PyArrayObject*>(x.object())) < 0) throw nb::python_error();

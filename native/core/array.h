@@ -113,6 +113,8 @@ Owned make_output(int rank, const npy_intp* shape, DType dtype, const npy_intp* 
 /// A new array of x's shape, and of its memory order if x is dense; of dtype, or x's own.
 Owned make_like(const Array& x, DType dtype);
 inline Owned make_like(const Array& x) { return make_like(x, x.dtype()); }
+/// One more reference to x itself; None if it is not there.
+Owned reference(const Array& x);
 /// x itself (a new reference) if it is row-major without gaps, else a row-major copy.
 Owned contiguous(const Array& x);
 /// None, NotImplemented, tuples of results.

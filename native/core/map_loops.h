@@ -39,11 +39,10 @@ void unary(void* y, const void* a, const void*, const void*, unsigned single, lo
     else map_vectors(static_cast<T*>(y), n, f, Source<T, false>(a));
 }
 
-template <class Op, class T>
-void binary(void* y, const void* a, const void* b, const void*, unsigned single, long n) {
-    const auto f = [](Vec<T> a, Vec<T> b) { return Op::f(a, b); };
-    T* to = static_cast<T*>(y);
-    switch (single) {
+// f over two operands, the bits of `single` say which of them are single.
+template <class T, class F>
+void map_two(T* to, long n, const F& f, const void* a, const void* b, unsigned single) {
+    switch (single & 3) {
         case 0: return map_vectors(to, n, f, Source<T, false>(a), Source<T, false>(b));
         case 1: return map_vectors(to, n, f, Source<T, true>(a), Source<T, false>(b));
         case 2: return map_vectors(to, n, f, Source<T, false>(a), Source<T, true>(b));
@@ -51,18 +50,18 @@ void binary(void* y, const void* a, const void* b, const void*, unsigned single,
     }
 }
 
+template <class Op, class T>
+void binary(void* y, const void* a, const void* b, const void*, unsigned single, long n) {
+    const auto f = [](Vec<T> a, Vec<T> b) { return Op::f(a, b); };
+    map_two(static_cast<T*>(y), n, f, a, b, single);
+}
+
 // Two operands and one value.
 template <class Op, class T>
 void binary_with(void* y, const void* a, const void* b, const void* c, unsigned single, long n) {
     const Vec<T> value = splat(*static_cast<const T*>(c));
     const auto f = [value](Vec<T> a, Vec<T> b) { return Op::f(a, b, value); };
-    T* to = static_cast<T*>(y);
-    switch (single & 3) {
-        case 0: return map_vectors(to, n, f, Source<T, false>(a), Source<T, false>(b));
-        case 1: return map_vectors(to, n, f, Source<T, true>(a), Source<T, false>(b));
-        case 2: return map_vectors(to, n, f, Source<T, false>(a), Source<T, true>(b));
-        default: return map_vectors(to, n, f, Source<T, true>(a), Source<T, true>(b));
-    }
+    map_two(static_cast<T*>(y), n, f, a, b, single);
 }
 
 // One operand and two values that lie side by side.
@@ -79,13 +78,7 @@ template <class Op, class T>
 void binary_with_two(void* y, const void* a, const void* b, const void* c, unsigned single, long n) {
     const Vec<T> first = splat(static_cast<const T*>(c)[0]), second = splat(static_cast<const T*>(c)[1]);
     const auto f = [first, second](Vec<T> a, Vec<T> b) { return Op::f(a, b, first, second); };
-    T* to = static_cast<T*>(y);
-    switch (single & 3) {
-        case 0: return map_vectors(to, n, f, Source<T, false>(a), Source<T, false>(b));
-        case 1: return map_vectors(to, n, f, Source<T, true>(a), Source<T, false>(b));
-        case 2: return map_vectors(to, n, f, Source<T, false>(a), Source<T, true>(b));
-        default: return map_vectors(to, n, f, Source<T, true>(a), Source<T, true>(b));
-    }
+    map_two(static_cast<T*>(y), n, f, a, b, single);
 }
 
 // Three operands, all dense: for callers that know their memory.

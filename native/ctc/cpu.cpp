@@ -70,11 +70,6 @@ double loss_of(const T* x, long step, long time, const int64_t* target, long lab
     return loss < -never / 2 ? loss : none;
 }
 
-Owned reference(const Array& x) {
-    Py_INCREF(x.object());
-    return Owned(x.object());
-}
-
 bool lacks(const Array& x, const Array& target, const Array& times, const Array& lengths) {
     return !x.is_float() || x.dim(0) == 0 || !target.is(DType::int64) || !times.is(DType::int64) ||
            !lengths.is(DType::int64);

@@ -126,11 +126,6 @@ Owned matmul(Array a, Array b) {
     return a.is(DType::float32) ? matmul_of<float>(a, b) : matmul_of<double>(a, b);
 }
 
-Owned reference(const Array& x) {
-    Py_INCREF(x.object());
-    return Owned(x.object());
-}
-
 constexpr int no_activation = -1;
 
 // Where the epilogue's tables have an activation.

@@ -50,12 +50,6 @@ const T* values(const Owned& v) {
     return v ? v.data<T>() : nullptr;
 }
 
-Owned reference(const Array& v) {
-    if (!v) return none();
-    Py_INCREF(v.object());
-    return Owned(v.object());
-}
-
 // y and (x, weight, mean, rstd); rms_norm has a mean of 0.
 template <class T, bool centred>
 Owned forward(const Array& x, const Array& weight, const Array& bias, const Shape& shape, double eps) {

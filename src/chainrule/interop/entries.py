@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..domain.errors import FileFormatError, unknown
+from ..nn.parameter import sizes_text
 
 MOST = 1 << 40  # no size in a file is larger
 
@@ -82,7 +83,7 @@ def complete(config: Any, keys: Mapping[str, Said], where: str) -> dict[str, Any
 
 def taken(arrays: Mapping[str, Any], name: str, shape: tuple[int | None, ...], where: str) -> Any:
     """An array of a file in the shape that is expected; None stands for any size but 0. Errors: FileFormatError."""
-    shown = f"({', '.join('?' if n is None else str(n) for n in shape)}{',' * (len(shape) == 1)})"
+    shown = sizes_text(shape)
     if name not in arrays:
         some = sorted(arrays)
         known = ", ".join(some[:12]) + ", ..." * (len(some) > 12)

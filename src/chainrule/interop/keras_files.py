@@ -21,26 +21,18 @@ from .keras_hdf5 import Files, Named, Numbered, Stored, opened, root_of, texts
 from .keras_layouts import layout, taken
 from .keras_models import Reader
 from .keras_spec import Spec
+from .keras_written import CONVS, RECURRENT
 
 MOST_JSON = 64 << 20
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 CLASSES = {  # of ours: Keras's, where more than the name differs
+    **{kind.__name__: name for kind, name in (CONVS | RECURRENT).items()},
     "Linear": "Dense",
-    "Conv1d": "Conv1D",
-    "Conv2d": "Conv2D",
-    "Conv3d": "Conv3D",
-    "DepthwiseConv1d": "DepthwiseConv1D",
-    "DepthwiseConv2d": "DepthwiseConv2D",
-    "SeparableConv1d": "SeparableConv1D",
-    "SeparableConv2d": "SeparableConv2D",
-    "ConvTranspose1d": "Conv1DTranspose",
-    "ConvTranspose2d": "Conv2DTranspose",
     "BatchNorm1d": "BatchNormalization",
     "BatchNorm2d": "BatchNormalization",
     "BatchNorm3d": "BatchNormalization",
     "LayerNorm": "LayerNormalization",
     "GroupNorm": "GroupNormalization",
-    "RNN": "SimpleRNN",
 }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import nn
 from ..domain.errors import FileFormatError
+from ..nn.parameter import sizes_text
 
 State = Mapping[str, Any]
 
@@ -265,7 +266,7 @@ CHOSEN: list[tuple[Any, Callable[[Any, Mapping[str, Any]], list[Entry]]]] = [
 
 def taken(entries: list[Entry], arrays: Sequence[Any], layer: str, where: str) -> dict[str, Any]:
     """The state that arrays of a file make. Errors: FileFormatError if they are others than the layer has."""
-    wanted = ", ".join(f"{e.name} {_text(e.shape)}" for e in entries) or "none"
+    wanted = ", ".join(f"{e.name} {sizes_text(e.shape)}" for e in entries) or "none"
     if len(arrays) != len(entries):
         got = ", ".join(f"{a.name.rsplit('/', 1)[-1]} {a.shape}" for a in arrays[:20]) or "none"
         raise FileFormatError(f"{where}: the layer {layer} has the arrays {got}; expected {wanted}")
@@ -274,11 +275,7 @@ def taken(entries: list[Entry], arrays: Sequence[Any], layer: str, where: str) -
         fits = len(array.shape) == len(entry.shape)
         if not fits or any(m not in (None, n) for n, m in zip(array.shape, entry.shape, strict=True)):
             raise FileFormatError(
-                f"{where}: {entry.name} of the layer {layer} has shape {array.shape}, expected {_text(entry.shape)}"
+                f"{where}: {entry.name} of the layer {layer} has shape {array.shape}, expected {sizes_text(entry.shape)}"
             )
         state.update(entry.read(array.read()))
     return state
-
-
-def _text(shape: Sequence[int | None]) -> str:
-    return f"({', '.join('?' if n is None else str(n) for n in shape)}{',' * (len(shape) == 1)})"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from .. import nn
 from ..domain.errors import ArgumentError, MissingDependencyError, NotSupportedError
-from ..io import atomic_write
+from ..io.zipped import write_zip
 from ..nn.graph import Ref, references
 from .keras_hdf5 import snake
 from .keras_spec import Refusal
@@ -54,7 +53,7 @@ def to_keras(
     if writer.refused:
         lines = "\n  ".join(writer.refused)
         raise NotSupportedError(f"{where}: {len(writer.refused)} layers cannot be written:\n  {lines}")
-    weights, archive = BytesIO(), BytesIO()
+    weights = BytesIO()
     with h5py.File(weights, "w") as root:
         root.create_group("vars")
         used: dict[str, int] = {}
@@ -66,12 +65,9 @@ def to_keras(
             group.require_group("vars").attrs["name"] = name
             for place, array in layer.arrays.items():
                 group[place] = array.astype("float32")
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("metadata.json", json.dumps({"keras_version": "3.0.0"}))
-        file.writestr("config.json", json.dumps(config))
-        file.writestr("model.weights.h5", weights.getvalue())
-    with atomic_write(path) as target:
-        target.write(archive.getvalue())
+    texts = {"metadata.json": {"keras_version": "3.0.0"}, "config.json": config}
+    members = [(name, [json.dumps(said).encode()]) for name, said in texts.items()]
+    write_zip(path, [*members, ("model.weights.h5", [weights.getbuffer()])])
 
 
 class Writer:

@@ -266,12 +266,12 @@ class Window:
         """What the network says, or that it waits."""
         self.answer = answer
         found = answer.found if answer is not None else None
-        read = isinstance(found, Prediction)
-        if isinstance(found, Prediction):
-            text = f"This is a {found.digit}." if found.sure else f"Unsure: perhaps a {found.digit}."
-            self.digit.configure(text=str(found.digit), foreground=ACCENT if found.sure else FAINT)
+        read = found if isinstance(found, Prediction) else None
+        if read:
+            text = f"This is a {read.digit}." if read.sure else f"Unsure: perhaps a {read.digit}."
+            self.digit.configure(text=str(read.digit), foreground=ACCENT if read.sure else FAINT)
             self.says.configure(text=text, foreground=INK)
-            self.top.configure(text=" · ".join(f"{digit}: {chance:.1%}" for digit, chance in found.top()))
+            self.top.configure(text=" · ".join(f"{digit}: {chance:.1%}" for digit, chance in read.top()))
         else:
             told = re.sub(r"^\[\w+\] ", "", str(found)) if found else HINT if self.predictor else NO_MODEL
             self.digit.configure(text="?", foreground=FAINT)
@@ -281,8 +281,8 @@ class Window:
             self.top.configure(text="")
         spent = f"What the network sees: 28 × 28\n{answer.milliseconds:.1f} ms" if answer and read else ""
         self.note.configure(text=spent)
-        self.show_bars(found.probabilities if isinstance(found, Prediction) else None)
-        self.show_seen(found.steps.image if isinstance(found, Prediction) else None)
+        self.show_bars(read.probabilities if read else None)
+        self.show_seen(read.steps.image if read else None)
 
     def show_bars(self, chances: tuple[float, ...] | None) -> None:
         """A bar for each digit."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import nn
 from ...nn.arrange import axes_sizes, same_ends
-from .export_images import padded
+from .export_images import at_ends, padded
 from .exporters import Value, Writer, exporter
 
 
@@ -28,8 +28,8 @@ def _(w: Writer, layer: Any, x: Value) -> Any:
     axes = x.ndim - 2
     kernel, stride = (axes_sizes("SameAvgPool", "size", v, axes) for v in (layer.kernel_size, layer.stride))
     ends = same_ends(x.example, kernel, stride, 1, "SameAvgPool")
-    pads = [ends[2 * (axes - 1 - i)] for i in range(axes)] + [ends[2 * (axes - 1 - i) + 1] for i in range(axes)]
-    return w.node("AveragePool", [x], kernel_shape=[*kernel], strides=[*stride], pads=pads)
+    before, after = at_ends(ends, axes)
+    return w.node("AveragePool", [x], kernel_shape=[*kernel], strides=[*stride], pads=before + after)
 
 
 @exporter(nn.Flip)

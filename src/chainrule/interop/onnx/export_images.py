@@ -15,11 +15,17 @@ from .exporters import Value, Writer, exporter
 MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
+def at_ends(flat: Any, axes: int) -> tuple[list[int], list[int]]:
+    """What comes before and after each axis, of (before, after) of the last axis first."""
+    before, after = [0] * axes, [0] * axes
+    for i in range(len(flat) // 2):
+        before[axes - 1 - i], after[axes - 1 - i] = flat[2 * i], flat[2 * i + 1]
+    return before, after
+
+
 def padded(w: Writer, x: Any, ndim: int, flat: Any, mode: str = "constant", value: float = 0.0) -> Any:
     """x with more at the ends: (before, after) of the last axis first."""
-    before, after = [0] * ndim, [0] * ndim
-    for i in range(len(flat) // 2):
-        before[ndim - 1 - i], after[ndim - 1 - i] = flat[2 * i], flat[2 * i + 1]
+    before, after = at_ends(flat, ndim)
     if mode == "circular" and w.opset < 19:  # Pad knows it since then
         for axis in range(ndim):
             b, a = before[axis], after[axis]

@@ -11,23 +11,18 @@ from ...domain.errors import NotSupportedError
 from .exporters import Value, Writer, exporter
 
 
-def number(w: Writer, x: Value, value: float) -> str:
-    """A scalar in the dtype of x."""
-    return w.constant(value, x)
-
-
 def gelu(w: Writer, x: Value, approximate: str = "none") -> str:
     """Gelu has an operator since opset 20."""
     if w.opset >= 20:
         return str(w.node("Gelu", [x], approximate=approximate))
     if approximate == "tanh":
         cube = w.node("Mul", [w.node("Mul", [x, x]), x])
-        inner = w.node("Add", [x, w.node("Mul", [cube, number(w, x, 0.044715)])])
-        share = w.node("Tanh", [w.node("Mul", [inner, number(w, x, np.sqrt(2 / np.pi))])])
+        inner = w.node("Add", [x, w.node("Mul", [cube, w.constant(0.044715, x)])])
+        share = w.node("Tanh", [w.node("Mul", [inner, w.constant(np.sqrt(2 / np.pi), x)])])
     else:
-        share = w.node("Erf", [w.node("Mul", [x, number(w, x, np.sqrt(0.5))])])
-    half = w.node("Mul", [x, number(w, x, 0.5)])
-    return str(w.node("Mul", [half, w.node("Add", [share, number(w, x, 1.0)])]))
+        share = w.node("Erf", [w.node("Mul", [x, w.constant(np.sqrt(0.5), x)])])
+    half = w.node("Mul", [x, w.constant(0.5, x)])
+    return str(w.node("Mul", [half, w.node("Add", [share, w.constant(1.0, x)])]))
 
 
 def silu(w: Writer, x: Any) -> str:
@@ -90,13 +85,13 @@ def _(w: Writer, layer: Any, x: Value) -> Any:
 
 @exporter(nn.Softmax)
 def _(w: Writer, layer: Any, x: Value) -> Any:
-    scaled = x if layer.temperature == 1 else w.node("Div", [x, number(w, x, layer.temperature)])
+    scaled = x if layer.temperature == 1 else w.node("Div", [x, w.constant(layer.temperature, x)])
     return w.node("Softmax", [scaled], axis=layer.axis)
 
 
 @exporter(nn.Softplus)
 def _(w: Writer, layer: Any, x: Value) -> Any:
-    beta = number(w, x, layer.beta)
+    beta = w.constant(layer.beta, x)
     return w.node("Div", [w.node("Softplus", [w.node("Mul", [x, beta])]), beta])
 
 
@@ -112,18 +107,18 @@ def _(w: Writer, layer: Any, x: Value) -> Any:
 
 @exporter(nn.ReLU6)
 def _(w: Writer, layer: Any, x: Value) -> Any:
-    return w.node("Clip", [x, number(w, x, 0.0), number(w, x, 6.0)])
+    return w.node("Clip", [x, w.constant(0.0, x), w.constant(6.0, x)])
 
 
 @exporter(nn.HardTanh)
 def _(w: Writer, layer: Any, x: Value) -> Any:
-    return w.node("Clip", [x, number(w, x, layer.min_val), number(w, x, layer.max_val)])
+    return w.node("Clip", [x, w.constant(layer.min_val, x), w.constant(layer.max_val, x)])
 
 
 @exporter(nn.Threshold)
 def _(w: Writer, layer: Any, x: Value) -> Any:
-    above = w.node("Greater", [x, number(w, x, layer.threshold)])
-    return w.node("Where", [above, x, number(w, x, layer.value)])
+    above = w.node("Greater", [x, w.constant(layer.threshold, x)])
+    return w.node("Where", [above, x, w.constant(layer.value, x)])
 
 
 @exporter(nn.Softshrink, nn.Hardshrink)
@@ -223,11 +218,16 @@ def _(w: Writer, layer: Any, x: Value) -> Any:
     return normalized(w, layer, x)
 
 
-def normalized(w: Writer, layer: Any, x: Value) -> Any:
-    """By running statistics."""
+def scale_and_shift(w: Writer, layer: Any, x: Value) -> tuple[str, str]:
+    """The weight and the bias of each channel, 1 and 0 where the layer has none."""
     n = x.shape[1]
     weight = w.tensor(layer.weight) or w.constant(np.ones(n), x)
-    bias = w.tensor(layer.bias) or w.constant(np.zeros(n), x)
+    return weight, w.tensor(layer.bias) or w.constant(np.zeros(n), x)
+
+
+def normalized(w: Writer, layer: Any, x: Value) -> Any:
+    """By running statistics."""
+    weight, bias = scale_and_shift(w, layer, x)
     stats = [w.tensor(layer.running_mean), w.tensor(layer.running_var)]
     return w.node("BatchNormalization", [x, weight, bias, *stats], epsilon=layer.eps)
 
@@ -236,8 +236,7 @@ def normalized(w: Writer, layer: Any, x: Value) -> Any:
 def _(w: Writer, layer: Any, x: Value) -> Any:
     if layer.running_mean is not None:
         return normalized(w, layer, x)
-    weight = w.tensor(layer.weight) or w.constant(np.ones(x.shape[1]), x)
-    bias = w.tensor(layer.bias) or w.constant(np.zeros(x.shape[1]), x)
+    weight, bias = scale_and_shift(w, layer, x)
     return w.node("InstanceNormalization", [x, weight, bias], epsilon=layer.eps)
 
 
@@ -265,7 +264,7 @@ def _(w: Writer, layer: Any, x: Value) -> Any:
     axes = [*range(-len(layer.normalized_shape), 0)]
     eps = float(np.finfo(x.example.numpy().dtype).eps) if layer.eps is None else layer.eps
     mean = w.reduce("ReduceMean", w.node("Mul", [x, x]), axes)
-    y = w.node("Div", [x, w.node("Sqrt", [w.node("Add", [mean, number(w, x, eps)])])])
+    y = w.node("Div", [x, w.node("Sqrt", [w.node("Add", [mean, w.constant(eps, x)])])])
     return y if layer.weight is None else w.node("Mul", [y, w.tensor(layer.weight)])
 
 

@@ -202,6 +202,7 @@ class Reader:
             if uses[name] > 1 or (uses[name] and any(name == t["name"] for t in outputs))
         }
         made: dict[str, OnnxNode] = {}
+        times: Counter[str] = Counter()
         visible = around | {n for node, _ in nodes for n in node.output} | {*shared}
         for node, names in nodes:
             op = kind(node)
@@ -211,7 +212,8 @@ class Reader:
                 if name in constants and name not in shared and name not in held:
                     role = (*ROLES.get(op, ()), *[""] * len(names))[i] or f"input_{i}"
                     held[name] = text(constants[name], fresh(role, own), name in weights - fixed)
-            label = fresh(node.name or f"{op.lower()}_{sum(n.op == op for n in made.values()) + 1}", taken)
+            times[op] += 1
+            label = fresh(node.name or f"{op.lower()}_{times[op]}", taken)
             attributes = self.attributes(node, visible)
             made[label] = module = OnnxNode(op, self.opset, names, node.output, attributes, held)
             fill(module, constants)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...domain.errors import FileFormatError, NotSupportedError
-from .operators import DTYPES, MOST_ELEMENTS, dtype_of
+from .operators import MOST_ELEMENTS, dtype_of
 
 FIELDS = {1: "float_data", 7: "int64_data", 11: "double_data"}  # where values are that are not raw; else int32_data
 
@@ -23,18 +23,16 @@ class Store:
     def array(self, tensor: Any) -> Any:
         """The values. Errors: FileFormatError where sizes do not fit, NotSupportedError for a dtype."""
         what = f"{self.where}: the tensor {tensor.name!r}"
-        if tensor.data_type not in DTYPES:
-            try:
-                dtype_of(tensor.data_type)
-            except NotSupportedError as error:
-                raise NotSupportedError(f"{what} has {error}") from None
+        try:
+            name = dtype_of(tensor.data_type)
+        except NotSupportedError as error:
+            raise NotSupportedError(f"{what} has {error}") from None
         shape = tuple(tensor.dims)
         n = prod(shape)
         if any(d < 0 for d in shape) or n > MOST_ELEMENTS:
             raise FileFormatError(
                 f"{what} has shape {shape}, expected sizes from 0 and at most {MOST_ELEMENTS} elements"
             )
-        name = DTYPES[tensor.data_type]
         if name == "bfloat16":
             import ml_dtypes
 
