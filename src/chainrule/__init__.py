@@ -49,7 +49,7 @@ from .profile import profile
 from .random import Generator, manual_seed
 from .tensor import Tensor
 
-from . import backends, data, interop, io, losses, metrics, nn, optim, train  # isort: skip  (some attach methods to nn.Module)
+from . import backends, data, interop, io, losses, metrics, nn, optim, train, zoo  # isort: skip  (some attach methods to nn.Module)
 from .io import load
 
 backends.get()  # where the native module is missing, its one warning comes at the import
@@ -113,5 +113,6 @@ __all__ = [
     "uint8",
     "zeros",
     "zeros_like",
+    "zoo",
 ]
 __all__ += ops.__all__
