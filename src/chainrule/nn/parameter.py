@@ -161,6 +161,14 @@ class LazyTensor(Tensor):
             else:
                 self._set(tensor.to(self.device, self.dtype, copy=True).array)
 
+    def adopt(self, values: Tensor) -> None:
+        """Have the memory of ``values``, which is of its dtype and on its device, as its own. Errors: ShapeError.
+
+        Tensors that looked at the memory it had before keep that.
+        """
+        self._check(values.shape)
+        self.array, self.backend, self.storage, self.pending = values.array, values.backend, values.storage, None
+
     def move(self, *, device: Any = None, dtype: Any = None) -> None:
         """Go to another device or, if floating, to another dtype. The tensor stays the same object; so does its gradient."""
         dtype = _dtype(dtype) if dtype is not None and self.is_floating else None

@@ -39,6 +39,17 @@ def state_dict(module: Module) -> dict[str, Tensor]:
 def load_state_dict(module: Module, state: Mapping[str, Any], strict: bool) -> Differences:
     """See Module.load_state_dict."""
     given = {name: v if isinstance(v, Tensor) else Tensor(v) for name, v in state.items()}
+    loading, found = fitting(module, given, strict)
+    for name, tensor in loading.items():
+        put(tensor, given[name])
+    return found
+
+
+def fitting(module: Module, given: Mapping[str, Any], strict: bool) -> tuple[dict[str, Tensor], Differences]:
+    """The tensors of ``module`` that take what is ``given``, anything with a shape and a dtype of ours; nothing is loaded yet.
+
+    Errors: StateError.
+    """
     wanted = dict(places(module, repeated=False))
     known = dict(places(module, repeated=True))  # a shared tensor may come under each of its names
     loading = {name: known[name] for name in given if name in known}
@@ -55,13 +66,16 @@ def load_state_dict(module: Module, state: Mapping[str, Any], strict: bool) -> D
             lines.append(f"{name}: {value.dtype} in the state, {tensor.dtype} in the model")
     if lines:
         raise StateError("\n  ".join([f"the state does not fit into {type(module).__name__}:", *lines]))
+    return loading, Differences(missing, unexpected)
+
+
+def put(tensor: Tensor, value: Tensor) -> None:
+    """Have ``tensor`` take the values of another, in the dtype it has."""
     with no_grad():
-        for name, tensor in loading.items():
-            if isinstance(tensor, LazyTensor):
-                tensor.load(given[name])
-            else:
-                write(tensor, given[name].to(tensor.device))
-    return Differences(missing, unexpected)
+        if isinstance(tensor, LazyTensor):
+            tensor.load(value)
+        else:
+            write(tensor, value.to(tensor.device))
 
 
 def fits(shape: tuple[int, ...], sizes: Sizes) -> bool:
