@@ -47,13 +47,16 @@ def test_layers_and_a_trace(tmp_path):
     model(cr.ones(3, 4))
     with cr.profile(model, trace=True) as p:
         model(cr.ones(3, 4)).sum().backward()
-    assert {*p.layers} == {"0", "1.0", "1.1", None} and abs(sum(p.layers.values()) - sum(p.seconds.values())) < 1e-9
+    assert {*p.layers} == {"0", "1.0", "1.1", None} and {*p.backward} == {"0", "1.0", "1.1", None}
+    assert abs(sum(p.layers.values()) + sum(p.backward.values()) - sum(p.seconds.values())) < 1e-9
     assert "1.1" in repr(p) and "(not in a layer)" in repr(p)
     p.export_chrome_trace(tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     kernels = [e for e in events if e["cat"] == "kernel"]
     assert len(kernels) == sum(p.calls.values()) and all(e["ph"] == "X" and e["dur"] >= 0 for e in events)
     assert [e["args"]["layer"] for e in kernels if e["name"] == "linear"] == ["0", "1.1"]
+    back = [(e["name"], e["args"]["layer"]) for e in kernels if e["args"]["backward"] and e["name"].endswith("_vjp")]
+    assert back == [("linear_vjp", "1.1"), ("relu_vjp", "1.0"), ("linear_vjp", "0")]
     spans = {e["name"]: e for e in events if e["cat"] == "layer"}
     assert {*spans} == {"Sequential", "0 Linear", "1 Sequential", "1.0 ReLU", "1.1 Linear"}
     inner, outer = spans["1.1 Linear"], spans["1 Sequential"]
@@ -63,3 +66,35 @@ def test_layers_and_a_trace(tmp_path):
         pass
     with pytest.raises(ArgumentError, match="trace=True"):
         p.export_chrome_trace(tmp_path / "none.json")
+
+
+def test_backward_is_that_of_the_layer_that_made_the_node():
+    class Twice(nn.Module):
+        """Calls a layer twice, and computes between and after."""
+
+        def __init__(self):
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.inner((self.inner(x) * 2.0).tanh()) + x.exp()
+
+    model, x = Twice(), cr.ones(2, 4, requires_grad=True)
+    with cr.profile(model, trace=True) as p:
+        (model(x) - 1.0).square().sum().backward()
+        x + 1.0
+    found = [(e["name"], e["args"]["layer"]) for e in p._events if e["cat"] == "kernel" and e["args"]["backward"]]
+    assert [layer for name, layer in found if name == "linear_vjp"] == ["inner", "inner"]
+    at = [name for name, _ in found].index("linear_vjp")
+    assert not any(layer == "inner" for _, layer in found[:at])
+    assert {"inner", "", None} == {*p.layers} and {"inner", None, ""} == {*p.backward}
+
+
+def test_arrays_from_the_pool():
+    with cr.profile() as p:
+        x = cr.ones(256, 256)
+        y = x.exp()
+        x.reshape(-1)
+        del y
+        x.exp()
+    assert p.allocations["exp"] == 2 and p.allocations["reshape"] == 0 and 0 <= p.fresh <= 3
+    assert p.peak >= 2 * 256 * 256 * 4 and "arrays from the system" in repr(p)
