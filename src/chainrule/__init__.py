@@ -49,7 +49,7 @@ from .profile import profile
 from .random import Generator, manual_seed
 from .tensor import Tensor
 
-from . import backends, data, interop, io, losses, metrics, nn, optim, train, zoo  # isort: skip  (some attach methods to nn.Module)
+from . import backends, data, interop, io, losses, metrics, nn, optim, plots, train, zoo  # isort: skip  (they attach methods)
 from .io import load
 
 backends.get()  # where the native module is missing, its one warning comes at the import
@@ -103,6 +103,7 @@ __all__ = [
     "ones_like",
     "ops",
     "optim",
+    "plots",
     "profile",
     "rand",
     "randint",

@@ -1,70 +1,74 @@
-"""Networks for 28 × 28 digits. Each ends in Softmax: ``fit`` trains the scores before it, ``predict`` gives probabilities."""
+"""Models of any format, by file or by name, and how far an exported one is from its own."""
 
 from __future__ import annotations
 
-from ..nn import (
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Linear,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-    Softmax,
-    Tanh,
-)
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from .. import zoo
+from ..domain.errors import ArgumentError, MissingFileError, unknown
+from ..io import load
+from ..io.zipped import regular
+from ..nn import Module
+from .convert import READ, convert, source_format
+from .runs import subject
+
+Shape = tuple[int | None, ...] | None
+IMAGES = (3, 32, 32)  # what a model of the zoo for images is shown on, if nothing is said
 
 
-def cnn() -> Sequential:
-    """Two convolutions with normalization, and two fully connected layers: above 99 % in a few epochs.
+def loaded(name: str, shape: Shape, outputs: int = 10) -> tuple[Module, Shape]:
+    """A model and the shape of its input, if it is known: of a run, of a file of any format, or of the zoo.
 
-    >>> cnn().summary().total
-    206970
+    Errors: ArgumentError for what is none of these, those of the readers.
+
+    >>> model, shape = loaded("lenet", (1, 28, 28))
+    >>> model.summary((None, *shape)).total
+    61706
     """
-    return Sequential(
-        Conv2d(1, 16, 3, padding=1, bias=False),
-        BatchNorm2d(16),
-        ReLU(),
-        MaxPool2d(2),
-        Conv2d(16, 32, 3, padding=1, bias=False),
-        BatchNorm2d(32),
-        ReLU(),
-        MaxPool2d(2),
-        Flatten(),
-        Linear(32 * 7 * 7, 128),
-        ReLU(),
-        Dropout(0.25),
-        Linear(128, 10),
-        Softmax(),
-    )
+    path = Path(name)
+    if path.is_dir():
+        found = subject(path)
+        return found.model(), shape or tuple(found.about["shape"])
+    if path.exists() or path.suffix in READ:
+        regular(path, f"[summary] {path}")
+        if source_format(path) == "chainrule":
+            chosen = subject(path)
+            return chosen.model(), shape or (tuple(chosen.about["shape"]) if chosen.about else None)
+        with TemporaryDirectory() as folder:  # what convert reads, we read
+            convert(path, f"{folder}/model.safetensors", input_shape=shape)
+            return load(f"{folder}/model.safetensors"), shape
+    if name not in zoo.MODELS:
+        raise MissingFileError(f"[summary] {unknown('model', name, zoo.MODELS)}; and there is no file or folder {name}")
+    kind = zoo.MODELS[name].takes[0]
+    if shape is None:
+        if kind == "sequences":
+            raise ArgumentError(f"[summary] {name} reads sequences: give --input-shape STEPS,FEATURES")
+        shape = (128,) if kind == "text" else IMAGES
+    elif name in ("lstm", "gru") and len(shape) == 1:
+        kind = "text"
+    elif name == "mlp" and len(shape) == 1:
+        kind = "table"
+    model = zoo.create(name, outputs, kind=kind)
+    return model.build((None, *shape)), shape
 
 
-def mlp() -> Sequential:
-    """Three fully connected layers: about 98 %."""
-    return Sequential(
-        Flatten(), Linear(784, 256), ReLU(), Dropout(0.2), Linear(256, 128), ReLU(), Linear(128, 10), Softmax()
-    )
+def onnx_difference(model: Any, path: Path, shape: tuple[int | None, ...]) -> float | None:
+    """The largest difference between what the model and ONNX Runtime make of random input; None where it is not installed."""
+    try:
+        from importlib import import_module
 
-
-def lenet() -> Sequential:
-    """LeNet-5 (LeCun et al., 1998) with a padded first layer, full connections, and Softmax in place of its last units."""
-    return Sequential(
-        Conv2d(1, 6, 5, padding=2),
-        Tanh(),
-        AvgPool2d(2),
-        Conv2d(6, 16, 5),
-        Tanh(),
-        AvgPool2d(2),
-        Flatten(),
-        Linear(400, 120),
-        Tanh(),
-        Linear(120, 84),
-        Tanh(),
-        Linear(84, 10),
-        Softmax(),
-    )
-
-
-MODELS = {"cnn": cnn, "mlp": mlp, "lenet": lenet}
+        onnxruntime = import_module("onnxruntime")
+    except ImportError:
+        return None
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    given = session.get_inputs()[0]
+    sizes = (3, *(4 if n is None else n for n in shape))
+    generator = np.random.default_rng(0)
+    whole = "int64" in given.type
+    x = generator.integers(0, 2, sizes) if whole else generator.standard_normal(sizes).astype(np.float32)
+    (other,) = session.run(None, {given.name: x})[:1]
+    return float(np.abs(model.predict(x).numpy() - other).max())

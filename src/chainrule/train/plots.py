@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from html import escape
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,34 @@ PANEL = (5.2, 3.6)  # inches
 DPI = 120
 
 
-def panels(name: str, titles: list[str]) -> tuple[Any, list[Any]]:
-    """A figure with a panel for each title, side by side. Errors: MissingDependencyError, which names the function."""
+@cache
+def figure_type() -> Any:
+    """Matplotlib's Figure, which a notebook shows though nothing is drawn by pyplot."""
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):  # type: ignore[misc, unused-ignore]
+        """A figure that notebooks show."""
+
+        def _repr_png_(self) -> bytes:
+            file = BytesIO()
+            self.savefig(file, format="png", dpi=DPI)
+            return file.getvalue()
+
+    return Shown
+
+
+def blank(name: str, width: float, height: float) -> Any:
+    """A figure of so many inches. Errors: MissingDependencyError, which names the function ``name``."""
     try:
-        from matplotlib.figure import Figure
+        make = figure_type()
     except ImportError as error:
         raise MissingDependencyError(f"[{name}] needs matplotlib: pip install 'chainrule[plot]'") from error
-    figure = Figure(figsize=(PANEL[0] * len(titles), PANEL[1]), layout="constrained")
+    return make(figsize=(width, height), layout="constrained")
+
+
+def panels(name: str, titles: list[str]) -> tuple[Any, list[Any]]:
+    """A figure with a panel for each title, side by side. Errors: MissingDependencyError, which names the function."""
+    figure = blank(name, PANEL[0] * len(titles), PANEL[1])
     axes = [*figure.subplots(1, len(titles), squeeze=False)[0]]
     for one, title in zip(axes, titles, strict=True):
         one.set(title=title)
