@@ -18,6 +18,7 @@ namespace chainrule {
 
 namespace {
 
+constexpr long kept_bytes = 512 << 10;       // of B in the second-level cache
 constexpr long copied_bytes = 6 << 20;       // of A at a time: with B it shares the caches
 constexpr long flops_per_chunk = 3'000'000;  // about 12 us of one core
 
@@ -107,7 +108,7 @@ class Gemm {
         T *pack, *copy;
     };
 
-    long depth_at(long block) const { return block * depth_ / blocks_; }
+    long depth_at(long block) const { return block == 0 ? 0 : block == blocks_ ? depth_ : block * depth_ / blocks_; }
     long block_of(long p) const {
         long block = p * blocks_ / depth_;
         while (depth_at(block + 1) <= p) block++;
@@ -168,44 +169,59 @@ class Gemm {
         }
     }
 
-    // Rows [i0, i1) of the stripe times panels [j0, j1): panel by panel, so that its part of C stays in cache over all
-    // blocks of K.
+    // Rows [i0, i1) of the stripe times panels [j0, j1). Panel by panel, so that its part of C stays in cache over all
+    // blocks of K; or tile by tile if the second-level cache holds all panels: A then comes from the first.
     void multiply(const Stripe& s, long i0, long i1, long j0, long j1) const {
-        const bool unit = a_row_ == 1;
-        const long ld = copy_a_ ? copy_ld(s.rows) : 0;
-        const long row = copy_a_ && !unit ? ld : a_row_, step = !copy_a_ ? a_step_ : unit ? ld : 1;
-        const long rows = i1 - i0, tiles = ceil_div(rows, k_.rows);
-        if (rows == 0) return;
-        for (long u = 0; u < (j1 - j0) * blocks_; u++) {
-            const long j = j0 + u / blocks_, b = u % blocks_;
-            const int cols = static_cast<int>(std::min<long>(width_, cols_ - j * width_));
-            const auto& kernels = k_.tile[row == 1][cols > k_.lanes];
-            const bool packed = j >= first_packed_;
-            const long k0 = depth_at(b);
-            const T* a = copy_a_ ? copied_block(s, b) : a_ + s.begin * a_row_ + k0 * a_step_;
-            Tile<T> t{.a = nullptr,
-                      .row = row,
-                      .step = step,
-                      .b = packed ? packed_panel(s, b, j) : b_ + k0 * b_step_ + j * width_,
-                      .ldb = packed ? width_ : b_step_,
-                      .k = depth_at(b + 1) - k0,
-                      .c = nullptr,
-                      .ldc = ldc_,
-                      .cols = cols,
-                      .accumulate = accumulate_ || b > 0,
-                      .transposed = transposed_,
-                      .row_bias = transposed_};
-            for (long n = 0, i = i0; n < tiles; n++) {  // rows in even parts: 32 = 11+11+10, never 14+14+4
-                const long part = (i1 - i) / (tiles - n), at = s.begin + i;
-                t.a = a + i * row;
-                t.c = transposed_ ? c_ + j * width_ * ldc_ + at : c_ + at * ldc_ + j * width_;
-                if (bias_ && b == 0) t.bias = bias_ + (transposed_ ? at : j * width_);
-                kernels[part - 1](t);
-                if (activate_ && b + 1 == blocks_)
-                    activate_(t.c, ldc_, transposed_ ? cols : part, transposed_ ? part : cols);
-                i += part;
+        const long tiles = ceil_div(i1 - i0, k_.rows), bytes = (j1 - j0) * width_ * depth_ * static_cast<long>(sizeof(T));
+        const auto rows_of = [&](long i, long n) { return (i1 - i) / (tiles - n); };  // 32 = 10+11+11, never 14+14+4
+        if (blocks_ == 1 && bytes <= kept_bytes) {
+            for (long n = 0, i = i0; n < tiles; n++) {
+                const long rows = rows_of(i, n);
+                for (long j = j0; j < j1; j++) {
+                    Tile<T> t = panel(s, j, 0, i);
+                    run(s, t, i, rows, j, 0);
+                }
+                i += rows;
             }
+            return;
         }
+        for (long j = j0; j < j1; j++)
+            for (long b = 0; b < blocks_; b++) {
+                Tile<T> t = panel(s, j, b, i0);
+                for (long n = 0, i = i0; n < tiles; n++) {
+                    const long rows = rows_of(i, n);
+                    run(s, t, i, rows, j, b);
+                    i += rows;
+                    t.a += rows * t.row;
+                    t.c += transposed_ ? rows : rows * ldc_;
+                }
+            }
+    }
+
+    // What tiles of block b of panel j share; `a` and `c` stand at row i of the stripe.
+    Tile<T> panel(const Stripe& s, long j, long b, long i) const {
+        const bool unit = a_row_ == 1, packed = j >= first_packed_;
+        const long ld = copy_a_ ? copy_ld(s.rows) : 0, k0 = depth_at(b), row = copy_a_ && !unit ? ld : a_row_;
+        const long at = s.begin + i;
+        return {.a = copy_a_ ? copied_block(s, b) + i * row : a_ + at * row + k0 * a_step_,
+                .row = row,
+                .step = !copy_a_ ? a_step_ : unit ? ld : 1,
+                .b = packed ? packed_panel(s, b, j) : b_ + k0 * b_step_ + j * width_,
+                .ldb = packed ? width_ : b_step_,
+                .k = depth_at(b + 1) - k0,
+                .c = transposed_ ? c_ + j * width_ * ldc_ + at : c_ + at * ldc_ + j * width_,
+                .ldc = ldc_,
+                .cols = static_cast<int>(std::min<long>(width_, cols_ - j * width_)),
+                .accumulate = accumulate_ || b > 0,
+                .transposed = transposed_,
+                .row_bias = transposed_};
+    }
+
+    // The tile at row i of the stripe.
+    void run(const Stripe& s, Tile<T>& t, long i, long rows, long j, long b) const {
+        if (bias_ && b == 0) t.bias = bias_ + (transposed_ ? s.begin + i : j * width_);
+        k_.tile[t.row == 1][t.cols > k_.lanes][rows - 1](t);
+        if (activate_ && b + 1 == blocks_) activate_(t.c, ldc_, transposed_ ? t.cols : rows, transposed_ ? rows : t.cols);
     }
 
     const TileKernels<T>& k_;

@@ -60,10 +60,59 @@ template <class T>
     }
 }
 
+// Where the elements of a column of A lie, and the way to the next column.
+template <class T>
+struct UnitRows {
+    const T* a;
+    long step;
+    T at(int i) const { return a[i]; }
+    void next() { a += step; }
+};
+template <class T>
+struct AnyRows {
+    const T* a;
+    long row, step;
+    T at(int i) const { return a[i * row]; }
+    void next() { a += step; }
+};
+// Contiguous columns. Fourteen rows need more addresses than there are registers, unless they are few pointers and
+// multiples that an address can have; the compiler, left to itself, keeps them on the stack.
+template <class T>
+struct FarRows {
+    const char *a0, *a5, *a10;
+    long row, row3;
+    FarRows(const T* a, long rows) : a0(reinterpret_cast<const char*>(a)), row(rows * static_cast<long>(sizeof(T))) {
+        a5 = a0 + 5 * row, a10 = a5 + 5 * row, row3 = 3 * row;
+        asm("" : "+r"(a5), "+r"(a10), "+r"(row3));
+    }
+    T at(int i) const {
+        const char* base = i < 5 ? a0 : i < 10 ? a5 : a10;
+        return *reinterpret_cast<const T*>(base + (i % 5 == 3 ? row3 : i % 5 * row));
+    }
+    void next() { a0 += sizeof(T), a5 += sizeof(T), a10 += sizeof(T); }
+};
+
+template <class T, int MR, int NV, class Rows>
+[[gnu::always_inline]] inline void segment(Vec<T> (&acc)[MR][NV], Rows rows, const T* b, long ldb, long k) {
+#pragma GCC unroll 4
+    for (long p = 0; p < k; p++) {
+        Vec<T> bv[NV];
+#pragma GCC unroll 2
+        for (int j = 0; j < NV; j++) bv[j] = load(b + j * lanes<T>);
+#pragma GCC unroll 14
+        for (int i = 0; i < MR; i++) {
+            const Vec<T> av = splat(rows.at(i));
+#pragma GCC unroll 2
+            for (int j = 0; j < NV; j++) acc[i][j] = fma(av, bv[j], acc[i][j]);
+        }
+        rows.next();
+        b += ldb;
+    }
+}
+
 template <class T, int MR, int NV, bool Unit>
 [[gnu::noinline]] void tile(const Tile<T>& t) {
     constexpr int L = lanes<T>;
-    const long row = Unit ? 1 : t.row;
     Vec<T> acc[MR][NV];
 #pragma GCC unroll 14
     for (int i = 0; i < MR; i++) {
@@ -74,25 +123,16 @@ template <class T, int MR, int NV, bool Unit>
 #pragma GCC unroll 2
         for (int j = 0; j < NV; j++) acc[i][j] = Vec<T>{};
     }
-    for (long y = 0; y < t.ny; y++) {
-        for (long x = 0; x < t.nx; x++) {
-            const T* a = t.a + y * t.ay + x * t.ax;
-            const T* b = t.b + y * t.by + x * t.bx;
-#pragma GCC unroll 4
-            for (long p = 0; p < t.k; p++) {
-                Vec<T> bv[NV];
-#pragma GCC unroll 2
-                for (int j = 0; j < NV; j++) bv[j] = load(b + j * L);
-#pragma GCC unroll 14
-                for (int i = 0; i < MR; i++) {
-                    Vec<T> av = splat(a[i * row]);
-#pragma GCC unroll 2
-                    for (int j = 0; j < NV; j++) acc[i][j] = fma(av, bv[j], acc[i][j]);
-                }
-                a += t.step;
-                b += t.ldb;
-            }
-        }
+    for (long y = 0, x = 0; y < t.ny; x + 1 < t.nx ? x++ : (x = 0, y++)) {
+        const T* a = t.a + y * t.ay + x * t.ax;
+        const T* b = t.b + y * t.by + x * t.bx;
+        if constexpr (Unit)
+            segment<T, MR, NV>(acc, UnitRows<T>{a, t.step}, b, t.ldb, t.k);
+        else if (t.step == 1)
+            segment<T, MR, NV>(acc, FarRows<T>(a, t.row), b, t.ldb, t.k);
+        else
+            segment<T, MR, NV>(acc, AnyRows<T>{a, t.row, t.step}, b, t.ldb, t.k);
+        asm volatile("" ::: "memory");  // what segments share stays in memory: registers are for the innermost loop
     }
     if (t.cols < NV * L || t.transposed) {
         constexpr int R = (MR + L - 1) / L * L;
