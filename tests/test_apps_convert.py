@@ -73,7 +73,7 @@ def test_every_pair_of_formats_computes_the_same(tmp_path, one):
         np.testing.assert_allclose(OPEN[other](target)(x).numpy(), model(x).numpy(), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("one", [".safetensors", ".npz", ".h5", ".hdf5"])
+@pytest.mark.parametrize("one", [".safetensors", ".npz", ".h5", ".hdf5", ".json", ".json.gz", ""])
 def test_all_of_our_files_is_kept(tmp_path, one):
     model = nn.Sequential(nn.Linear(2, 3).to("bfloat16"))
     optimizer = cr.optim.Adam(model.parameters())
@@ -82,7 +82,7 @@ def test_all_of_our_files_is_kept(tmp_path, one):
     model.save(tmp_path / f"m{one}", optimizer=optimizer)
     save_training(tmp_path / f"t{one}", model=model, optimizer=optimizer, epoch=3)
     save_weights(tmp_path / f"w{one}", {"a/b": np.ones(2)}, {"note": "kept"})
-    for other in (".safetensors", ".npz", ".h5"):
+    for other in (".safetensors", ".npz", ".h5", ".json", ".json.gz", ""):
         for name, content in (("m", "model"), ("t", "training"), ("w", "weights")):
             source, target = tmp_path / f"{name}{one}", tmp_path / "to" / f"{name}{other}"
             assert convert(source, target).content == content
@@ -91,7 +91,9 @@ def test_all_of_our_files_is_kept(tmp_path, one):
             assert {k: (v.dtype, v.tobytes()) for k, v in before.items()} == {
                 k: (v.dtype, v.tobytes()) for k, v in after.items()
             }
-    assert convert(tmp_path / f"t{one}", tmp_path / "t.json").content == "model"
+    assert convert(tmp_path / f"t{one}", tmp_path / "k.json", to="keydnn").content == "model"
+    assert convert(tmp_path / "k.json", tmp_path / "again.json").source_format == "keydnn"
+    assert type(cr.load(tmp_path / "again.json")) is nn.Sequential
 
 
 def test_files_of_the_original_systems(tmp_path):
@@ -148,13 +150,13 @@ def test_what_cannot_be(tmp_path):
         ("broken.npz", "x.h5", {}, FileFormatError, "no whole zip archive"),
         ("notes.txt", "x.h5", {}, ArgumentError, r"ends in '\.txt'; known are \.safetensors"),
         ("m.safetensors", "x.txt", {}, ArgumentError, r"ends in '\.txt'; what is written ends in \.safetensors"),
-        ("m.safetensors", "x", {}, ArgumentError, "ends in 'nothing'"),
+        ("m.safetensors", "x", {"to": "keydnn"}, ArgumentError, r"a file of keydnn ends in \.json"),
         ("m.safetensors", "m.safetensors", {}, ArgumentError, "would be replaced"),
         ("m.safetensors", "x.npz", {"to": "convnett"}, ArgumentError, "did you mean 'convnet'"),
         ("m.safetensors", "x.npz", {"to": "keras"}, ArgumentError, r"a file of keras ends in \.keras"),
         ("m.safetensors", "x.keras", {}, ArgumentError, "needs the shape of an input"),
         ("m.safetensors", "x.onnx", {}, ArgumentError, "--input-shape 1,28,28"),
-        ("w.npz", "x.json", {}, ArgumentError, "has weights alone, and a file of keydnn needs the model"),
+        ("w.npz", "x.json", {"to": "keydnn"}, ArgumentError, "has weights alone, and a file of keydnn needs the model"),
         ("w.npz", "x.keras", {}, ArgumentError, "has weights alone"),
     ):
         with pytest.raises(error, match=message):

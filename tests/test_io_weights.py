@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "w.safetensors"
 
 
-@pytest.fixture(params=["w.safetensors", "w.npz", "w.h5"])
+@pytest.fixture(params=["w.safetensors", "w.npz", "w.h5", "w.json", "w.json.gz"])
 def either(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return tmp_path / str(request.param)
 
@@ -92,8 +92,9 @@ def test_refused_contents(either: Path) -> None:
         with pytest.raises(error, match=message):
             save_weights(either, arrays, metadata)  # type: ignore[arg-type]
         assert not either.exists()
+    either.mkdir()
     with pytest.raises(FileWriteError, match="is a folder"):
-        save_weights(either.parent, {})
+        save_weights(either, {})
 
 
 def test_missing(either: Path) -> None:

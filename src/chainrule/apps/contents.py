@@ -16,12 +16,12 @@ from ..domain.errors import ArgumentError, FileFormatError
 from ..io import load_metadata
 from ..io.arrayfiles import opened_h5
 from ..io.h5 import noted, unescaped
+from ..io.jsonfile import is_ours, json_headers
 from ..io.keydnn import read_payload
 from ..io.npz import npz_headers
-from ..io.weights import STORED
+from ..io.weights import opened, suffix_of
 from ..io.zipped import regular
 
-SAFETENSORS = {code: dtype for dtype, code in STORED.items()}
 MOST_ARRAYS = 1 << 17
 MOST_NESTED = 30  # branches of the tree that is shown
 
@@ -81,34 +81,36 @@ class Contents:
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
-    """What is in a file: safetensors, ``.npz``, PyTorch's ``.pt`` and ``.pth``, KeyDNN's ``.json``, HDF5. Values are not read.
+    """What is in a file: safetensors or a folder of them, ``.npz``, JSON, HDF5, PyTorch's ``.pt`` and ``.pth``. Values are not
+    read.
 
     Errors: MissingFileError, FileFormatError, ArgumentError for another suffix, MissingDependencyError for HDF5 without h5py.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in READERS:
+    suffix, folder = suffix_of(path).lower(), os.path.isdir(path)
+    if suffix not in READERS and not folder:
         raise ArgumentError(f"[inspect] {path} ends in {suffix or 'nothing'!r}; known are {', '.join(READERS)}")
-    regular(path, f"[inspect] {path}")
-    name, arrays, metadata = READERS[suffix](path)
+    if not folder:
+        regular(path, f"[inspect] {path}")
+    name, arrays, metadata = (_safetensors if folder else READERS[suffix])(path)
     found = metadata.get("format")
     kind = f"{name}, {found}" if isinstance(found, str) else name
-    return Contents(str(path), kind, Path(path).stat().st_size, arrays, metadata)
+    return Contents(str(path), kind, bytes_at(path), arrays, metadata)
+
+
+def bytes_at(path: str | os.PathLike[str]) -> int:
+    """The size of a file; of a folder that of its files."""
+    files = [Path(path)] if not os.path.isdir(path) else [one for one in Path(path).iterdir() if one.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 Read = tuple[str, list[Stored], dict[str, Any]]
 
 
 def _safetensors(path: Any) -> Read:
-    import safetensors
-
-    metadata = load_metadata(path)  # which says what is wrong with a file
-    with safetensors.safe_open(path, framework="numpy") as file:
-        slices = {name: file.get_slice(name) for name in sorted(file.keys())}
-        arrays = [
-            Stored(name, SAFETENSORS.get(s.get_dtype(), s.get_dtype()), tuple(s.get_shape()))
-            for name, s in slices.items()
-        ]
-    return "safetensors", arrays, metadata
+    with opened(path) as source:
+        arrays = [Stored(name, str(spec.dtype), spec.shape) for name, spec in source.specs.items()]
+        files = len(getattr(source, "opened", ()))
+        return "safetensors" if files < 2 else f"safetensors in {files} files", arrays, source.metadata
 
 
 def _npz(path: Any) -> Read:
@@ -136,7 +138,10 @@ def _torch(path: Any) -> Read:
     return "PyTorch", arrays, other
 
 
-def _keydnn(path: Any) -> Read:
+def _json(path: Any) -> Read:
+    if is_ours(path, f"[inspect] {path}"):
+        headers = json_headers(path, f"[inspect] {path}")
+        return "JSON", [Stored(name, *header) for name, header in headers.items()], load_metadata(path)
     arch, state = read_payload(path)
     arrays = [Stored(name, array.dtype.name, array.shape) for name, array in state.items()]
     return "KeyDNN", arrays, {"architecture": arch}
@@ -172,7 +177,8 @@ READERS: dict[str, Callable[[Any], Read]] = {
     ".npz": _npz,
     ".pt": _torch,
     ".pth": _torch,
-    ".json": _keydnn,
+    ".json": _json,
+    ".json.gz": _json,
     ".h5": _hdf5,
     ".hdf5": _hdf5,
 }

@@ -14,12 +14,15 @@ from ..domain.errors import ArgumentError, unknown
 from ..io import load, load_json, load_metadata, load_weights, save, save_json, save_weights
 from ..io.arrayfiles import opened_h5
 from ..io.checkpoint import SUFFIXES
+from ..io.folders import is_folder
 from ..io.h5 import KERAS, KERAS_GROUPS, TEXT
+from ..io.jsonfile import is_ours
 from ..io.npz import npz_headers
 from ..io.training import FORMAT as TRAINING
-from ..io.weights import read
+from ..io.weights import opened, suffix_of
 from ..io.zipped import regular
 from ..nn import Module
+from .contents import bytes_at
 
 WRITTEN = {  # suffixes of what is written; the first that has a suffix is meant by it
     "chainrule": SUFFIXES,
@@ -30,7 +33,7 @@ WRITTEN = {  # suffixes of what is written; the first that has a suffix is meant
     "convnet": (".hdf5", ".npz"),
     "mpneuralnetwork": (".npz",),
 }
-READ = (*SUFFIXES, ".pt", ".pth", ".json", ".keras", ".onnx")
+READ = (*SUFFIXES, ".pt", ".pth", ".keras", ".onnx")
 NEED_A_MODEL = {"keydnn", "keras", "onnx", "convnet", "mpneuralnetwork"}
 
 
@@ -64,7 +67,8 @@ def convert(
     """Write what is in ``source`` as ``target``: a model where ``source`` has one and ``target`` can, weights otherwise.
 
     Formats are told by suffixes, and where several systems share one by what is in the file. ``to`` names the format of
-    ``target`` where its suffix does not: "convnet", "mpneuralnetwork". Between files of ours all is kept, optimizers too.
+    ``target`` where its suffix does not: "keydnn", "convnet", "mpneuralnetwork". A target that ends in a slash, or has no
+    suffix, is a folder of safetensors files. Between files of ours all is kept, optimizers too.
     ``input_shape``, without the batch, is needed for Keras and ONNX, and for MPNeuralNetwork if there are convolutions.
     ``flipped`` is that of ``load_convnet`` and ``save_convnet``. Errors: those of the functions that read and write the
     formats; ArgumentError for a suffix that is not known, and if ``target`` needs a model and ``source`` has weights alone.
@@ -73,15 +77,16 @@ def convert(
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     cr.nn.Sequential(cr.nn.Linear(2, 3)).save(f"{folder}/m.safetensors")
-    ...     found = convert(f"{folder}/m.safetensors", f"{folder}/m.json")
+    ...     found = convert(f"{folder}/m.safetensors", f"{folder}/m.json", to="keydnn")
     >>> found.source_format, found.target_format, found.content, found.numbers
     ('chainrule', 'keydnn', 'model', 9)
     """
     one, other = Path(source), Path(target)
-    said = _target_format(other, to)
-    if one.suffix not in READ:
-        raise ArgumentError(f"[convert] {one} ends in {one.suffix or 'nothing'!r}; known are {', '.join(READ)}")
-    regular(one, f"[convert] {one}")
+    said = "chainrule" if to in (None, "chainrule") and is_folder(target) else _target_format(other, to)
+    if not one.is_dir():
+        if suffix_of(one) not in READ:
+            raise ArgumentError(f"[convert] {one} ends in {one.suffix or 'nothing'!r}; known are {', '.join(READ)}")
+        regular(one, f"[convert] {one}")
     written = [other, other.with_suffix(".json")] if said == "convnet" else [other]
     if any(path.exists() and path.samefile(one) for path in written):
         raise ArgumentError(f"[convert] {one} would be replaced: give another name than {other}")
@@ -89,16 +94,16 @@ def convert(
         warnings.simplefilter("always")
         found = source_format(one)
         if found in ("chainrule", "weights") and said == "chainrule":
-            arrays, metadata = read(one)
-            save_weights(other, arrays, metadata)
+            with opened(one) as held:
+                arrays, metadata = dict(held.take()), held.metadata
+            save_weights(target, arrays, metadata)
             training = metadata.get("format") == TRAINING
             content = "weights" if found == "weights" else "training" if training else "model"
         else:
-            held = _read(one, found, input_shape, flipped)
-            content, arrays = _write(held, one, other, said, input_shape, flipped)
+            content, arrays = _write(_read(one, found, input_shape, flipped), one, target, said, input_shape, flipped)
     told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     numbers = sum(array.size for array in arrays.values())
-    return Converted(str(one), found, str(other), said, content, len(arrays), numbers, other.stat().st_size, told)
+    return Converted(str(one), found, str(other), said, content, len(arrays), numbers, bytes_at(other), told)
 
 
 def shape_of(text: str | None) -> tuple[int | None, ...] | None:
@@ -120,12 +125,12 @@ def _target_format(path: Path, to: str | None) -> str:
     suffixes = list(dict.fromkeys(suffix for names in WRITTEN.values() for suffix in names))
     if to is not None and to not in WRITTEN:
         raise unknown("format", to, WRITTEN)
-    found = to or next((name for name, names in WRITTEN.items() if path.suffix in names), None)
+    found = to or next((name for name, names in WRITTEN.items() if suffix_of(path) in names), None)
     if found is None:
         raise ArgumentError(
             f"[convert] {path} ends in {path.suffix or 'nothing'!r}; what is written ends in {', '.join(suffixes)}"
         )
-    if path.suffix not in WRITTEN[found]:
+    if suffix_of(path) not in WRITTEN[found]:
         raise ArgumentError(f"[convert] {path}: a file of {found} ends in {' or '.join(WRITTEN[found])}")
     return found
 
@@ -135,9 +140,11 @@ def source_format(path: Path) -> str:
 
     Errors: those of what reads the file.
     """
-    plain = {".keras": "keras", ".onnx": "onnx", ".json": "keydnn", ".pt": "pytorch", ".pth": "pytorch"}
-    if path.suffix in plain:
+    plain = {".keras": "keras", ".onnx": "onnx", ".pt": "pytorch", ".pth": "pytorch"}
+    if path.suffix in plain and not path.is_dir():
         return plain[path.suffix]
+    if path.suffix == ".json" and not is_ours(path, f"[convert] {path}"):
+        return "keydnn"
     if path.suffix == ".npz" and {"architecture", "model_config"} <= npz_headers(path, f"[convert] {path}").keys():
         return "mpneuralnetwork"
     if path.suffix in (".h5", ".hdf5"):
@@ -171,7 +178,12 @@ def _read(path: Path, found: str, input_shape: tuple[int | None, ...] | None, fl
 
 
 def _write(
-    held: Any, source: Path, path: Path, said: str, input_shape: tuple[int | None, ...] | None, flipped: bool
+    held: Any,
+    source: Path,
+    path: str | os.PathLike[str],
+    said: str,
+    input_shape: tuple[int | None, ...] | None,
+    flipped: bool,
 ) -> tuple[str, dict[str, Any]]:
     """Write a model, or arrays by name. What was written, and its arrays."""
     if not isinstance(held, Module):

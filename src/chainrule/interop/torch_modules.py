@@ -17,7 +17,7 @@ import numpy as np
 from .. import nn
 from ..domain.errors import ArgumentTypeError, ChainruleError, MissingDependencyError, NotSupportedError
 from ..io.checkpoint import filled
-from ..io.loading import separate
+from ..io.loading import packed
 from ..nn.state import places
 
 CONV = "in_channels out_channels kernel_size stride padding dilation groups bias? padding_mode"
@@ -121,8 +121,10 @@ def from_torch(module: Any) -> nn.Module:
     model: nn.Module = work.all_of(module)
     arrays = {name: _array(tensor) for name, tensor in module.state_dict().items()}
     arrays = {re.sub(r"\b([qkv])_proj_weight$", r"\1_proj.weight", name): array for name, array in arrays.items()}
-    separate(arrays, dict.fromkeys(arrays, ""), dict(places(model, repeated=True)))
     owners, ours = dict(model.named_modules(repeated=True)), dict(places(model, repeated=True))
+    for name, parts in [*packed({name: array.shape for name, array in arrays.items()}, ours)]:
+        whole = arrays.pop(name)
+        arrays |= {part: whole[rows] for part, rows in parts.items()}
     first: dict[int, str] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         owner, _, leaf = name.rpartition(".")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..domain.errors import ArgumentError, FileFormatError, StateError
@@ -12,6 +12,8 @@ from ..nn import Module
 from ..nn.parameter import LazyTensor, sizes_text
 from ..nn.state import Differences, places
 from . import weights
+from .filling import fill
+from .source import Spec
 
 MOST_LINES = 20  # of one kind in a message
 PACKED = re.compile(r"(.*)in_proj_(weight|bias)")  # of PyTorch's attention: three projections in one array
@@ -24,8 +26,14 @@ def load_weights(
     rename: Mapping[str, str | None] | None = None,
     prefix: str = "",
     strict: bool = True,
+    mmap: bool = False,
 ) -> Differences:
-    """Have ``model`` take the weights of a file: safetensors, ``.npz``, HDF5, or PyTorch's ``.pt`` and ``.pth``.
+    """Have ``model`` take the weights of a file: safetensors, ``.npz``, HDF5, JSON, or PyTorch's ``.pt`` and ``.pth``; or of a
+    folder of safetensors files with an index, ours or one of Hugging Face's.
+
+    Safetensors are read array by array: beside the model no second copy is in memory. With ``mmap`` there is none at all: the
+    parameters are the pages of the file itself, read when they are used, where they have its dtype; training writes to copies
+    of these pages. Checksums are not verified then, and the file must not be changed in place.
 
     With ``prefix`` only the names that begin with it are taken, without it. Then each pattern in ``rename`` is replaced
     wherever it is in a name (``re.sub``, one after the other); names with a pattern whose replacement is None are left out.
@@ -44,33 +52,34 @@ def load_weights(
     ...     model.load_weights(f"{folder}/w.npz", rename={r"^0\\.": "fc1.", r"^1\\.": None}, strict=False)
     Differences(missing=['fc2.weight', 'fc2.bias'], unexpected=[])
     """
-    found = weights.load_weights(path)
-    state, origin = renamed(found, rename or {}, prefix, path)
-    known = dict(places(model, repeated=True))
-    separate(state, origin, known)
-    lines = differences(model, state, origin, known, strict)
-    if lines:
-        hint = suggestion([*found], known, path) if not (rename or prefix) else []
-        raise StateError(
-            "\n  ".join([f"[load_weights] {path} does not fit into {type(model).__name__}:", *lines, *hint])
-        )
-    return model.load_state_dict(state, strict)
+    with weights.opened(path) as source:
+        found = source.specs
+        state = renamed(found, rename or {}, prefix, path)
+        known = dict(places(model, repeated=True))
+        separate(state, known)
+        lines = differences(model, state, known, strict)
+        if lines:
+            hint = suggestion([*found], known, path) if not (rename or prefix) else []
+            raise StateError(
+                "\n  ".join([f"[load_weights] {path} does not fit into {type(model).__name__}:", *lines, *hint])
+            )
+        return fill(model, source, state, strict=strict, mmap=mmap)
 
 
-def save_weights(model: Module, path: str | os.PathLike[str]) -> None:
-    """Write the parameters and buffers of ``model`` by name: safetensors, ``.npz``, HDF5, or PyTorch's ``.pt`` and ``.pth``.
+def save_weights(model: Module, path: str | os.PathLike[str], *, max_shard_size: int | str | None = None) -> None:
+    """Write the parameters and buffers of ``model`` by name: safetensors, ``.npz``, HDF5, JSON, or PyTorch's ``.pt`` and
+    ``.pth``; to a path that ends in a slash, or has no suffix, a folder of files of ``max_shard_size`` ("1GB").
 
     ``model.load_weights`` reads them into a model that is there; ``model.save`` writes the model, too.
     """
-    weights.save_weights(path, model.state_dict())
+    weights.save_weights(path, model.state_dict(), max_shard_size=max_shard_size)
 
 
 def renamed(
-    found: Mapping[str, Any], rename: Mapping[str, str | None], prefix: str, path: str | os.PathLike[str]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """The arrays under the names that a model has for them, and by these their names in the file."""
-    state: dict[str, Any] = {}
-    origin: dict[str, str] = {}
+    found: Mapping[str, Spec], rename: Mapping[str, str | None], prefix: str, path: str | os.PathLike[str]
+) -> dict[str, Spec]:
+    """What is in the file, under the names that a model has for it."""
+    state: dict[str, Spec] = {}
     try:
         patterns = [(re.compile(old), new) for old, new in rename.items()]
     except re.error as error:
@@ -85,35 +94,41 @@ def renamed(
         if new is None:
             continue
         if new in state:
-            raise ArgumentError(f"[load_weights] rename makes {new!r} of both {origin[new]!r} and {name!r} of {path}")
-        state[new], origin[new] = found[name], name
-    if prefix and not origin:
+            raise ArgumentError(
+                f"[load_weights] rename makes {new!r} of both {state[new].name!r} and {name!r} of {path}"
+            )
+        state[new] = found[name]
+    if prefix and not state:
         first = ", ".join([*found][:5])
         raise ArgumentError(f"[load_weights] {path} has no name that begins with {prefix!r}; it begins with {first}")
-    return state, origin
+    return state
 
 
-def separate(state: dict[str, Any], origin: dict[str, str], known: Mapping[str, Any]) -> None:
+def separate(state: dict[str, Spec], known: Mapping[str, Any]) -> None:
     """Take packed projections of queries, keys and values apart where the model has three."""
-    for name in [*state]:
+    for name, parts in packed({name: spec.shape for name, spec in state.items()}, known):
+        spec = state.pop(name)
+        for part, rows in parts.items():
+            state[part] = spec._replace(shape=(rows.stop - rows.start, *spec.shape[1:]), rows=rows)
+
+
+def packed(shapes: Mapping[str, tuple[int, ...]], known: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, slice]]]:
+    """The packed projections of PyTorch's attention for which a model has three: the rows that are each of these."""
+    for name, shape in shapes.items():
         match = PACKED.fullmatch(name)
-        if match is None or name in known or not state[name].ndim or len(state[name]) % 3:
+        if match is None or name in known or not shape or shape[0] % 3:
             continue
         parts = [f"{match[1]}{kind}_proj.{match[2]}" for kind in "qkv"]
-        if all(part in known and part not in state for part in parts):
-            rows = len(state[name]) // 3
-            packed, place = state.pop(name), origin.pop(name)
-            for i, part in enumerate(parts):
-                state[part], origin[part] = packed[i * rows : (i + 1) * rows], place
+        if all(part in known and part not in shapes for part in parts):
+            rows = shape[0] // 3
+            yield name, {part: slice(i * rows, (i + 1) * rows) for i, part in enumerate(parts)}
 
 
-def differences(
-    model: Module, state: Mapping[str, Any], origin: Mapping[str, str], known: Mapping[str, Any], strict: bool
-) -> list[str]:
+def differences(model: Module, state: Mapping[str, Spec], known: Mapping[str, Any], strict: bool) -> list[str]:
     """A line for each thing that does not fit."""
     arriving = {id(known[name]) for name in state if name in known}
     missing = [f"{name} {_sizes(value)}" for name, value in places(model, repeated=False) if id(value) not in arriving]
-    unexpected = [f"{_named(name, origin)} {_sizes(state[name])}" for name in state if name not in known]
+    unexpected = [f"{_named(name, state)} {_sizes(state[name])}" for name in state if name not in known]
     other = []
     for name in state:
         if name not in known:
@@ -121,7 +136,7 @@ def differences(
         value, own = state[name], known[name]
         sizes = own.sizes if isinstance(own, LazyTensor) else own.shape
         if len(value.shape) != len(sizes) or any(m not in (None, n) for n, m in zip(value.shape, sizes, strict=True)):
-            other.append(f"{_named(name, origin)}: {_sizes(value)} in the file, {_sizes(own)} in the model")
+            other.append(f"{_named(name, state)}: {_sizes(value)} in the file, {_sizes(own)} in the model")
     return [
         *(_listed("in the model, not in the file", missing) if strict else []),
         *(_listed("in the file, not in the model", unexpected) if strict else []),
@@ -144,9 +159,9 @@ def _listed(kind: str, lines: list[str]) -> list[str]:
     return [f"{kind}:", *(f"  {line}" for line in lines[:MOST_LINES]), *more] if lines else []
 
 
-def _named(name: str, origin: Mapping[str, str]) -> str:
+def _named(name: str, state: Mapping[str, Spec]) -> str:
     """A name in the model, and what it is in the file where that is another."""
-    return name if origin[name] == name else f"{name} ({origin[name]} in the file)"
+    return name if state[name].name == name else f"{name} ({state[name].name} in the file)"
 
 
 def _sizes(value: Any) -> str:

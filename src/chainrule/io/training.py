@@ -1,4 +1,4 @@
-"""All that a training needs to go on, in one safetensors file: ``fit`` writes it by a callback, a loop of your own itself."""
+"""All that a training needs to go on, in one file: ``fit`` writes it by a callback, a loop of your own itself."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ def read_training(path: str | os.PathLike[str], name: str) -> tuple[dict[str, An
         raise FileFormatError(f"[{name}] {path} has a header that save_training never writes: {error!r}") from error
 
 
-def model_in(path: str | os.PathLike[str], arrays: dict[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights and buffers of the part "model" of a training, by name. Errors: FileFormatError."""
+def model_in(path: str | os.PathLike[str], found: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what is ``found`` in a file, the weights and buffers of the part "model", by name. Errors: FileFormatError."""
     try:
-        return dict(_deep(metadata["state"]["model"], arrays))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        return {name: found[place[ARRAY]] for name, place in metadata["state"]["model"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileFormatError(f"[load] {path} has a header that save_training never writes: {error!r}") from error
 
 
