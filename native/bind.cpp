@@ -4,6 +4,7 @@
 #include "core/array.h"
 #include "core/isa.h"
 #include "core/memory.h"
+#include "core/program.h"
 #include "core/threads.h"
 
 // rooms.inc is written by CMake: one line ROOM(name) for each folder with a cpu.cpp.
@@ -37,6 +38,7 @@ NB_MODULE(_native, m) {
     m.def("set_cache_limit", &set_cache_limit, "bytes"_a, "How much unused memory the pool may keep.");
     m.def("set_poison", &set_poison, "on"_a, "For tests: fill new arrays with 0xff bytes before a kernel writes them.");
 
+    bind_program(m);
 #define ROOM(name) bind_##name(m);
 #include "rooms.inc"
 #undef ROOM

@@ -47,6 +47,7 @@ from .ops import *  # noqa: F403
 from .precision import autocast
 from .profile import profile
 from .random import Generator, manual_seed
+from .recording import jit
 from .tensor import Tensor
 
 from . import backends, data, interop, io, losses, metrics, nn, optim, plots, train, zoo  # isort: skip  (they attach methods)
@@ -92,6 +93,7 @@ __all__ = [
     "interop",
     "io",
     "is_grad_enabled",
+    "jit",
     "linspace",
     "load",
     "losses",

@@ -8,7 +8,7 @@ from typing import Any
 
 from .domain.errors import GraphError, ShapeError
 from .launch import create
-from .modes import modes
+from .modes import listening, modes
 from .tape import Flow, Hook, Node
 from .tensor import Tensor
 
@@ -33,6 +33,8 @@ def backward(
     taken = {root[2]}
     for leaf, gradients in walk([root], (), retain, create_graph).items():
         g = gradients[0]
+        if listening and modes.recorder is not None:
+            modes.recorder.reads_gradient(leaf)
         if leaf.grad is not None:
             leaf.grad = leaf.grad + g
         elif not g.storage.views and type(g.array.base) is not g.backend.array_type and g not in taken:

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 class Listener(Protocol):
     """Told of every kernel call of its thread: a recorder, the anomaly watch, the profiler."""
 
-    forbids_reading: bool  # whether values may not be read while it listens, as by a recorder
-
+    @property
+    def forbids_reading(self) -> bool: ...  # whether values may not be read while it listens, as by a recorder
     def launched(self, backend: Any, name: str, inputs: Any, params: Any, outputs: Any) -> None: ...
 
 
@@ -23,12 +23,14 @@ class Modes(threading.local):
     listeners: tuple[Listener, ...] = ()
     anomaly: Any = None  # the watch of anomalies: nodes remember what it says of their call
     autocast: Mapping[str, Callable[..., Any]] | None = None  # ops by name: who casts their arguments and runs them
+    recorder: Any = None  # the listener that records a step, which wants to know more than kernel calls
 
 
 modes = Modes()
 # The listeners and autocasts of all threads: a look at these is cheaper than one at a thread-local.
 listening: list[Listener] = []
 casting: list[Any] = []
+revisions = [0]  # counts changes that a recorded step cannot see: attributes of modules, options, arrays put in place of others
 
 
 class listen:

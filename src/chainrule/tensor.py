@@ -11,7 +11,7 @@ from . import backends
 from .domain.device import Device
 from .domain.dtype import DTYPES, DType, dtype
 from .domain.errors import DTypeError, GraphError, ShapeError
-from .modes import listening, modes
+from .modes import listening, modes, revisions
 from .tape import Edge, Hook, Leaf
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Tensor(Methods):
         if on and not self.is_floating:
             raise DTypeError(f"only a floating tensor can require a gradient, not {self.dtype}; cast it first")
         self.edge = (Leaf(), 0) if on else None
+        revisions[0] += 1
 
     def requires_grad_(self, on: bool = True) -> Tensor:
         """Set ``requires_grad`` and return the tensor."""
@@ -127,7 +128,11 @@ class Tensor(Methods):
     @property
     def grad(self) -> Tensor | None:
         """What ``backward`` added up for a leaf, or None."""
-        found: Tensor | None = self.edge[0].grad if self.edge is not None and self.is_leaf else None
+        if self.edge is None or type(leaf := self.edge[0]) is not Leaf:
+            return None
+        if listening and modes.recorder is not None:
+            modes.recorder.reads_gradient(leaf)
+        found: Tensor | None = leaf.grad
         return found
 
     @grad.setter
@@ -136,6 +141,8 @@ class Tensor(Methods):
             raise GraphError("only a leaf that requires a gradient has a grad to set")
         if value is not None and value.shape != self.shape:
             raise ShapeError(f"the gradient has shape {value.shape} but its tensor has {self.shape}")
+        if listening and modes.recorder is not None:
+            modes.recorder.writes_gradient(self.edge[0])
         self.edge[0].grad = value
 
     def register_hook(self, hook: Hook) -> Any:

@@ -51,6 +51,10 @@ class GraphError(ChainruleError, RuntimeError):
     """A gradient that cannot be computed: a released tape, a value changed in place, nothing to differentiate."""
 
 
+class RecordingError(ChainruleError, RuntimeError):
+    """What cannot be part of a recorded step: a value that is read, a shape that depends on values, a tensor left behind."""
+
+
 class IndexRangeError(ChainruleError, IndexError):
     """A label or an index outside its range."""
 

@@ -7,6 +7,7 @@ from functools import reduce
 from typing import Any, Self, overload
 
 from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError, unknown
+from ..modes import revisions
 from ..ops.elementwise import maximum
 from ..ops.shape import concat, permute
 from ..tensor import Tensor
@@ -68,6 +69,7 @@ class Container(Module):
         if not isinstance(name, str) or not name or "." in name:
             raise ArgumentError(f"{name!r} cannot be the name of a module: a name has characters other than dots")
         self._layers[name] = module(type(self).__name__, value)
+        revisions[0] += 1
 
 
 @register
@@ -170,6 +172,7 @@ class ModuleDict(Container):
 
     def pop(self, name: str) -> Module:
         """Take a module out."""
+        revisions[0] += 1
         return self._layers.pop(self._known(name))
 
     def __iter__(self) -> Iterator[str]:

@@ -13,7 +13,7 @@ from ..domain.device import Device
 from ..domain.dtype import DTYPES
 from ..domain.dtype import dtype as named_dtype
 from ..domain.errors import ArgumentError, ArgumentTypeError, ChainruleError, DTypeError
-from ..modes import no_grad
+from ..modes import listening, modes, no_grad, revisions
 from ..tensor import Tensor
 from . import state as states
 from .build import batches_of
@@ -94,6 +94,8 @@ class Module(Methods):
         try:
             if drawn and inputs and type(inputs[0]) is Node:
                 return called(self, inputs, named)
+            if listening and modes.recorder is not None:
+                modes.recorder.works(self)
             if self._hooks is None:
                 return self.forward(*inputs, **named)
             return self._hooks.call(self, inputs, named)
@@ -128,6 +130,7 @@ class Module(Methods):
                 f"trained: {name}.load(values) changes its values, and nn.Parameter(values) is another parameter"
             )
         super().__setattr__(name, value)
+        revisions[0] += 1
 
     # ---- what belongs to it
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..domain.dtype import DType, dtype
 from ..domain.errors import ArgumentError, NotBuiltError, ShapeError
-from ..modes import no_grad
+from ..modes import no_grad, revisions
 from ..ops.inplace import write
 from ..tensor import Tensor, describe
 from . import init as initializers
@@ -183,6 +183,7 @@ class LazyTensor(Tensor):
                 self.grad = gradient.to(device=device, dtype=dtype)
         if moved.array is not self.array:
             self.array, self.backend, self.storage = moved.array, moved.backend, moved.storage
+            revisions[0] += 1
 
     def _set(self, array: Any) -> None:
         self.array = array

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Self, overload
 
 from ..domain.errors import ArgumentError, ArgumentTypeError
+from ..modes import revisions
 from .layer import Weighted
 from .masking import gives_mask, through
 from .module import Module
@@ -111,10 +112,12 @@ class Sequential(Module):
 
     def __setitem__(self, index: int | str, layer: Module) -> None:
         self._layers[self._name(index)] = _module(layer)
+        revisions[0] += 1
         self._hint()
 
     def __delitem__(self, index: int | str) -> None:
         del self._layers[self._name(index)]
+        revisions[0] += 1
         self._hint()
 
     def _name(self, index: Any) -> str:
@@ -140,6 +143,7 @@ class Sequential(Module):
         if not name or "." in name:
             raise ArgumentError(f"{name!r} cannot be the name of a layer: it needs characters other than dots")
         self._layers[name] = _module(layer)
+        revisions[0] += 1
 
     def _hint(self) -> None:
         """Tell every layer with weights which activation follows it."""

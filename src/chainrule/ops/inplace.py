@@ -9,7 +9,7 @@ from typing import Any
 
 from ..domain.dtype import DTYPES, SCALAR
 from ..domain.errors import ArgumentError, ArgumentTypeError, ChainruleError, DTypeError, GraphError, ShapeError
-from ..modes import modes
+from ..modes import modes, revisions
 from ..tensor import Tensor, from_array
 from . import index as indexing
 from .memory import assign
@@ -69,6 +69,7 @@ def become(x: Tensor, result: Tensor, remedy: str) -> None:
             f"a view, or a tensor that has views, is changed in place while a graph is recorded; write {remedy}"
         )
     x.array, x.storage, x.edge = result.array, result.storage, result.edge
+    revisions[0] += 1
 
 
 def cast_to(x: Tensor, v: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from ..creation import zeros, zeros_like
 from ..domain.errors import ArgumentError, ArgumentTypeError, NotBuiltError, StateError, unknown
-from ..modes import cast_mode, no_grad
+from ..modes import cast_mode, listening, modes, no_grad, revisions
 from ..ops.elementwise import sign
 from ..tensor import Tensor
 
@@ -55,6 +55,7 @@ class Group:
                 self.rate.fill_(checked_lr(value))
         elif key in self.options:
             self.options[key] = value
+            revisions[0] += 1
         else:
             raise unknown("option of the group", key, ["lr", *self.options])
 
@@ -136,6 +137,7 @@ class Optimizer:
             raise ArgumentError(f"{self._name} got no parameters")
         spared = [e for e in entries if exempt and e.param.ndim < 2]
         others = [e for e in entries if e not in spared]
+        revisions[0] += 1
         for members, changes in ((others, {}), (spared, {"weight_decay": 0.0, "l1": 0.0})):
             if members:
                 self.param_groups.append(Group(members, {**options, **changes}))
@@ -183,6 +185,8 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every parameter that has a gradient. Reads nothing back from the device."""
+        if listening and modes.recorder is not None:
+            modes.recorder.works(self)
         with no_grad(), cast_mode(None):
             for group in self.param_groups:
                 entries = [*with_gradient(group.entries)]
@@ -202,13 +206,12 @@ class Optimizer:
         """Forget the gradients, or make them zeros."""
         for group in self.param_groups:
             for entry in group.entries:
-                gradient = entry.param.grad
-                if gradient is not None:
-                    if set_to_none:
+                if set_to_none:
+                    if entry.param.edge is not None:
                         entry.param.grad = None
-                    else:
-                        with no_grad():
-                            gradient.zero_()
+                elif (gradient := entry.param.grad) is not None:
+                    with no_grad():
+                        gradient.zero_()
 
     @property
     def lr(self) -> float:

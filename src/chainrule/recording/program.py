@@ -1,0 +1,156 @@
+"""A recorded step that can be run: its plan, and what becomes of gradients, versions and results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+from weakref import ref
+
+from ..modes import revisions
+from ..tape import Node
+from ..tensor import Storage, Tensor, view, wrap
+from .guards import snapshots
+from .plan import Plan
+from .recorder import Recorder
+from .structure import flatten, unflatten
+
+
+class Result(NamedTuple):
+    """A tensor that the step returns: the array at ``place``, or ``itself``, or with neither argument ``number``.
+
+    It lies in the memory of ``base`` (a tensor, or the number of an argument), if that is not None. Results of one
+    ``storage`` share memory. ``taped``: it had a graph, which the step has used up.
+    """
+
+    place: int | None = None
+    itself: Any = None
+    number: int = 0
+    base: Any = None
+    storage: int = 0
+    taped: bool = False
+
+
+class Program:
+    """What was recorded of a step. Called with tensors like those it was recorded with, it does the same to them.
+
+    It holds as long as nothing changes that Python looked at while it was recorded.
+    """
+
+    def __init__(self, recorder: Recorder, inputs: list[Tensor], result: Any) -> None:
+        made: list[Tensor] = []
+        self.around = flatten(result, made)
+        self.inputs = recorder.inputs
+        own = {x.edge[0]: i for i, x in enumerate(inputs) if x.edge is not None}
+        # gradients, each of a leaf, or of an argument if it has a number: where they are before and after; -1: there is none
+        self.before = [(own.get(leaf), leaf, at) for leaf, at in recorder.leaves.items() if at is not None]
+        self.after = [
+            (own.get(leaf), leaf, after) for leaf, at in recorder.leaves.items()
+            if (after := gradient(recorder, leaf)) != at
+        ]  # fmt: skip
+        self.results = [self.of(y, recorder, inputs) for y in made]
+        kept = {r.place for r in self.results if r.place is not None} | {at for *_, at in self.after if at >= 0}
+        self.writes = writes(recorder, inputs)
+        self.backend = inputs[0].backend if inputs else recorder.calls[0].backend if recorder.calls else None
+        self.witnesses = [*recorder.witnesses.values()]
+        self.snapshot = snapshots(self.witnesses)
+        self.spent = Node("recorded step", lambda node, given, g: [], None)
+        outside = [(ref(x), x.array, x.edge) for x in recorder.outside.values()]
+        made.clear()
+        result = None
+        recorder.outside.clear()
+        recorder.left_behind({*kept})
+        # what is gone now was made of numbers by the step itself; the rest has to stay what it is
+        self.valid, self.revision = True, revisions[0]
+        self.watched = [(ref(x, self.invalidate), a, e) for r, a, e in outside if (x := r()) is not None]
+        self.plan = Plan(recorder, kept)
+
+    def of(self, y: Tensor, recorder: Recorder, inputs: list[Tensor]) -> Result:
+        """How a result is found again."""
+        place = recorder.places.get(id(y.array))
+        for number, x in enumerate(inputs):
+            if y is x:
+                return Result(number=number)
+            if place is not None and y.storage is x.storage:
+                return Result(place, base=number)
+        outside = [x for x in recorder.outside.values() if x.storage is y.storage]
+        if place is None or any(x is y for x in outside):
+            return Result(itself=y)
+        if outside:
+            return Result(place, base=outside[0])
+        if y.edge is not None and (y.is_leaf or y.edge[0].inputs is not None):
+            recorder.refuse(
+                f"the result of shape {y.shape} is on the tape, which a replay does not write: call backward inside of the "
+                "recorded step, or record it under no_grad, or return y.detach()"
+            )
+        return Result(place, storage=id(y.storage), taped=y.edge is not None)
+
+    def invalidate(self, _: Any) -> None:
+        """Something that the step uses is no more."""
+        self.valid = False
+
+    def holds(self, inputs: list[Tensor]) -> bool:
+        """Whether it may stand for the function now."""
+        if not self.valid:
+            return False
+        if self.revision != revisions[0]:
+            same = all((x := r()) is not None and x.array is a and x.edge is e for r, a, e in self.watched)
+            if not same or snapshots(self.witnesses) != self.snapshot:
+                return False
+            self.revision = revisions[0]
+        for number, leaf, at in self.before:
+            gradient = (leaf if number is None else inputs[number].edge[0]).grad  # type: ignore[index]
+            if (gradient is None) != (at < 0):
+                return False
+        return True
+
+    def __call__(self, inputs: list[Tensor]) -> Any:
+        """Do the step."""
+        values = self.plan.values.copy()
+        for place, x in zip(self.inputs, inputs, strict=True):
+            values[place] = x.array
+        for number, leaf, at in self.before:
+            if at >= 0:
+                values[at] = (leaf if number is None else inputs[number].edge[0]).grad.array  # type: ignore[index]
+        try:
+            self.plan.engine.run(values)
+        except Exception as error:
+            self.plan.explain_error(error)
+            raise
+        for storage, times in self.writes:
+            (storage if type(storage) is Storage else inputs[storage].storage).version += times
+        for number, leaf, at in self.after:
+            found = None if at < 0 else wrap(values[at], self.backend, Storage())
+            (leaf if number is None else inputs[number].edge[0]).grad = found  # type: ignore[index]
+        if not self.results:
+            return unflatten(self.around, iter(()))
+        storages: dict[int, Storage] = {}
+        return unflatten(self.around, iter([self.result(r, values, inputs, storages) for r in self.results]))
+
+    def result(self, r: Result, values: list[Any], inputs: list[Tensor], storages: dict[int, Storage]) -> Tensor:
+        """A tensor that the step returns."""
+        if r.place is None:
+            return inputs[r.number] if r.itself is None else r.itself
+        if r.base is not None:
+            return view(r.base if isinstance(r.base, Tensor) else inputs[r.base], values[r.place])
+        storage = storages.setdefault(r.storage, Storage())
+        return wrap(values[r.place], self.backend, storage, (self.spent, 0) if r.taped else None)
+
+
+def gradient(recorder: Recorder, leaf: Any) -> int:
+    """The place of the gradient that a leaf has after the step; -1 if there is none."""
+    if leaf.grad is None:
+        return -1
+    place = recorder.places.get(id(leaf.grad.array))
+    if place is None:
+        recorder.refuse(f"a gradient of shape {leaf.grad.shape} is put in place that the step did not make")
+        return -1
+    return place
+
+
+def writes(recorder: Recorder, inputs: list[Tensor]) -> list[tuple[Any, int]]:
+    """What was there before the step and is written to: (storage, or the number of an argument; how often)."""
+    numbers = {id(x.storage): i for i, x in enumerate(inputs)}
+    outside = {id(x.storage) for x in recorder.outside.values()}
+    counted = Counter(id(s) for call in recorder.calls for s in call.writes)
+    known = {id(s): s for call in recorder.calls for s in call.writes}
+    return [(numbers.get(i, known[i]), n) for i, n in counted.items() if i in numbers or i in outside]
