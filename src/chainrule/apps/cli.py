@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from ..domain.errors import ChainruleError
+from .bench import bench
 from .commands import machine, models, seeing, training
 from .commands.shared import PANELS, Json, Threads, use_threads
 
@@ -46,6 +47,7 @@ def options(
 training.add(app)
 models.add(app)
 seeing.add(app)
+app.add_typer(bench, name="bench", rich_help_panel=PANELS[3])
 
 
 @app.command(epilog="Example: `chainrule draw runs/mine/model.safetensors`", rich_help_panel=PANELS[0])

@@ -1,0 +1,220 @@
+"""Where the time and the memory of a case go: by function, by kernel, by layer, as a flame graph."""
+
+from __future__ import annotations
+
+import cProfile
+import json
+import pstats
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ...modes import listen
+from ...profile import profile
+from ..about import set_threads
+from ..about import threads as threads_now
+from .contestants import ours
+from .contestants.cases import Case
+from .race import names
+
+PAGE = Path(__file__).with_name("flame.html")
+SECONDS = 0.5  # of steps for each kind of profile
+MEMRAY = (
+    "import json, memray, sys; from chainrule.apps.bench.profiling import steps_of; "
+    "step, _ = steps_of(json.loads(sys.argv[1])); "
+    "tracker = memray.Tracker(sys.argv[2], native_traces=False); tracker.__enter__(); "
+    "[step() for _ in range(3)]; tracker.__exit__(None, None, None)"
+)
+
+
+@dataclass
+class Frame:
+    """A node of the flame graph: seconds in itself, and what it called."""
+
+    name: str
+    seconds: float = 0.0
+    calls: int = 0
+    children: dict[str, Frame] = field(default_factory=dict)
+
+    def child(self, name: str) -> Frame:
+        """The one that was called, made when it is first."""
+        found = self.children.get(name)
+        if found is None:
+            found = self.children[name] = Frame(name)
+        return found
+
+    def total(self) -> float:
+        """Seconds with all that was called."""
+        return self.seconds + sum(c.total() for c in self.children.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, the dearest call first."""
+        below = sorted(self.children.values(), key=lambda c: -c.total())
+        return {
+            "n": self.name, "s": round(self.total(), 7), "c": self.calls, "k": [c.as_dict() for c in below],
+        }  # fmt: skip
+
+
+class Stacks:
+    """Every call of a thread as a tree: functions by ``sys.setprofile``, kernels as told to listeners.
+
+    A kernel runs inside the function that launches it, so its time is taken from that function's.
+    """
+
+    forbids_reading = False
+
+    def __init__(self) -> None:
+        self.root = Frame("all")
+        self.stack = [self.root]
+        self.last = time.perf_counter()
+
+    def spent(self) -> None:
+        """What has passed belongs to whoever is on top."""
+        now = time.perf_counter()
+        self.stack[-1].seconds += now - self.last
+        self.last = now
+
+    def event(self, frame: Any, kind: str, what: Any) -> None:
+        """A call begins or ends."""
+        self.spent()
+        if kind in ("call", "c_call"):
+            code = frame.f_code
+            name = code.co_qualname + " " + where(code) if kind == "call" else getattr(what, "__qualname__", str(what))
+            top = self.stack[-1].child(name)
+            top.calls += 1
+            self.stack.append(top)
+        elif len(self.stack) > 1:
+            self.stack.pop()
+        self.last = time.perf_counter()
+
+    def launched(self, backend: Any, name: str, inputs: Any, params: Any, outputs: Any) -> None:
+        """A kernel is over: what has passed since the last event was it."""
+        kernel = self.stack[-1].child(f"[{name}]")
+        kernel.calls += 1
+        now = time.perf_counter()
+        kernel.seconds += now - self.last
+        self.last = now
+
+    def run(self, f: Callable[[], Any]) -> Frame:
+        """Call ``f`` and return the tree."""
+        with listen(self):
+            self.last = time.perf_counter()
+            sys.setprofile(self.event)
+            try:
+                f()
+            finally:
+                sys.setprofile(None)
+                self.spent()
+        self.root.children = {n: c for n, c in self.root.children.items() if "setprofile" not in n}
+        return self.root
+
+
+def where(code: Any) -> str:
+    """File and line of a function, from the package on."""
+    parts = Path(code.co_filename).parts
+    at = next((i for i, part in enumerate(parts) if part == "chainrule"), len(parts) - 1)
+    return f"({'/'.join(parts[at:])}:{code.co_firstlineno})"
+
+
+def flame(tree: Frame, title: str, path: Path) -> None:
+    """Write the tree as a page that needs nothing else."""
+    text = PAGE.read_text(encoding="utf-8").replace("{{title}}", title)
+    data = json.dumps(tree.as_dict(), ensure_ascii=False).replace("</", "<\\/")
+    path.write_text(text.replace("{{data}}", data), encoding="utf-8")
+
+
+def steps_of(spec: dict[str, Any]) -> tuple[Callable[[], Any], int]:
+    """A step of a case, run once; and how many take half a second. Of a ``fit``, its model on ten batches."""
+    (case,) = names([spec["case"]])
+    job = ours.build(case, spec, case.job == "fit")
+    begin = time.perf_counter()
+    job.step()
+    once = time.perf_counter() - begin
+    return job.step, max(1, min(2000, round(SECONDS / max(once, 1e-6))))
+
+
+def memory(step: Callable[[], Any], spec: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The most memory of three steps, by memray if it is installed, else what Python and NumPy ask for without our pool."""
+    if find_spec("memray") is None:
+        tracemalloc.start()
+        for _ in range(3):
+            step()
+        found = tracemalloc.take_snapshot().statistics("lineno")[:20]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        lines = [f"{s.size / 1024:10.1f} KiB {s.count:8} {s.traceback}" for s in found]
+        (folder / "memory.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return {"by": "tracemalloc", "peak_bytes": peak, "file": str(folder / "memory.txt")}
+    with tempfile.TemporaryDirectory() as scratch:
+        capture, page = str(Path(scratch) / "steps.bin"), str(folder / "memory.html")
+        subprocess.run([sys.executable, "-c", MEMRAY, json.dumps(spec), capture], check=True, capture_output=True)
+        view = [sys.executable, "-m", "memray", "flamegraph", "--force", "--output", page, capture]
+        subprocess.run(view, check=True, capture_output=True)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "memray",
+                "stats",
+                "--json",
+                "--output",
+                f"{scratch}/stats.json",
+                "--force",
+                capture,
+            ],
+            capture_output=True,
+        )
+        stats = json.loads(Path(scratch, "stats.json").read_text(encoding="utf-8")) if not done.returncode else {}
+    return {"by": "memray", "peak_bytes": stats.get("metadata", {}).get("peak_memory"), "file": page}
+
+
+def profiled(case: Case, folder: Path, threads: int, mode: str) -> dict[str, Any]:
+    """Profiles of a case, in ``folder``: ``functions.prof`` and ``.txt``, ``kernels.txt``, ``trace.json``, ``flame.html``,
+    ``memory``. Returns what they come to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = {"case": case.name, "scale": 1.0, "dtype": "float32", "threads": threads, "mode": mode}
+    before = threads_now()
+    try:
+        set_threads(threads)
+        step, count = steps_of(spec)
+
+        def steps() -> None:
+            for _ in range(count):
+                step()
+
+        watch = cProfile.Profile()
+        watch.runcall(steps)
+        watch.dump_stats(folder / "functions.prof")
+        with (folder / "functions.txt").open("w", encoding="utf-8") as file:
+            pstats.Stats(watch, stream=file).sort_stats("tottime").print_stats(40)
+        with profile(trace=True) as p:
+            for _ in range(min(count, 50)):
+                step()
+        (folder / "kernels.txt").write_text(f"{p}\n", encoding="utf-8")
+        p.export_chrome_trace(folder / "trace.json")
+        flame(Stacks().run(steps), f"{case.name}, {threads} threads, {mode}", folder / "flame.html")
+        found = memory(step, spec, folder)
+    finally:
+        set_threads(before)
+    top = sorted(p.seconds, key=lambda name: -p.seconds[name])[:3]
+    found["arrays_bytes"] = p.peak
+    return {"case": case.name, "steps": count, "kernels": top, "memory": found, "folder": str(folder)}
+
+
+def profile_cases(chosen: Sequence[str] | None, folder: Path, threads: int, mode: str) -> None:
+    """Profile cases, one folder for each, and say where they are."""
+    for case in names(chosen or ["mlp_b128", "cnn_bn"]):
+        row = profiled(case, folder / case.name, threads, mode)
+        used = row["memory"]
+        peak = f"arrays {used['arrays_bytes'] / 2**20:.1f} MiB at most"
+        if used["peak_bytes"] is not None:
+            peak += f", {used['by']} {used['peak_bytes'] / 2**20:.1f} MiB"
+        print(f"{case.name:16} most in {', '.join(row['kernels'])}; {peak}: {row['folder']}/flame.html", flush=True)
