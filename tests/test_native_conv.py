@@ -91,6 +91,12 @@ CASES = {
     "few outputs": ((2, 5, 9, 30), (7, 3, 3), params(padding=(1, 1))),
     "few outputs, dilated": ((1, 20, 9, 11), (8, 3, 2), params(padding=(3, 0), dilation=(3, 2))),
     "one output": ((2, 12, 8, 40), (1, 5, 5), params(padding=(2, 2))),
+    "few inputs": ((2, 3, 9, 21), (20, 3, 3), params(padding=(1, 1))),
+    "few inputs, stride 2": ((2, 3, 15, 70), (19, 3, 3), params(stride=(2, 2), padding=(1, 1))),
+    "few inputs, strides, dilation": ((1, 4, 12, 59), (9, 2, 4), params((2, 3), padding=(0, 2), dilation=(2, 2))),
+    "few inputs, groups": ((2, 8, 6, 19), (36, 3, 3), params(padding=(1, 1), groups=4)),
+    "few outputs, groups, stride": ((2, 20, 7, 31), (8, 3, 3), params(stride=(1, 2), padding=(1, 1), groups=2)),
+    "few inputs, several bands": ((1, 2, 150, 120), (17, 3, 3), params(padding=(1, 1))),
     "colour": ((2, 3, 10, 11), (33, 5, 5), params(padding=(2, 2))),
     "no padding": ((2, 5, 8, 8), (7, 3, 2), params()),
     "pointwise": ((2, 20, 6, 5), (40, 1, 1), params()),
@@ -179,6 +185,7 @@ def test_thread_count_changes_no_bit():
         ((16, 1, 28, 28), (32, 1, 3, 3)),
         ((1, 8, 70, 70), (8, 8, 3, 3)),
         ((9, 20, 9, 9), (30, 20, 2, 2)),
+        ((9, 3, 40, 36), (20, 3, 3, 3)),
     ]
     results = []
     for threads in (1, 2, 3):

@@ -47,7 +47,8 @@ Owned conv2d_of(const Array& x, const Array& weight, const Array& bias, const Ge
     // Of a few channels only, the image is row-major: pixels fill the vectors, and what follows finds them side by
     // side.
     const bool planes =
-        x.dim(1) == 1 && planar_pays(geometry.forward(0, x.dim(2)), geometry.forward(1, x.dim(3)), 1, outs);
+        x.dim(1) == 1 && outs <= planar_outs &&
+        planar_pays(geometry.forward(0, x.dim(2)), geometry.forward(1, x.dim(3)), 1, outs);
     Owned y = make_images(x.dim(0), outs, h, w, x.dtype(), channels_last(x) && !planes);
     const Owned flat_bias = bias ? contiguous(bias) : Owned();
     const Weights<T> weights{weight.data<T>(),

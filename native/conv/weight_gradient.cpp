@@ -193,9 +193,12 @@ void weight_gradient(const Images<const T>& x, const Images<const T>& g, const G
         return;
     }
     const Axis ay = geometry.forward(0, x.h), ax = geometry.forward(1, x.w);
-    if (is_depthwise(geometry.groups, x.c / geometry.groups, g.c / geometry.groups))
-        return depthwise_weight_gradient(x, g, ay, ax, gw);
-    if (planar_pays(ay, ax, geometry.groups, g.c)) return planar_weight_gradient(x, g, ay, ax, gw);
+    const long ins = x.c / geometry.groups, outs = g.c / geometry.groups;
+    if (is_depthwise(geometry.groups, ins, outs)) return depthwise_weight_gradient(x, g, ay, ax, gw);
+    // of more inputs and taps tiles are faster
+    const bool planes = x.sw == 1 && g.sw == 1 && ax.step == 1 && ins * ay.taps * ax.taps <= 36;
+    if ((outs <= planar_outs || planes) && planar_pays(ay, ax, ins, outs))
+        return planar_weight_gradient(x, g, ay, ax, geometry.groups, gw);
     if (winograd_pays(ay, ax, geometry.groups, x.c, g.c, x.n)) return winograd_weight_gradient(x, g, ay, ax, gw);
     WeightGradient<T>(x, g, geometry).run(gw);
 }
