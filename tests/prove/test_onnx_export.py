@@ -34,6 +34,21 @@ def test_onnxruntime_gives_the_same(name, opset, record_property):
     record_property("largest deviation", largest)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_onnxruntime_gives_the_same_for_what_was_read_and_written_again(name):
+    model, inputs, batches = made(name)
+    proto = to_onnx(model, None, inputs)
+    graph = from_onnx(proto)
+    for theirs, again in zip(computed(proto, batches), computed(to_onnx(graph, None), batches), strict=True):
+        np.testing.assert_allclose(again, theirs, rtol=1e-6, atol=1e-6)
+    with cr.no_grad():
+        for parameter in graph.parameters():  # as if it had been trained
+            parameter *= 1.5
+        wanted = tensors(graph(*batches))
+    for theirs, ours in zip(computed(to_onnx(graph, None), batches), wanted, strict=True):
+        np.testing.assert_allclose(theirs, ours.numpy(), rtol=1e-5, atol=1e-5)
+
+
 def test_a_convolutional_network_with_any_batch(tmp_path):
     model = nn.Sequential(
         nn.Conv2d(8, kernel_size=3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2),

@@ -16,7 +16,7 @@ from ...nn import LazyTensor, Module
 from ...tensor import Tensor
 from .operators import DTYPES
 
-EXPORTS = "export_models export_layers export_images export_sequences export_arranged".split()
+EXPORTS = "export_models export_layers export_images export_sequences export_arranged export_imported".split()
 NUMBERS = {name: number for number, name in DTYPES.items()}
 HARMLESS = {"__annotations__", "__dict__", "__doc__", "__init__", "__module__", "__signature__", "__weakref__"}
 EXPORTERS: dict[type[Module], Callable[..., Any]] = {}

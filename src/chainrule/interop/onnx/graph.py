@@ -22,6 +22,7 @@ class Held:
     def __init__(self, described: Mapping[str, Mapping[str, Any]]) -> None:
         self.values: dict[str, LazyTensor] = {}
         self.names: dict[str, str] = {}
+        self.dtypes = {value: str(text["dtype"]) for value, text in described.items()}  # whatever ``to`` makes of them
         for value, text in described.items():
             kind = Parameter if text["trained"] else LazyTensor
             self.names[value] = name = str(text["name"])

@@ -224,17 +224,18 @@ class Reader:
     def described(self, value: Any) -> dict[str, Any]:
         """The name, the dtype and the shape of an input or output; None for sizes that are open."""
         kind_, tensor = value.type.WhichOneof("value"), value.type.tensor_type
-        if kind_ != "tensor_type":
-            return {"name": value.name, "dtype": "float32", "shape": None}
+        if kind_ not in ("tensor_type", None):
+            inner = value.type.sequence_type.elem_type.tensor_type.elem_type
+            dtype = DTYPES.get(inner, "float32")
+            return {"name": value.name, "dtype": dtype, "shape": None, "kind": kind_.removesuffix("_type")}
         dims = [
             int(d.dim_value) if d.WhichOneof("value") == "dim_value" and d.dim_value > 0 else None
             for d in tensor.shape.dim
         ]
-        return {
-            "name": value.name,
-            "dtype": DTYPES.get(tensor.elem_type, "float32") if tensor.elem_type == 0 else dtype_of(tensor.elem_type),
-            "shape": dims if tensor.HasField("shape") else None,
-        }
+        known = {"name": value.name, "shape": dims if tensor.HasField("shape") else None}
+        if not tensor.elem_type:
+            return {**known, "dtype": "float32", "kind": "open"}
+        return {**known, "dtype": dtype_of(tensor.elem_type)}
 
     def constant(self, node: Any) -> Any:
         """The value of a Constant."""

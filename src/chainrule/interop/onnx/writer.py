@@ -13,20 +13,25 @@ from ...nn import Graph, Module
 from ...nn.build import batches_of, is_size
 from ...tensor import Tensor
 from .exporters import NUMBERS, Value, Writer, flat, load_exporters, strangers
-from .reader import onnx_library
+from .graph import OnnxGraph
+from .reader import nodes_within, onnx_library
 
 OLDEST, NEWEST = 17, 23
 IR = 8  # the version of the file format: of opset 17, and read by all that came after
 LARGEST = (1 << 31) - (1 << 20)  # bytes of weights that fit into one protobuf message
 
 
-def to_onnx(model: Module, path: Any, inputs: Any = None, *, opset: int = 17, dynamic_batch: bool = True) -> Any:
+def to_onnx(
+    model: Module, path: Any, inputs: Any = None, *, opset: int | None = None, dynamic_batch: bool = True
+) -> Any:
     """Write a model as an ONNX file, in evaluation mode; the ``onnx.ModelProto`` is returned, and only that for path None.
 
     ``inputs`` is what ``model.build`` takes: a shape with the batch, None where a size is open, or a batch; for several
     inputs a tuple of them. A Graph knows its own. With ``dynamic_batch`` the first axis is open, whatever is given.
     Initializers have the names of the state_dict. Random layers do nothing, masks are not exported. The file has passed
-    ``onnx.checker``. Errors: NotSupportedError with all layers that cannot be exported, ArgumentError, FileWriteError.
+    ``onnx.checker``. ``opset`` is 17 to 23, 17 if none is given. What ``from_onnx`` read is written again, trained or not:
+    the same operators of the same opset, values and weights under the names they had, for the inputs it has. Errors:
+    NotSupportedError with all layers that cannot be exported, ArgumentError, FileWriteError.
 
     >>> from chainrule import interop, nn
     >>> model = nn.Sequential(nn.Conv2d(4, kernel_size=3), nn.ReLU(), nn.GlobalAvgPool2d(), nn.Flatten(), nn.Linear(2))
@@ -35,7 +40,7 @@ def to_onnx(model: Module, path: Any, inputs: Any = None, *, opset: int = 17, dy
     ['Conv', 'Relu', 'GlobalAveragePool', 'Flatten', 'Gemm']
     """
     onnx = onnx_library()
-    if not OLDEST <= opset <= NEWEST:
+    if opset is not None and not OLDEST <= opset <= NEWEST and not isinstance(model, OnnxGraph):
         raise ArgumentError(f"[to_onnx] opset is {opset!r}, expected {OLDEST} to {NEWEST}")
     load_exporters()
     unknown = strangers(model)
@@ -48,11 +53,14 @@ def to_onnx(model: Module, path: Any, inputs: Any = None, *, opset: int = 17, dy
     try:
         with no_grad():
             model.eval()
-            proto = made(model, inputs, opset, dynamic_batch)
+            if isinstance(model, OnnxGraph):
+                proto = again(model, inputs, opset)
+            else:
+                proto = made(model, inputs, opset or OLDEST, dynamic_batch)
     finally:
         for module, training in modes:
             module.training = training
-    onnx.checker.check_model(proto, full_check=True)
+    onnx.checker.check_model(proto, full_check=not isinstance(model, OnnxGraph))
     if path is not None:
         with atomic_write(path) as file:
             file.write(proto.SerializeToString())
@@ -113,22 +121,43 @@ def made(model: Module, inputs: Any, opset: int, dynamic_batch: bool) -> Any:
     for label, value in zip(labels, results, strict=True):
         writer.nodes.append(helper.make_node("Identity", [value.name], [label], name=f"{label}/Identity"))
     merged(writer.nodes, [*labels], [*names], writer.initializers)
-    size = sum(array.nbytes for array in writer.initializers.values())
-    if size > LARGEST:
-        raise FileWriteError(
-            f"[to_onnx] the model has {size} bytes of weights; an ONNX file without others holds {LARGEST}"
-        )
+    check_size(sum(array.nbytes for array in writer.initializers.values()))
     starts = [described(v.name, v.example, chosen) for v, chosen in zip(values, axes, strict=True)]
     ends = [
         described(label, a, [i for i in range(a.ndim) if a.shape[i] != b.shape[i]])
         for label, a, b in zip(labels, first, second, strict=True)
     ]
     tensors = [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in writer.initializers.items()]
-    graph = helper.make_graph(writer.nodes, type(model).__name__, starts, ends, tensors)
-    ir = max(IR, helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="chainrule", ir_version=ir
-    )
+    return in_file(helper.make_graph(writer.nodes, type(model).__name__, starts, ends, tensors), opset)
+
+
+def again(model: OnnxGraph, inputs: Any, opset: int | None) -> Any:
+    """The file of a graph that was read from one."""
+    from .export_imported import written_again
+
+    if inputs is not None:
+        raise ArgumentError("[to_onnx] a graph that was read from ONNX has its inputs: give none")
+    graph, own, size = written_again(model, opset)
+    check_size(size)
+    return in_file(graph, own)
+
+
+def check_size(size: int) -> None:
+    """Errors: FileWriteError for weights that are too large for one message."""
+    if size > LARGEST:
+        raise FileWriteError(
+            f"[to_onnx] the model has {size} bytes of weights; an ONNX file without others holds {LARGEST}"
+        )
+
+
+def in_file(graph: Any, opset: int) -> Any:
+    """The ModelProto of a graph."""
+    from onnx import helper
+
+    used = {node.domain for node in nodes_within(graph)} - {"", "ai.onnx"}
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in sorted(used))]
+    ir = max(IR, helper.find_min_ir_version_for(imports[:1]))
+    return helper.make_model(graph, opset_imports=imports, producer_name="chainrule", ir_version=ir)
 
 
 def described(name: str, tensor: Any, free: Any) -> Any:
