@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What an installation is made from: it is renewed when any of this changes, so nothing runs a stale native module.
 sources := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/null)
 
-.PHONY: help demo test prove learn parity interchange bench lint docs clean
+.PHONY: help demo test prove fuzz learn parity interchange bench lint docs clean
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -37,6 +37,9 @@ parity: $(venv)/.installed-dev,bench,sklearn,browser ## how far every op, layer,
 
 interchange: $(venv)/.installed-dev,bench,sklearn,browser ## how far each file format carries a model: docs/interchange.md
 	$(python) -m tests.prove.interchange
+
+fuzz: $(venv)/.installed-dev,fuzz ## damage files for every reader for seconds=60 in all; only="h5 onnx" for some
+	$(python) -m fuzz $(only) --seconds $(or $(seconds),60)
 
 learn: $(venv)/.installed-dev ## real data learnt to known figures, in docs/learn.md; only="mnist_mlp vowels" for some
 	$(python) -m examples.learn $(only)
@@ -59,7 +62,7 @@ clean: ## remove what was built and installed (not runs/)
 
 # ---- set-up: the build tools are installed first and stay, so that a changed kernel is rebuilt in seconds
 
-extras := dev plot dev,bench,sklearn,browser
+extras := dev plot dev,fuzz dev,bench,sklearn,browser
 $(extras:%=$(venv)/.installed-%): $(venv)/.installed-%: $(venv)/.tools $(sources)
 	@echo "Installing chainrule[$*] (building its native module takes a few minutes the first time) ..."
 	$(python) -m pip install --quiet --no-build-isolation --editable ".[$*]"

@@ -38,9 +38,9 @@ def members(archive: Path, inside: str, files: Sequence[RemoteFile], folder: Pat
             yield file, target
             if not wanted:
                 break
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
-        if isinstance(error, DownloadError):
-            raise
+    except DownloadError:
+        raise
+    except Exception as error:  # zipfile and tarfile stumble over damaged archives with errors of many kinds
         raise DownloadError(f"the archive is damaged or lacks {', '.join(wanted)}: {error}") from error
     if wanted:
         raise DownloadError(f"the archive is damaged or lacks {', '.join(wanted)}")

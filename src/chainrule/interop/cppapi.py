@@ -89,7 +89,10 @@ def _pair(given: Any, index: int) -> tuple[Any, Any]:
     """W and B as arrays of floats, B with one axis."""
     if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 2:
         raise ArgumentTypeError(f"[from_cppapi] the weights of layer {index} are {given!r}, expected a pair (W, B)")
-    arrays = [np.asarray(a) for a in given]
+    try:
+        arrays = [np.asarray(a) for a in given]
+    except ValueError as error:  # rows of unequal lengths
+        raise ShapeError(f"[from_cppapi] the weights of layer {index} have no shape: {error}") from None
     if any(a.dtype.kind not in "fiu" for a in arrays):
         raise ArgumentTypeError(
             f"[from_cppapi] the weights of layer {index} have {[str(a.dtype) for a in arrays]}, expected numbers"

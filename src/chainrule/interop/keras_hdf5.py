@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..domain.errors import ChainruleError, FileFormatError, MissingDependencyError
+from ..io.arrayfiles import largest_text
 
 MOST_NAMES = 100_000  # elements of an attribute
 MOST_TEXT = 2 << 30  # bytes that its texts may have
@@ -41,8 +42,7 @@ def opened(file: Any, data: Any, where: str) -> Iterator[Any]:
     except ImportError as error:
         raise MissingDependencyError(f"{where}: reading HDF5 needs h5py: pip install chainrule[h5]") from error
     try:
-        heaps = (data[m.end() : m.end() + 8] for m in re.finditer(rb"GCOL\x01\0\0\0", data))
-        LONGEST.set(max((int.from_bytes(size, "little") for size in heaps), default=0))
+        LONGEST.set(largest_text(data, where))
         with h5py.File(file, "r") as root:
             yield root
     except ChainruleError:

@@ -20,10 +20,11 @@ import numpy as np
 
 from ..domain.errors import DTypeError, FileFormatError, MissingDependencyError
 from .atomic import atomic_write
-from .zipped import MOST_INFLATED, Archive, mapped, regular
+from .zipped import MOST_INFLATED, Archive, mapped
 
 HEADER = re.compile(
-    r"\{'descr': '([<>|=]?[fiubU]\d{1,9})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,18},? ?)*)\),? ?\} *\n"
+    r"\{'descr': '([<>|=]?[fiubU]\d{1,9})', 'fortran_order': (True|False), "
+    r"'shape': \(((?:\d{1,18}(?:, *\d{1,18})*,? ?)?)\),? ?\} *\n"
 )
 FILTERS = {1, 2, 3, 32000}  # of HDF5: deflate, shuffle, checksums, LZF
 MOST_RATIO = 16  # so many times its size, beside MOST_INFLATED bytes, may an HDF5 file take when read
@@ -64,7 +65,7 @@ def read_h5(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
 def opened_h5(path: str | os.PathLike[str], where: str) -> Iterator[Any]:
     """The root of an HDF5 file, to read. Errors: those of ``read_h5``, also for what h5py stumbles over in the block."""
     h5py = _h5py(where)
-    regular(path, where)
+    largest_text(mapped(path, where), where)
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -150,6 +151,25 @@ def npy(data: Any, where: str) -> Any:
     except (ValueError, MemoryError) as error:
         raise FileFormatError(f"{where} has shape {shape}, which no array can have: {error}") from error
     return np.array(array, dtype.newbyteorder("="), order="C")
+
+
+def largest_text(data: Any, where: str) -> int:
+    """The bytes of the largest heap of texts in the bytes of an HDF5 file. Errors: FileFormatError for one that is damaged.
+
+    Such a heap is "GCOL", a version, its size, and objects, each with its own size: one of a size that wraps around is what
+    the library HDF5 reads for ever. Source: The HDF Group, HDF5 File Format Specification 3.0, III.E.
+    """
+    largest = 0
+    for mark in re.finditer(rb"GCOL\x01\0\0\0", data):
+        size, at = int.from_bytes(data[mark.end() : mark.end() + 8], "little"), 16
+        heap = memoryview(data)[mark.start() : mark.start() + size]
+        while len(heap) - at >= 16:
+            number, length = heap[at : at + 2].tobytes(), int.from_bytes(heap[at + 8 : at + 16], "little")
+            at += 16 + -(-length // 8) * 8 if any(number) else length or len(heap)  # 0 is what is free, and its head
+        if at > len(heap) or size != len(heap):
+            raise FileFormatError(f"{where} is damaged: a heap of {size} bytes, at {mark.start()}, has more in it")
+        largest = max(largest, size)
+    return largest
 
 
 def datasets_h5(file: Any, where: str) -> dict[str, Any]:
