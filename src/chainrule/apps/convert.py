@@ -19,7 +19,7 @@ from ..io.h5 import KERAS, KERAS_GROUPS, TEXT
 from ..io.jsonfile import is_ours
 from ..io.npz import npz_headers
 from ..io.training import FORMAT as TRAINING
-from ..io.weights import opened, suffix_of
+from ..io.weights import read, suffix_of
 from ..io.zipped import regular
 from ..nn import Module
 from .contents import bytes_at
@@ -94,8 +94,7 @@ def convert(
         warnings.simplefilter("always")
         found = source_format(one)
         if found in ("chainrule", "weights") and said == "chainrule":
-            with opened(one) as held:
-                arrays, metadata = dict(held.take()), held.metadata
+            arrays, metadata = read(one)
             save_weights(target, arrays, metadata)
             training = metadata.get("format") == TRAINING
             content = "weights" if found == "weights" else "training" if training else "model"
