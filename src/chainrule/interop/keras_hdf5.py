@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..domain.errors import ChainruleError, FileFormatError, MissingDependencyError
-from ..io.arrayfiles import largest_text
+from ..io.h5_texts import check_lengths, largest_heap
 
 MOST_NAMES = 100_000  # elements of an attribute
 MOST_TEXT = 2 << 30  # bytes that its texts may have
@@ -26,9 +26,8 @@ INNER = ("cell", "layer", "forward_layer", "backward_layer", "query_dense", "key
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
-LONGEST: ContextVar[int] = ContextVar(
-    "LONGEST", default=0
-)  # bytes of the largest heap of texts in the file that is open
+# the bytes of the file that is open, those of its largest heap of texts, and the attributes whose lengths were looked at
+OPEN: ContextVar[tuple[Any, int, set[str]]] = ContextVar("OPEN")
 
 
 @contextmanager
@@ -42,7 +41,7 @@ def opened(file: Any, data: Any, where: str) -> Iterator[Any]:
     except ImportError as error:
         raise MissingDependencyError(f"{where}: reading HDF5 needs h5py: pip install chainrule[h5]") from error
     try:
-        LONGEST.set(largest_text(data, where))
+        OPEN.set((data, largest_heap(data, where), set()))
         with h5py.File(file, "r") as root:
             yield root
     except ChainruleError:
@@ -87,9 +86,13 @@ def texts(holder: Any, name: str, where: str) -> list[str] | None:
             found += texts(holder, f"{name}{number}", where) or []
             number += 1
         return found
+    data, longest, checked = OPEN.get()
+    if name not in checked:
+        check_lengths(data, name, where)
+        checked.add(name)
     attribute = holder.attrs.get_id(name)
     count = prod(attribute.shape)
-    each = LONGEST.get() if attribute.dtype.hasobject else attribute.dtype.itemsize  # many may be one and the same text
+    each = longest if attribute.dtype.hasobject else attribute.dtype.itemsize  # many may be one and the same text
     if count > MOST_NAMES or (count > 1 and count * each > MOST_TEXT):
         raise FileFormatError(f"{where}: {name} of {holder.name} has {count} elements of up to {each} bytes")
     value = holder.attrs[name]
@@ -110,8 +113,7 @@ class Array:
             raise FileFormatError(f"{where}: {getattr(dataset, 'name', dataset)} should be an array")
         self._dataset, self._where = dataset, where
         self.name, self.shape = str(dataset.name), tuple(dataset.shape or ())
-        said = dataset.attrs.get("dtype") if "dtype" in dataset.attrs else None
-        self.brain = said == "bfloat16" and dataset.dtype.itemsize == 2
+        self.brain = texts(dataset, "dtype", where) == ["bfloat16"] and dataset.dtype.itemsize == 2
         if dataset.shape is None or dataset.dtype.kind not in "fiub" and not self.brain:
             raise FileFormatError(f"{where}: {self.name} has the dtype {dataset.dtype}, expected numbers")
         if dataset.is_virtual or dataset.external:

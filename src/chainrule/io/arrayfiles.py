@@ -20,6 +20,7 @@ import numpy as np
 
 from ..domain.errors import DTypeError, FileFormatError, MissingDependencyError
 from .atomic import atomic_write
+from .h5_texts import largest_heap
 from .zipped import MOST_INFLATED, Archive, mapped
 
 HEADER = re.compile(
@@ -65,7 +66,7 @@ def read_h5(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
 def opened_h5(path: str | os.PathLike[str], where: str) -> Iterator[Any]:
     """The root of an HDF5 file, to read. Errors: those of ``read_h5``, also for what h5py stumbles over in the block."""
     h5py = _h5py(where)
-    largest_text(mapped(path, where), where)
+    largest_heap(mapped(path, where), where)
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -151,25 +152,6 @@ def npy(data: Any, where: str) -> Any:
     except (ValueError, MemoryError) as error:
         raise FileFormatError(f"{where} has shape {shape}, which no array can have: {error}") from error
     return np.array(array, dtype.newbyteorder("="), order="C")
-
-
-def largest_text(data: Any, where: str) -> int:
-    """The bytes of the largest heap of texts in the bytes of an HDF5 file. Errors: FileFormatError for one that is damaged.
-
-    Such a heap is "GCOL", a version, its size, and objects, each with its own size: one of a size that wraps around is what
-    the library HDF5 reads for ever. Source: The HDF Group, HDF5 File Format Specification 3.0, III.E.
-    """
-    largest = 0
-    for mark in re.finditer(rb"GCOL\x01\0\0\0", data):
-        size, at = int.from_bytes(data[mark.end() : mark.end() + 8], "little"), 16
-        heap = memoryview(data)[mark.start() : mark.start() + size]
-        while len(heap) - at >= 16:
-            number, length = heap[at : at + 2].tobytes(), int.from_bytes(heap[at + 8 : at + 16], "little")
-            at += 16 + -(-length // 8) * 8 if any(number) else length or len(heap)  # 0 is what is free, and its head
-        if at > len(heap) or size != len(heap):
-            raise FileFormatError(f"{where} is damaged: a heap of {size} bytes, at {mark.start()}, has more in it")
-        largest = max(largest, size)
-    return largest
 
 
 def datasets_h5(file: Any, where: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from ..domain.errors import ArgumentError, FileFormatError
 from .arrayfiles import MOST_NAMES, datasets_h5, from_bits, opened_h5, to_bits, write_h5
+from .h5_texts import check_lengths
+from .zipped import mapped
 
 TEXT = "chainrule"  # the attribute
 BITS = "bfloat16"  # the attribute with the names of arrays that are bits of bfloat16
@@ -70,6 +72,7 @@ def _text(file: Any, name: str, where: str) -> str:
     """An attribute that is one text."""
     value: Any = None
     if name in file.attrs:
+        check_lengths(mapped(file.filename, where), name, where)
         attribute = file.attrs.get_id(name)
         if attribute.shape == () and attribute.dtype.kind in "OS" and attribute.dtype.itemsize <= MOST_TEXT:
             value = file.attrs[name]
