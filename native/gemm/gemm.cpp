@@ -8,7 +8,6 @@
 #include "gemm/gemm.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "core/memory.h"
 #include "core/threads.h"
@@ -82,16 +81,17 @@ class Gemm {
     void plan() {
         panels_ = ceil_div(cols_, width_);
         const bool unit = a_row_ == 1;
-        // One K block keeps a panel of B near L1 and the rows of A within reach of the translation buffers.
-        const long deepest = (unit ? 1024 : 2048) / static_cast<long>(sizeof(T));
+        // One K block keeps the rows of A within reach of the translation buffers, and C from being read too often.
+        const long deepest = (unit ? 1024 : 4096) / static_cast<long>(sizeof(T));
         blocks_ = std::max(1L, ceil_div(depth_, deepest));
         const long long b_bytes = static_cast<long long>(depth_) * cols_ * sizeof(T);
         const bool pack_all = (b_col_ != 1 && cols_ > 1) || (rows_ >= 256 && b_bytes > 512 * 1024);
         const bool edge = cols_ % width_ != 0;
         first_packed_ = pack_all ? 0 : panels_ - edge;
-        // Rows of A far apart collide in the caches: copy a block of them once, if enough panels use it.
-        const long far = std::labs(unit ? a_step_ : a_row_) * static_cast<long>(sizeof(T));
-        copy_a_ = panels_ >= 8 && rows_ >= 64 && depth_ >= 32 && (far >= 2048 || (!unit && a_step_ != 1));
+        // Rows of A a multiple of 4 KiB apart share a few lines of the caches: copy a block of them, if enough panels use
+        // it. Other distances read as fast in place (1024 x 1536 x 384: 92 % of the peak, 83 % with a copy).
+        const bool collide = !unit && a_row_ * static_cast<long>(sizeof(T)) % 4096 == 0;
+        copy_a_ = panels_ >= 8 && rows_ >= 64 && depth_ >= 32 && (collide || (!unit && a_step_ != 1));
         const long size = sizeof(T), tile = k_.rows, deep = std::max(depth_, 1L);
         stripe_ = copy_a_ ? std::min(rows_, std::max(504L, copied_bytes / size / deep / tile * tile)) : rows_;
         const long most_rows = copy_a_ ? 252 : std::max(56L, (1L << 20) / size / deep);
