@@ -51,11 +51,8 @@ def written_again(graph: OnnxGraph, opset: int | None) -> tuple[Any, int, int]:
     again = Again("")
     names = {name: name for name in graph.input_names}
     outputs = again.graph(graph, names)
-    infos = [
-        [described(name, text) for name, text in zip(named, graph.config[key], strict=True)]
-        for key, named in (("inputs", [*names]), ("outputs", outputs))
-    ]
-    made = helper.make_graph(again.nodes, "OnnxGraph", *infos, again.initializers())
+    starts, ends = typed([*names], graph.config["inputs"]), typed(outputs, graph.config["outputs"])
+    made = helper.make_graph(again.nodes, "OnnxGraph", starts, ends, again.initializers())
     return made, own, sum(array.nbytes for array in again.tensors.values())
 
 
@@ -120,18 +117,16 @@ class Again:
             inner = Again(self.prefix)
             given = {name: self.prefix + name for name in value.input_names}
             outputs = inner.graph(value, names | given)
-            infos = [
-                [described(name, text) for name, text in zip(named, value.config[kind], strict=True)]
-                for kind, named in (("inputs", [*given.values()]), ("outputs", outputs))
-            ]
-            return helper.make_attribute(key, helper.make_graph(inner.nodes, key, *infos, inner.initializers()))
+            starts, ends = typed([*given.values()], value.config["inputs"]), typed(outputs, value.config["outputs"])
+            return helper.make_attribute(key, helper.make_graph(inner.nodes, key, starts, ends, inner.initializers()))
         found = plain(value)
         if found is not value:
             return helper.make_attribute(key, numpy_helper.from_array(found.numpy()))
         domain, _, op = node.op.rpartition(".")
-        kind = None
+        kind: Any = None
         if value == []:  # of nothing one cannot see what it is
-            kind = int(defs.get_schema(op, node.opset, domain).attributes[key].type.value)
+            schema: Any = defs.get_schema(op, node.opset, domain)
+            kind = schema.attributes[key].type.value
         return helper.make_attribute(key, value, attr_type=kind)
 
     def initializers(self) -> list[Any]:
@@ -139,6 +134,11 @@ class Again:
         from onnx import numpy_helper
 
         return [numpy_helper.from_array(array, name) for name, array in self.tensors.items()]
+
+
+def typed(names: list[str], texts: Any) -> list[Any]:
+    """Inputs or outputs under these names."""
+    return [described(name, text) for name, text in zip(names, texts, strict=True)]
 
 
 def described(name: str, text: Any) -> Any:
