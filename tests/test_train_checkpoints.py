@@ -225,11 +225,54 @@ def test_an_optimizer_that_is_nowhere_is_told_before_training(tmp_path):
     assert other.lr == 0.5
 
 
-def test_json_by_its_name(tmp_path):
-    trained = nn.Sequential(nn.Linear(3, 4)).compile("cross_entropy", "sgd")
-    trained.fit(X, Y, callbacks=ModelCheckpoint(tmp_path / "ckpt_{epoch}.json"), verbose=0)
-    again = cr.io.load_json(tmp_path / "ckpt_1.json")
-    np.testing.assert_array_equal(again.predict(X).numpy(), trained.predict(X).numpy())
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".h5", ".json", ".json.gz", ""])
+def test_the_suffix_says_the_format(tmp_path, suffix):
+    """As in ``model.save``; none is a folder, of which nothing stays when it is removed."""
+    checkpoint = ModelCheckpoint(
+        tmp_path / f"{{epoch}}{suffix}", "loss", save_top_k=1, save_last=True, save_optimizer=True
+    )
+    trained = model()
+    trained.fit(X, Y, epochs=3, callbacks=checkpoint, verbose=0)
+    best = checkpoint.best_model_path
+    assert sorted(os.listdir(tmp_path)) == sorted([best.name, f"last{suffix}"])
+    again = model(optimizer=optim.SGD)
+    cr.io.load_optimizer(best, again)
+    assert cr.load(tmp_path / f"last{suffix}").predict(X).shape == (24, 4) and checkpoint.last_model_path.exists()
+    weights = ModelCheckpoint(f"{tmp_path}/w{{epoch}}.{{loss:.1f}}{suffix or '/'}", save_weights_only=True)
+    trained.fit(X, Y, callbacks=weights, verbose=0)
+    trained.load_weights(weights.saved[0])
+    assert weights.saved[0].name.endswith(suffix) and weights.saved[0].is_dir() == (suffix == "")
+
+
+def test_the_loss_scaler_is_kept_with_the_optimizer(tmp_path):
+    def made():
+        network = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4))
+        return network.compile("cross_entropy", "adam", precision="fp16-mixed")
+
+    trained = made()
+    trained.compiled.precision.scaler.growth_interval = 2
+    trained.fit(X, Y, epochs=2, batch_size=8, verbose=0)
+    scaler = trained.compiled.precision.scaler
+    assert scaler.get_scale() != 2.0**16  # which it begins with
+    for suffix in (".safetensors", ".json", "/"):
+        trained.save(f"{tmp_path}/m{suffix}", optimizer=trained.compiled.optimizer)
+        again = made()
+        cr.io.load_optimizer(f"{tmp_path}/m{suffix}", again)
+        assert again.compiled.precision.scaler.state_dict() == scaler.state_dict()
+        plain = model(optimizer=optim.Adam)
+        with pytest.raises(errors.StateError):  # of another model: neither is changed
+            before = plain.compiled.optimizer.state_dict()["state"]
+            cr.io.load_optimizer(f"{tmp_path}/m{suffix}", plain)
+        assert plain.compiled.optimizer.state_dict()["state"] == before
+    wrong = nn.Sequential(nn.Linear(3, 4)).compile("cross_entropy", "adam", precision="fp16-mixed")
+    with pytest.raises(errors.StateError):
+        cr.io.load_optimizer(f"{tmp_path}/m.json", wrong)
+    assert wrong.compiled.precision.scaler.get_scale() == 2.0**16
+    trained.save(tmp_path / "other.npz", optimizer=optim.SGD(trained.parameters()))  # not what it was compiled with
+    assert "scaler" not in cr.io.load_metadata(tmp_path / "other.npz")["optimizer"]
+    cr.io.load_optimizer(tmp_path / "other.npz", optim.SGD(trained.parameters()))
+    with pytest.raises(errors.ArgumentError, match="the model is not compiled"):
+        cr.io.load_optimizer(tmp_path / "other.npz", nn.Linear(2, 2))
 
 
 FULL = """
@@ -272,8 +315,9 @@ def test_a_full_disk_leaves_the_files_that_are_there(tmp_path):
         ({"save_last": "{epoch}"}, "there is one last file"),
         ({"save_weights_only": True, "save_optimizer": True}, "give one of the two"),
         ({"initial_value_threshold": 1.0}, "goes with save_best_only=True"),
-        ({"filepath": "a.h5"}, "'a.h5' should end in .safetensors"),
-        ({"filepath": "a.json", "save_optimizer": True}, "'a.json' should end in .safetensors"),
+        ({"filepath": "a.pt"}, r"\[ModelCheckpoint\] a.pt ends in '.pt': a model file ends in .safetensors, .npz"),
+        ({"filepath": "{val_loss:.3f}"}, "and a folder in a slash"),
+        ({"save_last": "a.onnx"}, "a.onnx ends in '.onnx'"),
     ],
 )
 def test_bad_arguments(options, message):

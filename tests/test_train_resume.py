@@ -2,6 +2,7 @@
 
 import json
 import math
+import queue
 import random
 import resource
 import signal
@@ -464,8 +465,8 @@ def test_files_that_are_none(tmp_path, capsys):
     assert "there is no" in capsys.readouterr().out
     network().fit(X, LABELS, epochs=2, callbacks=Checkpoint(tmp_path / "new.safetensors"), resume=True, verbose=2)
     assert "resume: epoch 1, of " in capsys.readouterr().out
-    for bad in ("x.json", "x"):
-        with pytest.raises(errors.ArgumentError, match=r"expected \.safetensors"):
+    for bad in ("x.pt", "x.onnx"):
+        with pytest.raises(errors.ArgumentError, match=r"\[Checkpoint\] .*: a model file ends in \.safetensors"):
             Checkpoint(tmp_path / bad)
     for bad in (0, True, "batch", 1.5):
         with pytest.raises(errors.ArgumentError, match="every is"):
@@ -629,6 +630,28 @@ def test_a_model_of_an_older_version_is_migrated(tmp_path, monkeypatch):
 # ---- files
 
 
+@pytest.mark.parametrize("name", ["run.npz", "run.h5", "run.json", "run.json.gz", "run"])
+def test_training_goes_on_from_every_format(tmp_path, name):
+    """Of the formats of ``model.save``, and of a folder; NaN and infinity are among what callbacks remember."""
+
+    def run(folder, epochs, bomb=None):
+        cr.manual_seed(0)
+        model = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
+        model.compile("cross_entropy", "adam", ["accuracy"], accumulate=2, precision="fp16-mixed")
+        callbacks = [EarlyStopping("loss", patience=9), *([] if bomb is None else [bomb]), Checkpoint(folder / name, 1)]
+        history = model.fit(X, LABELS, epochs=epochs, batch_size=8, callbacks=callbacks, resume=True, verbose=0)
+        return weights(model), history["loss"], model.compiled.precision.scaler.state_dict()
+
+    straight = run(tmp_path / "one", 3)
+    for at in (2, 4):
+        with pytest.raises(Stop):
+            run(tmp_path / "two", 3, Bomb(at))
+    assert run(tmp_path / "two", 3) == straight
+    assert type(cr.load(tmp_path / "two" / name)) is nn.Sequential and (tmp_path / "two" / name).is_dir() == (
+        name == "run"
+    )
+
+
 def test_a_damaged_file_is_told_and_changes_nothing(tmp_path):
     path, model = written(tmp_path), network()
     content, before = path.read_bytes(), weights(model)
@@ -658,21 +681,29 @@ def test_a_full_disk_ends_training_and_the_file_before_stands(tmp_path):
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_readers_see_a_whole_file_while_it_is_overwritten(tmp_path):
-    path, over, errors_seen = written(tmp_path), threading.Event(), []
+def test_readers_see_a_whole_file_while_it_is_overwritten(tmp_path, monkeypatch):
+    """Each write is met by two readings: one begins right before the file is replaced, one right after."""
+    path, asked, seen = written(tmp_path), queue.Queue(), []
+    monkeypatch.setattr("chainrule.io.atomic.os.fsync", asked.put)  # of the file, and then of its folder
 
     def read():
-        while not over.is_set():
+        for _ in iter(asked.get, None):
             try:
-                load_training(path)
+                seen.append(load_training(path)["where"]["batches"])
             except Exception as error:
-                errors_seen.append(error)
+                seen.append(error)
+            asked.task_done()
 
-    thread = threading.Thread(target=read)
-    thread.start()
+    class Waits(Callback):
+        def on_batch_begin(self, batch, logs):
+            asked.join()
+
+    reader = threading.Thread(target=read)
+    reader.start()
     try:
-        network().fit(X, LABELS, epochs=6, batch_size=8, callbacks=Checkpoint(path, 1), verbose=0)
+        network().fit(X, LABELS, epochs=6, batch_size=8, callbacks=[Waits(), Checkpoint(path, 1)], verbose=0)
     finally:
-        over.set()
-        thread.join()
-    assert not errors_seen
+        asked.put(None)
+        reader.join()
+    assert [one for one in seen if not isinstance(one, int)] == []
+    assert len(seen) >= 60 and {*seen} >= {*range(1, 31)}

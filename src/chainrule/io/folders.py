@@ -83,10 +83,9 @@ def index_of(path: str | os.PathLike[str], where: str) -> Path:
 def text_of(index: Path, where: str) -> bytes:
     """The bytes of an index."""
     with open(index, "rb") as file:
-        content = file.read(MOST_INDEX + 1)
-    if len(content) > MOST_INDEX:
-        raise FileFormatError(f"{where}: {index.name} has more than {MOST_INDEX} bytes")
-    return content
+        if os.fstat(file.fileno()).st_size > MOST_INDEX:
+            raise FileFormatError(f"{where}: {index.name} has more than {MOST_INDEX} bytes")
+        return file.read()
 
 
 def read_index(content: bytes, index: Path, where: str) -> tuple[dict[str, str], dict[str, Any]]:

@@ -320,7 +320,8 @@ def read_payload(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
     payload = parsed(Path(path).read_bytes(), f"[load_json] {path}")
     found = payload.get("format") if isinstance(payload, dict) else None
     if found != FORMAT:
-        raise FileFormatError(f"[load_json] {path} has the format {found!r}, expected {FORMAT!r}")
+        ours = "; cr.load reads it" if str(found).startswith("chainrule.") else ""
+        raise FileFormatError(f"[load_json] {path} has the format {found!r}, expected {FORMAT!r}{ours}")
     arch, state = payload.get("arch"), payload.get("state")
     if not isinstance(arch, dict) or not isinstance(state, dict):
         raise FileFormatError(f"[load_json] {path} is damaged: it lacks 'arch' or 'state'")

@@ -38,7 +38,7 @@ KEY = "chainrule"  # one key of the header, because the order of several changes
 MOST_HEADER = 100_000_000  # bytes, the most that the layout allows
 ALIGNED = 64  # where values begin
 BLOCK = 1 << 18  # bytes that are checked at a time, within the processor's cache
-AHEAD = 1 << 26  # bytes that are read before they are asked for
+AHEAD = 1 << 25  # bytes that are read before they are asked for
 SMALL = 1 << 20  # bytes for which no thread is started
 UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000 if os.uname().sysname == "Linux" else 0)
 THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

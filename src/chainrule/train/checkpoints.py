@@ -11,26 +11,28 @@ from typing import Any
 from ..domain.callback import Logs
 from ..domain.errors import ArgumentError, unknown
 from ..io import save_weights
+from ..io.checkpoint import suffixed
+from ..io.folders import discard, is_folder
+from ..io.weights import suffix_of
 from ..nn import Module, describe
 from .callbacks import Monitor
 from .compiled import compiled
-
-SUFFIXES = (".safetensors", ".json")
 
 
 class ModelCheckpoint(Monitor):
     """Save the model after each epoch, or after the best, by ``monitor`` (``mode`` as in EarlyStopping).
 
-    ``filepath`` may name the epoch (from 1) and the logs: ``"runs/{epoch:02d}-{val_loss:.3f}.safetensors"``.
+    ``filepath`` may name the epoch (from 1) and the logs: ``"runs/{epoch:02d}-{val_loss:.3f}.safetensors"``. Its suffix, or a
+    slash at its end, says the format, as in ``model.save``.
 
     | | |
     |---|---|
     | ``save_best_only`` | after epochs better than all before, and than ``initial_value_threshold`` |
     | ``save_top_k=3`` | the three best epochs so far have files; that of a worse one is removed; -1: all, 0: none |
-    | ``save_last`` | ``last.safetensors`` beside them, or the path given; also when training ends within an epoch |
+    | ``save_last`` | ``last``, of their suffix, beside them, or the path given; also when training ends within an epoch |
     | ``every_n_epochs`` | epochs between are passed over |
-    | ``save_weights_only`` | parameters and buffers, for ``model.load_state_dict(cr.io.load_weights(path))`` |
-    | ``save_optimizer`` | the optimizer is in the file, too, for ``cr.io.load_optimizer(path, optimizer)`` |
+    | ``save_weights_only`` | parameters and buffers, for ``model.load_weights(path)`` |
+    | ``save_optimizer`` | optimizer and LossScaler are in the file, too, for ``cr.io.load_optimizer(path, model)`` |
 
     Each file is replaced whole or not at all: on a full disk FileWriteError ends training, and the files before it stand.
     A worse file is removed only after the better is there; files of other runs are never removed. ``saved`` lists the
@@ -71,15 +73,19 @@ class ModelCheckpoint(Monitor):
             raise ArgumentError("[ModelCheckpoint] initial_value_threshold goes with save_best_only=True")
         if every_n_epochs < 1:
             raise ArgumentError(f"[ModelCheckpoint] every_n_epochs is {every_n_epochs}, expected at least 1")
-        if not save_weights_only and Path(self.filepath).suffix not in SUFFIXES[: 1 if save_optimizer else 2]:
-            raise ArgumentError(
-                f"[ModelCheckpoint] the filepath {self.filepath!r} should end in {SUFFIXES[0]} (or .json, of a model alone)"
-            )
+        self._folder = is_folder(self.filepath)
+        if not save_weights_only and not self._folder:
+            suffixed(self.filepath, "ModelCheckpoint")
         if save_weights_only and save_optimizer:
             raise ArgumentError("[ModelCheckpoint] save_weights_only leaves the optimizer out: give one of the two")
         self.last: Path | None = None
+        self._last_folder = self._folder
         if save_last is not False:
-            last = Path(self.filepath).with_name("last.safetensors") if save_last is True else Path(save_last)
+            last = Path(self.filepath).with_name("last" if self._folder else f"last{suffix_of(self.filepath)}")
+            if save_last is not True:
+                last, self._last_folder = Path(save_last), is_folder(save_last)
+            if not save_weights_only and not self._last_folder:
+                suffixed(last, "ModelCheckpoint")
             if "{" in str(last):
                 raise ArgumentError(
                     f"[ModelCheckpoint] there is one last file, not {last}: save_last='runs/last.safetensors'"
@@ -160,13 +166,13 @@ class ModelCheckpoint(Monitor):
         score = float(logs[self.monitor]) if self.watches else math.nan
         if path in self.scores and self.watches and self._rank(self.scores[path]) <= self._rank(score):
             return  # the name of a better one
-        self._write(path)
+        self._write(path, self._folder)
         self.scores.pop(path, None)
         self.scores[path] = score
         if self.save_top_k is not None and 0 < self.save_top_k < len(self.scores):
             worst = max(self.scores, key=lambda path: self._rank(self.scores[path]))
             del self.scores[worst]
-            worst.unlink(missing_ok=True)
+            discard(worst)
 
     def state_dict(self) -> dict[str, Any]:
         """See Callback."""
@@ -195,18 +201,17 @@ class ModelCheckpoint(Monitor):
         return math.inf if math.isnan(score) else self.sign * score
 
     def _save_last(self, path: Path) -> None:
-        self._write(path)
+        self._write(path, self._last_folder)
         self._wrote_last = True
 
-    def _write(self, path: Path) -> None:
+    def _write(self, path: Path, folder: bool) -> None:
+        target = f"{path}/" if folder else path
         if self.save_weights_only:
-            save_weights(path, self.model.state_dict())
-        elif path.suffix == ".json":
-            self.model.save_json(path)
+            save_weights(target, self.model.state_dict())
         elif self.save_optimizer:
-            self.model.save(path, optimizer=self.optimizer or compiled(self.model, "ModelCheckpoint").optimizer)
+            self.model.save(target, optimizer=self.optimizer or compiled(self.model, "ModelCheckpoint").optimizer)
         else:
-            self.model.save(path)
+            self.model.save(target)
 
     def _path(self, epoch: int, logs: Logs) -> Path:
         try:

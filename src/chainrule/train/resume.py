@@ -16,6 +16,8 @@ import numpy as np
 from ..data import Subset
 from ..domain.callback import Logs
 from ..domain.errors import ArgumentError, ArgumentTypeError, FileFormatError, StateError
+from ..io.checkpoint import suffixed
+from ..io.folders import is_folder
 from ..io.training import load_part, read_training, restore_random, save_training, taken
 from ..metrics import Metric
 from ..nn import Module
@@ -29,7 +31,6 @@ from .compiled import Averages
 from .step import Step
 
 ROWS = 32  # of each array, by which data is known again
-SUFFIX = ".safetensors"
 PARTS = {"model", "optimizer", "scaler", "more", "frozen", "updates", "averages", "train", "validation", "callbacks"}
 PARTS |= {"where", "of"}
 
@@ -65,9 +66,9 @@ class Checkpoint(Callback):
     def __init__(
         self, path: str | os.PathLike[str], every: str | int = "epoch", *, seconds: float | None = None
     ) -> None:
-        self.path = Path(path)
-        if self.path.suffix != SUFFIX:
-            raise ArgumentError(f"[Checkpoint] {path} ends in {self.path.suffix or 'nothing'!r}, expected {SUFFIX}")
+        self.path, self._folder = Path(path), is_folder(path)
+        if not self._folder:
+            suffixed(path, "Checkpoint")
         if every != "epoch" and (isinstance(every, (bool, str)) or not isinstance(every, int) or every < 1):
             raise ArgumentError(f'[Checkpoint] every is {every!r}, expected "epoch" or a number of batches')
         if seconds is not None and not seconds >= 0:
@@ -100,7 +101,7 @@ class Checkpoint(Callback):
 
     def write(self) -> None:
         """Write now. Errors: FileWriteError; ArgumentError for a state that a file cannot hold."""
-        save_training(self.path, **self.run.parts())
+        save_training(f"{self.path}/" if self._folder else self.path, **self.run.parts())
         self._wrote = time.perf_counter()
 
 

@@ -1,0 +1,277 @@
+"""Loading without a second copy: mapped pages of the file, and array by array within a limit of memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.domain.errors import ArgumentError, FileFormatError, StateError
+from chainrule.io import load_weights, save_weights
+from chainrule.io.tensors import TensorFile
+
+
+def model() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+
+
+def mapped(tensor: Any) -> bool:
+    """Whether the memory of a tensor is that of a file."""
+    base = tensor.array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return type(base).__name__ == "mmap" or (isinstance(base, memoryview) and type(base.obj).__name__ == "mmap")
+
+
+@pytest.fixture(params=["m.safetensors", "m/"])
+def path(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    return f"{tmp_path}/{request.param}"
+
+
+def bytes_in(path: str) -> dict[str, bytes]:
+    files = [Path(path)] if Path(path).is_file() else sorted(Path(path).iterdir())
+    return {file.name: file.read_bytes() for file in files}
+
+
+def test_parameters_are_the_pages_of_the_file(path: str) -> None:
+    made, x = model(), cr.randn(5, 8)
+    made.train()(x)
+    made.save(path)
+    again, other = cr.load(path, mmap=True), model()
+    other(x)  # drawn: its memory is replaced
+    assert other.load_weights(path, mmap=True) == ([], [])
+    for one in (again, other):
+        assert all(mapped(p) for p in one.parameters())
+        assert (one.eval()(x) == made.eval()(x)).all()
+    assert not any(mapped(p) for p in cr.load(path).parameters())
+    found = load_weights(path, mmap=True)
+    assert all((found[name] == value.numpy()).all() for name, value in made.state_dict().items())
+
+
+def test_training_does_not_change_the_file(path: str) -> None:
+    made, x, y = model(), np.ones((16, 8), np.float32), np.arange(16) % 4
+    made.save(path)
+    before = bytes_in(path)
+    histories = []
+    for mmap in (True, False):
+        cr.manual_seed(0)
+        again = cr.load(path, mmap=mmap).compile("cross_entropy", "adam", ["accuracy"])
+        histories.append((again.fit(x, y, epochs=2, batch_size=4, verbose=0)["loss"], again.state_dict()))
+    assert histories[0][0] == histories[1][0] and bytes_in(path) == before
+    assert all((histories[0][1][name] == histories[1][1][name]).all() for name in histories[0][1])
+    array = load_weights(path, mmap=True)["0.weight"]
+    array += 1
+    assert bytes_in(path) == before
+
+
+def test_a_mapped_model_can_be_saved_over_its_own_file(path: str) -> None:
+    made = model()
+    made.save(path)
+    again = cr.load(path, mmap=True)
+    with cr.no_grad():
+        again[0].weight.add_(1)
+    again.save(path)
+    assert (cr.load(path)[0].weight == made[0].weight + 1).all()
+    assert (again[3].weight == made[3].weight).all()  # of the file that was there
+
+
+def test_other_dtypes_and_places_are_copied(tmp_path: Path) -> None:
+    made = model()
+    made.save_weights(tmp_path / "m.safetensors")
+    half = model().to("bfloat16")
+    half.load_weights(tmp_path / "m.safetensors", mmap=True)
+    assert not any(mapped(p) for p in half.parameters())
+    assert (half[0].weight == made[0].weight.to("bfloat16")).all()
+    values = np.arange(3, dtype="<f4")
+    header = json.dumps({"w": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}}).encode()
+    for spaces in range(8):  # of others, who begin anywhere
+        head = header + b" " * spaces
+        (tmp_path / "w.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + values.tobytes())
+        found = load_weights(tmp_path / "w.safetensors", mmap=True)["w"]
+        assert found.flags.aligned and found.flags.writeable and (found == values).all()
+
+
+def test_every_dtype_and_shape(tmp_path: Path) -> None:
+    from ml_dtypes import bfloat16
+
+    names = "float16 float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 bool".split()
+    arrays = {f"{name} {shape}": np.ones(shape, name) for name in [*names, bfloat16] for shape in ((), (0, 3), (2, 3))}
+    save_weights(tmp_path / "w.safetensors", arrays)
+    for mmap in (False, True):
+        found = load_weights(tmp_path / "w.safetensors", mmap=mmap)
+        assert found.keys() == arrays.keys()
+        for name, value in arrays.items():
+            other = found[name]
+            assert (other.dtype, other.shape, other.tobytes()) == (value.dtype, value.shape, value.tobytes()), name
+
+
+def test_packed_projections_are_mapped_in_their_parts(tmp_path: Path) -> None:
+    layer = nn.MultiHeadAttention(8, 2)
+    arrays = {name: value.numpy() for name, value in layer.state_dict().items()}
+    for kind in ("weight", "bias"):
+        arrays[f"in_proj_{kind}"] = np.concatenate([arrays.pop(f"{x}_proj.{kind}") for x in "qkv"])
+    save_weights(tmp_path / "w.safetensors", arrays)
+    for mmap in (False, True):
+        other = nn.MultiHeadAttention(8, 2)
+        other.load_weights(tmp_path / "w.safetensors", mmap=mmap)
+        assert all((other.state_dict()[n] == v).all() for n, v in layer.state_dict().items())
+        assert mapped(other.k_proj.weight) == mmap
+    other.q_proj.weight.load(np.zeros((8, 8), np.float32))
+    assert (other.k_proj.weight == layer.k_proj.weight).all()
+
+
+def test_formats_that_cannot_be_mapped_say_so(tmp_path: Path) -> None:
+    for suffix in (".npz", ".h5", ".json"):
+        made = model()
+        made.save(tmp_path / f"m{suffix}")
+        for do in (load_weights, cr.load, model().load_weights):
+            with pytest.raises(ArgumentError, match="mmap=True maps .safetensors files, and folders of them"):
+                do(tmp_path / f"m{suffix}", mmap=True)  # type: ignore[operator]
+
+
+def test_damage_leaves_the_model_as_it_was(path: str) -> None:
+    """The last array is damaged, and seen before the first is taken."""
+    model().save_weights(path, **({"max_shard_size": 300} if path.endswith("/") else {}))  # type: ignore[arg-type]
+    file = sorted(Path(path).glob("*.safetensors"))[-1] if path.endswith("/") else Path(path)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    for drawn in (True, False):
+        other = model()
+        before = {name: value.numpy().copy() for name, value in other.state_dict().items()} if drawn else {}
+        with pytest.raises(FileFormatError, match="do not match their checksum"):
+            other.load_weights(path)
+        assert all((other.state_dict()[name].numpy() == value).all() for name, value in before.items())
+        assert drawn or all("not drawn" in repr(other[i].weight) for i in (0, 3))
+
+
+def test_dtypes_that_are_none_of_ours_are_named(tmp_path: Path) -> None:
+    header = json.dumps({"w": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}}).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    for mmap in (False, True):
+        with pytest.raises(FileFormatError, match="'w' is of the dtype F8_E4M3; known are F64, F32"):
+            load_weights(tmp_path / "w.safetensors", mmap=mmap)
+    save_file({"0.weight": np.ones((3, 2), np.uint16)}, tmp_path / "w.safetensors")
+    with pytest.raises(StateError, match="uint16 in the state, float32 in the model"):
+        nn.Sequential(nn.Linear(2, 3, bias=False)).load_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}',
+        '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        '{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}',
+        '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"more":1}}',
+        '{"a":{"dtype":"F32","shape":[-2,-1],"data_offsets":[0,8]}}',
+        '{"a":{"dtype":"F32","shape":[4611686018427387904,4,0],"data_offsets":[0,0]}}',
+        '{"a":{"dtype":"F32","shape":[true,2],"data_offsets":[0,8]}}',
+        '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,8]}}',
+        '{"a":{"dtype":"F32","shape":2,"data_offsets":[0,8]}}',
+        '{"a":{"dtype":"f4","shape":[2],"data_offsets":[0,8]}}',
+        '{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}',
+        '{"a":{"dtype":"F4","shape":[15],"data_offsets":[0,8]}}',
+        '{"a":[1,2,3]}',
+        '{"__metadata__":{"a":1}}',
+        '{"__metadata__":[]}',
+        '{"a":' * 5000,
+    ],
+)
+def test_headers_that_cannot_be(tmp_path: Path, header: str) -> None:
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(8))
+    with pytest.raises(FileFormatError, match=r"w\.safetensors is damaged: its "):
+        load_weights(tmp_path / "w.safetensors")
+
+
+def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path) -> None:
+    save_weights(tmp_path / "w.safetensors", {"a": np.ones(1000)})
+    with TensorFile(tmp_path / "w.safetensors", "w") as file:
+        (tmp_path / "w.safetensors").write_bytes(b"")
+        for do in (file.read, file.checksum):
+            with pytest.raises(FileFormatError, match="w was cut short while it was read"):
+                do("a")
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+import chainrule as cr
+from chainrule.io import load_weights
+
+path, what = sys.argv[1:]
+
+def status(key):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))
+
+size = 8 * 2048 * 2048 * 4
+layers = range(3, 4) if what == "part" else range(8)
+model = cr.nn.Sequential({str(i): cr.nn.Linear(2048, 2048, bias=False) for i in layers})
+if what == "drawn":
+    for p in model.parameters():
+        p.draw()
+base, room = status("VmRSS"), 96_000_000 + {"drawn": 0, "part": -size // 8}.get(what, size)  # less than a second copy
+resource.setrlimit(resource.RLIMIT_DATA, (int(status("VmData") + room), -1))
+try:
+    if what == "mmap":
+        resource.setrlimit(resource.RLIMIT_DATA, (-1, -1))  # pages that may be written count, though none is
+        model.load_weights(path, mmap=True)
+        assert status("VmRSS") - base < size / 10, status("VmRSS") - base
+    elif what == "twice":
+        model.load_state_dict(load_weights(path))
+    elif what == "new":
+        model = cr.load(path)
+    else:
+        model.load_weights(path, strict=what != "part")
+except MemoryError:
+    print("MemoryError")
+    raise SystemExit
+peak = status("VmHWM") - base
+assert all(p.array[0, 0] == i for i, p in zip(layers, model.parameters()))
+print(peak / size)
+"""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models of 134 MB: one in a file, one in a folder of four."""
+    folder = tmp_path_factory.mktemp("large")
+    made = nn.Sequential(*(nn.Linear(2048, 2048, bias=False) for _ in range(8)))
+    for i, parameter in enumerate(made.parameters()):
+        parameter.load(np.full((2048, 2048), i, np.float32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chainrule.io.atomic.os.fsync", lambda fd: None)
+        made.save(folder / "m.safetensors")
+        made.save(folder / "m", max_shard_size="40MB")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [
+        ("new", "m"),
+        ("into", "m"),
+        ("drawn", "m"),
+        ("drawn", "m.safetensors"),
+        ("mmap", "m"),
+        ("part", "m"),
+        ("twice", "m"),
+    ],
+)
+def test_there_is_no_second_copy(large: Path, what: str, name: str) -> None:
+    """The memory of the process (of Linux) is limited so that two copies do not fit; of a part, not even one of all."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(large / name), what], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    if what == "twice":
+        assert done.stdout.strip() == "MemoryError"
+    elif what != "mmap":  # of which the pages that are looked at are in memory
+        assert float(done.stdout) < {"drawn": 0.6, "part": 0.3}.get(what, 1.3), done.stdout
