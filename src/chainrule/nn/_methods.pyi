@@ -29,6 +29,7 @@ class Methods:
         clip_value: float | None = None,
         accumulate: int = 1,
         precision: str | None = None,
+        jit: bool | str = "auto",
     ) -> Self: ...
     def fit(
         self,

@@ -168,6 +168,7 @@ class LazyTensor(Tensor):
         """
         self._check(values.shape)
         self.array, self.backend, self.storage, self.pending = values.array, values.backend, values.storage, None
+        revisions[0] += 1
 
     def move(self, *, device: Any = None, dtype: Any = None) -> None:
         """Go to another device or, if floating, to another dtype. The tensor stays the same object; so does its gradient."""

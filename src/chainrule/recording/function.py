@@ -61,6 +61,7 @@ class Recorded:
         if found not in self.warm:  # what is made at the first call, such as the state of an optimizer, is there then
             self.warm.add(found)
             return self.function(*args, **kwargs)
+        self.warm.discard(found)
         return self.record(found, inputs, around)
 
     def record(self, found: Any, inputs: list[Tensor], around: Any) -> Any:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..domain.errors import RecordingError
 from ..launch import declined
+from ..ops import OPS
+from ..tensor import Storage, wrap
 from . import engine as reference
 from .recorder import Call, Recorder
 
@@ -29,10 +32,12 @@ class Plan:
         self.calls = needed(recorder.calls, kept)
         self.drops = last_uses(self.calls, recorder.made.keys() - kept)
         self.functions: list[Callable[..., Any]] = [call.backend.kernels[call.name] for call in self.calls]
+        self.engine = Engine(self.rows(), partial(fallback, self.calls))
+
+    def rows(self) -> list[Any]:
+        """The calls as an engine takes them."""
         rows = zip(self.functions, self.calls, self.drops, strict=True)
-        self.engine = Engine(
-            [(f, c.arguments, c.names, c.results, d) for f, c, d in rows], partial(fallback, self.calls)
-        )
+        return [(f, c.arguments, c.names, c.results, d) for f, c, d in rows]
 
     def explain_error(self, error: Exception) -> None:
         """Note at an error of the engine which call it comes from."""
@@ -43,10 +48,16 @@ class Plan:
 
 
 def fallback(calls: list[Call], number: int, arguments: list[Any]) -> Any:
-    """What a call gives whose kernel declined the arrays."""
+    """What a call gives whose kernel declined the arrays. Errors: that of the op for such values; RecordingError."""
     call = calls[number]
     count = len(arguments) - len(call.names)
-    return declined(call.backend, call.name, arguments[:count], dict(zip(call.names, arguments[count:], strict=True)))
+    given, params = arguments[:count], dict(zip(call.names, arguments[count:], strict=True))
+    found = declined(call.backend, call.name, given, params)
+    if found is NotImplemented:
+        if call.name in OPS:
+            OPS[call.name](*(wrap(x, call.backend, Storage()) if hasattr(x, "dtype") else x for x in given), **params)
+        raise RecordingError(f"[{call.name}] the {call.backend} kernel declined what it took when it was recorded")
+    return found
 
 
 def flat(results: Any) -> list[int]:

@@ -35,11 +35,13 @@ class Compiled:
         clip_value: float | None = None,
         accumulate: int = 1,
         precision: Precision | None = None,
+        jit: bool | str = "auto",
     ) -> None:
         self.precision = Precision() if precision is None else precision
         self.loss, self.optimizer, self.terms, self.output_names = loss, optimizer, terms, output_names
         self.metrics = [metric for term in terms for metric in term.metrics]
         self.clip_norm, self.clip_value, self.accumulate = clip_norm, clip_value, accumulate
+        self.jit, self.why_not = jit, ""  # whether fit records its step, and why the last one did not
         self.running: Any = None  # the step of ``fit`` that is calling the model's own
 
     def parameters(self) -> list[Any]:
@@ -94,6 +96,7 @@ def compile(
     clip_value: float | None = None,
     accumulate: int = 1,
     precision: str | None = None,
+    jit: bool | str = "auto",
 ) -> Any:
     """Say how the model is to be trained, before ``fit`` and ``evaluate``; returns the model.
 
@@ -114,6 +117,11 @@ def compile(
     optimizer that calls a closure, as LBFGS, does so in each step, with the same batch.
     ``precision`` is "32" (or None), "bf16-mixed" or "fp16-mixed": products of matrices in 16 bits (see ``autocast``), with
     weights and their gradients in float32, and for float16 a LossScaler; outputs come as float32.
+
+    ``jit`` says whether ``fit`` records its step and replays it without Python (see ``chainrule.jit``), to the same bits:
+    "auto" does so if the model, its losses and its metrics are made of the layers, losses and metrics of chainrule, which do
+    the same in each step; True also with code of your own, whose Python then runs no more after the second step, and raises
+    RecordingError where that cannot be; False never. ``model.compiled.why_not`` says why the last ``fit`` did not.
     Errors: ArgumentError for an unknown name, with the nearest; ArgumentTypeError.
 
     >>> from chainrule import nn
@@ -128,6 +136,8 @@ def compile(
     terms, names = as_terms(model, loss, loss_weights)
     found = as_optimizer(optimizer, model)
     at_least("compile", "accumulate", accumulate, 1)
+    if jit not in (True, False, "auto"):
+        raise ArgumentError(f'[compile] jit is {jit!r}, expected "auto", True or False')
     for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
         if limit is not None and not limit > 0:
             raise ArgumentError(f"[compile] {name} is {limit!r}, expected a positive number, or None")
@@ -143,7 +153,7 @@ def compile(
     if terms:
         add_metrics(metrics, model, terms, names)
     shown = terms[0].loss if len(terms) == 1 else loss
-    plan = Compiled(shown, found, terms, names, clip_norm, clip_value, accumulate, mixed)
+    plan = Compiled(shown, found, terms, names, clip_norm, clip_value, accumulate, mixed, jit)
     if not terms:  # the model's own steps show them what they are to see
         plan.metrics = as_metrics(metrics)
     model.compiled = plan

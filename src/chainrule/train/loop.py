@@ -112,6 +112,8 @@ def fit(
     step = Step(model, "fit", class_weight=class_weight)
     watch, scaler = Debug(debug, model, step.plan.precision), step.plan.precision.scaler
     step.watch = watch.forward
+    if debug is None:
+        step.record()
     train, validation = training_batches(
         model,
         x,

@@ -12,12 +12,14 @@ from ..domain.errors import ArgumentError
 from ..losses import Loss
 from ..modes import cast_mode, no_grad
 from ..ops.elementwise import where
+from ..recording import Recorded
 from ..tensor import Tensor
 from . import checks
 from .batches import Batch, as_batch, place
 from .compiled import compiled
 from .objective import Objective, in_terms, measured, over_steps, update
 from .reading import Reader
+from .recorded import own_code, unrecordable
 from .updates import Part, Updates, total
 
 
@@ -53,6 +55,7 @@ class Step:
         self.own_train = type(model).train_step is not train_step
         self.own_test = type(model).test_step is not test_step
         self.watch: Callable[[], AbstractContextManager[Any]] = nullcontext  # around the model and its losses
+        self.replay: Recorded | None = None  # the training step, recorded
 
     @property
     def names(self) -> list[str] | None:
@@ -73,8 +76,27 @@ class Step:
 
     # ---- the steps
 
+    def record(self) -> None:
+        """Have the training step recorded, if the model was compiled so and nothing speaks against it."""
+        plan = self.plan
+        plan.why_not = "" if plan.jit is True else "compile(jit=False)" if plan.jit is False else own_code(self)
+        if not plan.why_not:
+            plan.why_not = unrecordable(self)
+        if not plan.why_not:
+            self.replay = Recorded(self.of_parts, strict=plan.jit is True)
+
+    def of_parts(self, parts: Any, nested: bool, unweighted: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The training step of a batch of these parts, and what its means are over."""
+        batch = Batch(parts)
+        batch.nested, batch.unweighted = nested, unweighted
+        logs = self.own(batch, "train_step") if self.own_train else self.learn(batch)
+        return logs, self.over
+
     def train(self, batch: Batch) -> dict[str, Any]:
         """The model's training step."""
+        if self.replay is not None and not batch.unchecked:
+            logs, self.over = self.replay((*batch,), batch.nested, batch.unweighted)
+            return logs  # type: ignore[no-any-return]
         return self.own(batch, "train_step") if self.own_train else self.learn(batch)
 
     def test(self, batch: Batch) -> dict[str, Any]:
@@ -148,6 +170,8 @@ class Step:
     def finish(self) -> None:
         """Make the step of batches that have none yet."""
         self.updates.finish()
+        if self.replay is not None:
+            self.plan.why_not = self.replay.why_not
 
     # ---- what they are made of
 
