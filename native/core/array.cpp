@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/copy.h"
 #include "core/memory.h"
 
 namespace chainrule {
@@ -130,8 +131,9 @@ Owned reference(const Array& x) {
 Owned contiguous(const Array& x) {
     if (x.contiguous()) return reference(x);
     Owned y = make_output(x.rank(), x.shape(), x.dtype());
-    auto* to = reinterpret_cast<PyArrayObject*>(static_cast<Array>(y).object());
-    if (PyArray_CopyInto(to, reinterpret_cast<PyArrayObject*>(x.object())) < 0) throw nb::python_error();
+    const Array to = y;
+    const ReleaseGil gil(x.size() * 0.5);
+    copy_elements(x.rank(), x.shape(), to.data<char>(), to.strides(), x.data<char>(), x.strides(), item_size(x.dtype()));
     return y;
 }
 

@@ -54,6 +54,14 @@ Owned full(const Shape& shape, nb::handle value, DTypeName to) {
     return std::isfinite(v) && std::abs(v) > FLT_MAX ? not_implemented() : filled(shape, static_cast<float>(v));
 }
 
+// A view where x lies so already.
+Owned in_order(const Array& x) {
+    if (!x.contiguous()) return x.is(DType::other) ? not_implemented() : contiguous(x);
+    PyObject* view = PyArray_View(reinterpret_cast<PyArrayObject*>(x.object()), nullptr, nullptr);
+    if (!view) throw nb::python_error();
+    return Owned(view);
+}
+
 Owned clone(const Array& x) { return cast(x, {x.dtype()}); }
 
 }  // namespace
@@ -64,6 +72,7 @@ void bind_memory(nb::module_& m) {
     m.def("_from_half", &from_half, "bits"_a, "brain"_a, "float32 of the bits of float16 or bfloat16, given as int16.");
     m.def("_to_half", &to_half, "x"_a, "brain"_a, "The bits of float32 rounded to float16 or bfloat16, as int16.");
     m.def("full", &full, nb::kw_only(), "shape"_a, "value"_a, "dtype"_a, "An array of one value.");
+    m.def("contiguous", &in_order, "x"_a, "x in C order: a view where it lies so, else a copy.");
     m.def("clone", &clone, "x"_a, "A copy of x, of x's memory order where x is dense.");
 }
 

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "shape/arrange.h"
+
 #include "core/map.h"
 #include "core/memory.h"
 #include "core/params.h"
@@ -156,6 +158,7 @@ Owned interpolate_vjp(const Array& g, const Array& sizes, const Needs& needs, co
 
 void bind_shape(nb::module_& m) {
     using namespace nb::literals;
+    bind_arrange(m);
     m.def("interpolate", &interpolate, "x"_a, nb::kw_only(), "size"_a, "scale_factor"_a.none(), "mode"_a, "align_corners"_a);
     m.def("interpolate_vjp", &interpolate_vjp, "g"_a, "sizes"_a, nb::kw_only(), "needs"_a, "size"_a, "scale_factor"_a.none(),
           "mode"_a, "align_corners"_a);

@@ -87,6 +87,9 @@ def contiguous(x: Tensor) -> Any:
     return x.reshape((-1,)).reshape(x.shape)
 
 
+contiguous.vjp(x=lambda g: g)
+
+
 @op
 def to_device(x: Tensor, *, device: Any) -> Any:
     """A copy on another device; the gradient comes back to the device of ``x``. Errors: DeviceError if it is not there.
