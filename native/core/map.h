@@ -52,7 +52,7 @@ inline int float_index(DType dtype) { return dtype == DType::float32 ? 0 : dtype
 /// NotImplemented if the shapes do not broadcast: the reference then says so, in the words of every backend.
 Owned map(MapKernel kernel, DType result, std::initializer_list<MapOperand> operands, double cost);
 
-/// Costs of one element, roughly: memory traffic, one polynomial, one call of the C library.
-constexpr double cheap = 0.1, polynomial_cost = 0.25, library_cost = 6;
+/// Costs of one element, roughly: memory traffic, one polynomial in float, one in double.
+constexpr double cheap = 0.1, polynomial_cost = 0.25, wide_cost = 1;
 
 }  // namespace chainrule

@@ -1,9 +1,11 @@
 // Elementwise ops on the CPU: float32 and float64 (logical ops: bool), broadcasting, either operand a number.
 #include "elementwise/kernels.h"
 
+#include <cmath>
 #include <string_view>
 
 #include "core/map.h"
+#include "core/params.h"
 
 namespace chainrule {
 namespace {
@@ -42,7 +44,7 @@ Owned map_logical(MapKernel kernel, const Operand& a, const Operand& b) {
 Owned power(const Operand& a, const Operand& b) {
     // Squares are frequent, and a * a is what a library gives for them.
     if (a.is_array() && !b.is_array() && b.value == 2) return map_one(elementwise_kernels().square, a.array, cheap);
-    return map_pair(elementwise_kernels().pow, a, b, library_cost, false);
+    return map_pair(elementwise_kernels().pow, a, b, wide_cost, false);
 }
 
 Owned isfinite(const Array& x) {
@@ -54,6 +56,30 @@ Owned isfinite(const Array& x) {
 Owned logical_not(const Array& x) {
     if (!x.is(DType::boolean)) return not_implemented();
     return map(elementwise_kernels().logical_not, DType::boolean, {x}, cheap);
+}
+
+/// The limits of clip: numbers, or None for no limit.
+bool limits(nb::handle min, nb::handle max, double& least, double& most) {
+    least = min.is_none() ? -INFINITY : PyFloat_AsDouble(min.ptr());
+    most = max.is_none() ? INFINITY : PyFloat_AsDouble(max.ptr());
+    return !PyErr_Occurred() || (PyErr_Clear(), false);
+}
+
+Owned clip(const Array& x, nb::handle min, nb::handle max) {
+    double least, most;
+    if (!x.is_float() || !limits(min, max, least, most)) return not_implemented();
+    const Values values(least, most, x.dtype());
+    Owned y = map(elementwise_kernels().clip[float_index(x.dtype())], x.dtype(), {x, MapOperand(&values)}, cheap);
+    return make_tuple(std::move(y), make_tuple(reference(x)));
+}
+
+Owned clip_vjp(const Array& g, const Array& x, const Needs& needs, nb::handle min, nb::handle max) {
+    double least, most;
+    if (!x.is_float() || g.dtype() != x.dtype() || !limits(min, max, least, most)) return not_implemented();
+    if (!needs[0]) return make_tuple(none());
+    const Values values(least, most, x.dtype());
+    const MapKernel kernel = elementwise_kernels().clip_vjp[float_index(x.dtype())];
+    return make_tuple(map(kernel, x.dtype(), {g, x, MapOperand(&values)}, cheap));
 }
 
 Owned where(const Array& condition, const Operand& a, const Operand& b) {
@@ -95,6 +121,9 @@ void bind_elementwise(nb::module_& m) {
 #undef X
     m.def("logical_not", &logical_not, "x"_a);
     m.def("isfinite", &isfinite, "x"_a);
+    m.def("clip", &clip, "x"_a, nb::kw_only(), "min"_a.none() = nb::none(), "max"_a.none() = nb::none());
+    m.def("clip_vjp", &clip_vjp, "g"_a, "x"_a, nb::kw_only(), "needs"_a, "min"_a.none() = nb::none(),
+          "max"_a.none() = nb::none());
     m.def("where", &where, "cond"_a, "a"_a, "b"_a);
 }
 

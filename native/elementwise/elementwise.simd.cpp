@@ -1,6 +1,7 @@
 // Elementwise kernels: one functor a line. NaN, infinities and signs as NumPy has them.
 #include "core/map_loops.h"
 #include "core/vmath.h"
+#include "core/vmath_wide.h"
 #include "elementwise/kernels.h"
 
 namespace chainrule::CHAINRULE_ISA {
@@ -8,17 +9,15 @@ namespace {
 
 #define UNARY(name, expression) struct name##_f { template <class V> static V f(V a) { return expression; } };
 #define BINARY(name, expression) struct name##_f { template <class V> static V f(V a, V b) { return expression; } };
-// The C library's float and double functions of a name.
+// Of floats our own functions, of doubles the C library's.
 #define LIBRARY(name)                                                                                       \
     struct name##_f {                                                                                       \
-        static F32 f(F32 a) { return each_lane(a, [](float v) { return __builtin_##name##f(v); }); }        \
+        static F32 f(F32 a) { return CHAINRULE_ISA::name(a); }                                              \
         static F64 f(F64 a) { return each_lane(a, [](double v) { return __builtin_##name(v); }); }          \
     };
 #define LIBRARY2(name)                                                                                      \
     struct name##_f {                                                                                       \
-        static F32 f(F32 a, F32 b) {                                                                        \
-            return each_lane(a, b, [](float v, float w) { return __builtin_##name##f(v, w); });             \
-        }                                                                                                   \
+        static F32 f(F32 a, F32 b) { return CHAINRULE_ISA::name(a, b); }                                    \
         static F64 f(F64 a, F64 b) {                                                                        \
             return each_lane(a, b, [](double v, double w) { return __builtin_##name(v, w); });              \
         }                                                                                                   \
@@ -41,6 +40,8 @@ UNARY(tanh, CHAINRULE_ISA::tanh(a))
 UNARY(sigmoid, CHAINRULE_ISA::sigmoid(a))
 UNARY(erf, CHAINRULE_ISA::erf(a))
 UNARY(square, a * a)
+UNARY(reciprocal, one<V>() / a)
+UNARY(rsqrt, one<V>() / CHAINRULE_ISA::sqrt(a))
 LIBRARY(sin)
 LIBRARY(cos)
 LIBRARY(tan)
@@ -66,9 +67,8 @@ struct remainder_f {
         if (r == 0) return __builtin_copysign(T(0), b);
         return (b < 0) != (r < 0) ? r + b : r;
     }
-    template <class V> static V f(V a, V b) {
-        return each_lane(a, b, [](elem<V> v, elem<V> w) { return scalar(v, w); });
-    }
+    static F32 f(F32 a, F32 b) { return remainder(a, b, &scalar<float>); }
+    static F64 f(F64 a, F64 b) { return each_lane(a, b, &scalar<double>); }
 };
 struct floor_div_f {
     template <class T> static T scalar(T a, T b) {
@@ -80,9 +80,18 @@ struct floor_div_f {
         const T whole = sizeof(T) == 4 ? T(__builtin_floorf(q)) : T(__builtin_floor(q));
         return q - whole > T(0.5) ? whole + 1 : whole;
     }
-    template <class V> static V f(V a, V b) {
-        return each_lane(a, b, [](elem<V> v, elem<V> w) { return scalar(v, w); });
+    static F32 f(F32 a, F32 b) { return floor_div(a, b, &scalar<float>); }
+    static F64 f(F64 a, F64 b) { return each_lane(a, b, &scalar<double>); }
+};
+
+// Between two numbers; the gradient passes there.
+struct clip_f {
+    template <class V> static V f(V a, V least, V most) {
+        return CHAINRULE_ISA::minimum(CHAINRULE_ISA::maximum(a, least), most);
     }
+};
+struct clip_vjp_f {
+    template <class V> static V f(V g, V a, V least, V most) { return ((a >= least) & (a <= most)) ? g : V{}; }
 };
 
 #define COMPARISON(name, op) struct name##_f { template <class T> static uint8_t f(T a, T b) { return a op b; } };
@@ -129,7 +138,8 @@ void where(void* y, const void* condition, const void* a, const void* b, unsigne
 extern const ElementwiseKernels elementwise_kernels;
 const ElementwiseKernels elementwise_kernels = {
     CHAINRULE_UNARY(X) CHAINRULE_BINARY(X2) CHAINRULE_COMPARISONS(X3) CHAINRULE_LOGICAL(X4)
-    .square = {&unary<square_f, float>, &unary<square_f, double>},
+    .clip = {&unary_with_two<clip_f, float>, &unary_with_two<clip_f, double>},
+    .clip_vjp = {&binary_with_two<clip_vjp_f, float>, &binary_with_two<clip_vjp_f, double>},
     .isfinite = {&unary_to<isfinite_f, float, uint8_t>, &unary_to<isfinite_f, double, uint8_t>},
     .logical_not = &unary_to<logical_not_f, uint8_t, uint8_t>,
     .where = {&where<int32_t>, &where<int64_t>},

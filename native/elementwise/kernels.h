@@ -7,14 +7,15 @@
 // X(name, cost): float -> float
 #define CHAINRULE_UNARY(X)                                                                                    \
     X(neg, cheap) X(abs, cheap) X(sign, cheap) X(sqrt, cheap) X(floor, cheap) X(ceil, cheap) X(round, cheap)  \
+    X(square, cheap) X(reciprocal, cheap) X(rsqrt, polynomial_cost)                                           \
     X(exp, polynomial_cost) X(expm1, polynomial_cost) X(log, polynomial_cost) X(log1p, polynomial_cost)       \
-    X(tanh, polynomial_cost) X(sigmoid, polynomial_cost) X(erf, polynomial_cost) X(sin, library_cost)         \
-    X(cos, library_cost) X(tan, library_cost) X(asin, library_cost) X(acos, library_cost)                     \
-    X(atan, library_cost) X(sinh, library_cost) X(cosh, library_cost)
+    X(tanh, polynomial_cost) X(sigmoid, polynomial_cost) X(erf, polynomial_cost) X(sin, wide_cost)            \
+    X(cos, wide_cost) X(tan, wide_cost) X(asin, wide_cost) X(acos, wide_cost) X(atan, wide_cost)              \
+    X(sinh, wide_cost) X(cosh, wide_cost)
 // float, float -> float
 #define CHAINRULE_BINARY(X)                                                                                   \
     X(add, cheap) X(sub, cheap) X(mul, cheap) X(div, cheap) X(maximum, cheap) X(minimum, cheap)               \
-    X(floor_div, library_cost) X(remainder, library_cost) X(pow, library_cost) X(atan2, library_cost)
+    X(floor_div, wide_cost) X(remainder, wide_cost) X(pow, wide_cost) X(atan2, wide_cost)
 // float, float -> bool
 #define CHAINRULE_COMPARISONS(X) X(eq) X(ne) X(lt) X(le) X(gt) X(ge)
 // bool, bool -> bool
@@ -34,7 +35,7 @@ struct ElementwiseKernels {
 #define X(name) MapKernel name;
     CHAINRULE_LOGICAL(X)
 #undef X
-    MapKernel square[2], isfinite[2], logical_not, where[2];
+    MapKernel clip[2], clip_vjp[2], isfinite[2], logical_not, where[2];
 };
 CHAINRULE_VARIANTS(ElementwiseKernels, elementwise_kernels)
 
