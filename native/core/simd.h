@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -174,15 +175,16 @@ template <class I> inline bool any(I mask) {
 }
 
 // Sum, maximum, minimum of all lanes, in a fixed order (halves folded together).
-template <class V, class Fold> inline elem<V> fold(V a, Fold f) {
-    elem<V> x[sizeof(V) / sizeof(elem<V>)];
-    std::memcpy(x, &a, sizeof a);
-    for (int half = sizeof(V) / sizeof(elem<V>) / 2; half; half /= 2)
-        for (int i = 0; i < half; ++i) x[i] = f(x[i], x[i + half]);
-    return x[0];
+template <int half, class V, int... I> inline V upper(V a, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(a, a, (I < half ? I + half : I)...);
 }
-template <class V> inline elem<V> sum(V a) { return fold(a, [](elem<V> x, elem<V> y) { return x + y; }); }
-template <class V> inline elem<V> max(V a) { return fold(a, [](elem<V> x, elem<V> y) { return x > y || x != x ? x : y; }); }
-template <class V> inline elem<V> min(V a) { return fold(a, [](elem<V> x, elem<V> y) { return x < y || x != x ? x : y; }); }
+template <int half, class V, class Fold> inline V fold_halves(V a, Fold f) {
+    if constexpr (half == 0) return a;
+    else return fold_halves<half / 2>(f(a, upper<half>(a, std::make_integer_sequence<int, lanes<elem<V>>>{})), f);
+}
+template <class V, class Fold> inline elem<V> fold(V a, Fold f) { return fold_halves<lanes<elem<V>> / 2>(a, f)[0]; }
+template <class V> inline elem<V> sum(V a) { return fold(a, [](V x, V y) { return x + y; }); }
+template <class V> inline elem<V> max(V a) { return fold(a, [](V x, V y) { return maximum(x, y); }); }
+template <class V> inline elem<V> min(V a) { return fold(a, [](V x, V y) { return minimum(x, y); }); }
 
 }  // namespace chainrule::CHAINRULE_ISA

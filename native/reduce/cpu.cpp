@@ -93,6 +93,20 @@ void reduce_rows(const Job& job) {
         }
     };
     const long per_result = std::max(1L, job.folded.count * job.n);
+    if (pieces == 1 && job.folded.count == 1 && job.kept.rank) {  // runs of rows at one stride
+        const int inner = job.kept.rank - 1;
+        const long run = job.kept.shape[inner], step = job.kept.step[inner], y_step = job.kept.y_step[inner];
+        parallel_range(job.kept.count, std::max(1L, 4 * piece / per_result), [&](long begin, long end) {
+            while (begin < end) {
+                const long count = std::min(end - begin, run - begin % run);
+                long x_offset, y_offset;
+                job.kept.at(begin, x_offset, y_offset);
+                job.kernel.rows(job.y + y_offset * job.y_item, job.x + x_offset, count, step, y_step, job.n, job.divisor);
+                begin += count;
+            }
+        });
+        return;
+    }
     if (pieces == 1) {
         parallel_range(job.kept.count, std::max(1L, 4 * piece / per_result), [&](long begin, long end) {
             for (long k = begin; k < end; ++k) {
@@ -290,6 +304,15 @@ Owned smallest(const Array& x, const Axes& axes, bool keepdims, bool values) {
     return extreme({reduce_kernels().argmin_row[t], reduce_kernels().argmin_columns[t]}, x, axes, keepdims, values, true);
 }
 
+/// Lengths of order 1 and 2; of others, and of halves, the body's.
+Owned norm(const Array& x, nb::handle ord, const Axes& axes, bool keepdims) {
+    const bool frobenius = PyUnicode_Check(ord.ptr());
+    const double order = frobenius ? 2 : PyFloat_AsDouble(ord.ptr());
+    if (order == -1 && PyErr_Occurred()) PyErr_Clear();
+    if (order != 1 && order != 2) return not_implemented();
+    return reduce_float(order == 1 ? reduce_kernels().norm_1 : reduce_kernels().norm_2, x, axes, keepdims);
+}
+
 // The largest or smallest of nothing is refused: by the reference, in the words of every backend.
 Owned extreme_value(const Reduction (&kernels)[2], const Array& x, const Axes& axes, bool keepdims) {
     return x.size() == 0 ? not_implemented() : reduce_float(kernels, x, axes, keepdims);
@@ -346,6 +369,7 @@ void bind_reduce(nb::module_& m) {
     def("prod", [](const Array& x, const Axes& axis, bool k) { return reduce_float(reduce_kernels().prod, x, axis, k); });
     def("amax", [](const Array& x, const Axes& axis, bool k) { return extreme_value(reduce_kernels().max, x, axis, k); });
     def("amin", [](const Array& x, const Axes& axis, bool k) { return extreme_value(reduce_kernels().min, x, axis, k); });
+    m.def("norm", &norm, "x"_a, nb::kw_only(), "ord"_a = 2, axis, keepdims);
     def("any", [](const Array& x, const Axes& axis, bool k) { return reduce_bool(reduce_kernels().any, x, axis, k); });
     def("all", [](const Array& x, const Axes& axis, bool k) { return reduce_bool(reduce_kernels().all, x, axis, k); });
     def("max", [](const Array& x, const Axes& axis, bool k) { return largest(x, axis, k, true); });

@@ -18,6 +18,8 @@ struct Reduction {
     void (*combine)(void* accumulators, const void* others, long n);
     /// n results; a sum is divided by `divisor`.
     void (*finish)(void* y, const void* accumulators, double divisor, long n);
+    /// Whole reductions: of `rows` rows of n elements, `stride` bytes apart; results y_step elements apart.
+    void (*rows)(void* y, const void* x, long rows, long stride, long y_step, long n, double divisor);
 };
 
 // The largest (or smallest) of each column of a (rows, n) block and where it is; the first of equals, NaN above all.
@@ -27,7 +29,7 @@ using ExtremeRow = long (*)(void* value, const void* x, long n);
 
 // Index 0: float32, 1: float64.
 struct ReduceKernels {
-    Reduction sum[2], prod[2], max[2], min[2], any, all;
+    Reduction sum[2], prod[2], norm_1[2], norm_2[2], max[2], min[2], any, all;
     Extreme argmax_columns[2], argmin_columns[2];
     ExtremeRow argmax_row[2], argmin_row[2];
 };

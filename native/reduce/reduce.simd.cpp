@@ -28,8 +28,23 @@ struct Multiply {
     template <class V> static V f(V a, V b) { return a * b; }
 };
 
-template <class Op, class T>
+// What is summed of each element, and what becomes of the sum.
+struct Itself {
+    static constexpr bool root = false;
+    template <class V> static V f(V a) { return a; }
+};
+struct Magnitude {
+    static constexpr bool root = false;
+    template <class V> static V f(V a) { return a < V{} ? -a : a; }
+};
+struct Square {
+    static constexpr bool root = true;
+    template <class V> static V f(V a) { return a * a; }
+};
+
+template <class Op, class T, class Of = Itself>
 struct Wide {
+    using Accumulator = double;
     static void start(void* accumulators, long n) {
         for (long i = 0; i < n; ++i) static_cast<double*>(accumulators)[i] = Op::nothing;
     }
@@ -42,14 +57,16 @@ struct Wide {
         if (n >= w) {
             F64 sums[chains];
             for (F64& s : sums) s = splat(Op::nothing);
+            const auto at = [p](long i) { return Of::f(load_wide(p + i)); };
             for (; i + chains * w <= n; i += chains * w)
-                for (int c = 0; c < chains; ++c) sums[c] = Op::f(sums[c], load_wide(p + i + c * w));
-            for (; i + w <= n; i += w) sums[0] = Op::f(sums[0], load_wide(p + i));
-            for (int half = chains / 2; half; half /= 2)
+                for (int c = 0; c < chains; ++c) sums[c] = Op::f(sums[c], at(i + c * w));
+            const bool several = i;  // else all chains but the first are of nothing
+            for (; i + w <= n; i += w) sums[0] = Op::f(sums[0], at(i));
+            for (int half = several ? chains / 2 : 0; half; half /= 2)
                 for (int c = 0; c < half; ++c) sums[c] = Op::f(sums[c], sums[c + half]);
-            total = Op::f(total, fold(sums[0], [](double a, double b) { return Op::f(a, b); }));
+            total = Op::f(total, fold(sums[0], [](F64 a, F64 b) { return Op::f(a, b); }));
         }
-        for (; i < n; ++i) total = Op::f(total, static_cast<double>(p[i]));
+        for (; i < n; ++i) total = Op::f(total, Of::f(static_cast<double>(p[i])));
         *static_cast<double*>(accumulator) = total;
     }
 
@@ -62,13 +79,14 @@ struct Wide {
             const T *__restrict p0 = at(0), *__restrict p1 = at(stride), *__restrict p2 = at(2 * stride),
                     *__restrict p3 = at(3 * stride);
             for (long j = 0; j < n; ++j) {
-                const double v0 = p0[j], v1 = p1[j], v2 = p2[j], v3 = p3[j];
+                const double v0 = Of::f(double(p0[j])), v1 = Of::f(double(p1[j])), v2 = Of::f(double(p2[j])),
+                             v3 = Of::f(double(p3[j]));
                 a[j] = Op::f(a[j], Op::f(Op::f(v0, v1), Op::f(v2, v3)));
             }
         }
         for (; r < rows; ++r, p += stride) {
             const T* __restrict p0 = reinterpret_cast<const T*>(p);
-            for (long j = 0; j < n; ++j) a[j] = Op::f(a[j], static_cast<double>(p0[j]));
+            for (long j = 0; j < n; ++j) a[j] = Op::f(a[j], Of::f(static_cast<double>(p0[j])));
         }
     }
 
@@ -80,7 +98,8 @@ struct Wide {
 
     static void finish(void* y, const void* accumulators, double divisor, long n) {
         const double* a = static_cast<const double*>(accumulators);
-        for (long i = 0; i < n; ++i) static_cast<T*>(y)[i] = static_cast<T>(a[i] / divisor);
+        for (long i = 0; i < n; ++i)
+            static_cast<T*>(y)[i] = static_cast<T>(Of::root ? __builtin_sqrt(a[i]) : a[i] / divisor);
     }
 };
 
@@ -99,6 +118,7 @@ struct Smaller {
 
 template <class Op, class T>
 struct Selected {
+    using Accumulator = T;
     // The element b replaces a if it is better or NaN; a NaN stays.
     static T pick(T a, T b) { return Op::better(b, a) || b != b ? (a != a ? a : b) : a; }
     static Vec<T> pick(Vec<T> a, Vec<T> b) { return (Op::mask(a, b) | (a != a)) ? a : b; }
@@ -118,7 +138,7 @@ struct Selected {
                 for (int c = 0; c < 4; ++c) bests[c] = pick(bests[c], load(p + i + c * w));
             for (; i + w <= n; i += w) bests[0] = pick(bests[0], load(p + i));
             const Vec<T> all = pick(pick(bests[0], bests[1]), pick(bests[2], bests[3]));
-            best = pick(best, fold(all, [](T a, T b) { return pick(a, b); }));
+            best = pick(best, fold(all, [](Vec<T> a, Vec<T> b) { return pick(a, b); }));
         }
         for (; i < n; ++i) best = pick(best, p[i]);
         *static_cast<T*>(accumulator) = best;
@@ -140,6 +160,18 @@ struct Selected {
 template <class Op, class T>
 long extreme_row(void* value, const void* x, long n) {
     const T* p = static_cast<const T*>(x);
+    constexpr long few = 16;
+    if (n <= few) {
+        T best = *p;
+        long at = 0;
+        for (long i = 1; i < n; ++i) {
+            const bool take = (Op::better(p[i], best) | (p[i] != p[i])) & (best == best);
+            best = take ? p[i] : best;
+            at = take ? i : at;
+        }
+        *static_cast<T*>(value) = best;
+        return at;
+    }
     T best = Op::template nothing<T>;
     Selected<Op, T>::row(&best, x, n);
     *static_cast<T*>(value) = best;
@@ -177,6 +209,7 @@ void extreme_columns(void* values, long* indices, const void* x, long rows, long
 
 template <bool any>
 struct Truth {
+    using Accumulator = uint8_t;
     static void start(void* accumulators, long n) { std::memset(accumulators, !any, n); }
     static void row(void* accumulator, const void* x, long n) {
         uint8_t* a = static_cast<uint8_t*>(accumulator);
@@ -194,21 +227,34 @@ struct Truth {
     static void finish(void* y, const void* accumulators, double, long n) { std::memcpy(y, accumulators, n); }
 };
 
-template <class R>
-constexpr Reduction table(long accumulator) {
-    return {accumulator, &R::start, &R::row, &R::columns, &R::combine, &R::finish};
+template <class R, class T>
+void rows(void* y, const void* x, long rows, long stride, long y_step, long n, double divisor) {
+    const char* from = static_cast<const char*>(x);
+    for (long r = 0; r < rows; ++r, from += stride) {
+        typename R::Accumulator accumulator;
+        R::start(&accumulator, 1);
+        R::row(&accumulator, from, n);
+        R::finish(static_cast<T*>(y) + r * y_step, &accumulator, divisor, 1);
+    }
+}
+
+template <class R, class T>
+constexpr Reduction table() {
+    return {sizeof(typename R::Accumulator), &R::start, &R::row, &R::columns, &R::combine, &R::finish, &rows<R, T>};
 }
 
 }  // namespace
 
 extern const ReduceKernels reduce_kernels;
 const ReduceKernels reduce_kernels = {
-    .sum = {table<Wide<Add, float>>(8), table<Wide<Add, double>>(8)},
-    .prod = {table<Wide<Multiply, float>>(8), table<Wide<Multiply, double>>(8)},
-    .max = {table<Selected<Larger, float>>(4), table<Selected<Larger, double>>(8)},
-    .min = {table<Selected<Smaller, float>>(4), table<Selected<Smaller, double>>(8)},
-    .any = table<Truth<true>>(1),
-    .all = table<Truth<false>>(1),
+    .sum = {table<Wide<Add, float>, float>(), table<Wide<Add, double>, double>()},
+    .prod = {table<Wide<Multiply, float>, float>(), table<Wide<Multiply, double>, double>()},
+    .norm_1 = {table<Wide<Add, float, Magnitude>, float>(), table<Wide<Add, double, Magnitude>, double>()},
+    .norm_2 = {table<Wide<Add, float, Square>, float>(), table<Wide<Add, double, Square>, double>()},
+    .max = {table<Selected<Larger, float>, float>(), table<Selected<Larger, double>, double>()},
+    .min = {table<Selected<Smaller, float>, float>(), table<Selected<Smaller, double>, double>()},
+    .any = table<Truth<true>, uint8_t>(),
+    .all = table<Truth<false>, uint8_t>(),
     .argmax_columns = {&extreme_columns<Larger, float>, &extreme_columns<Larger, double>},
     .argmin_columns = {&extreme_columns<Smaller, float>, &extreme_columns<Smaller, double>},
     .argmax_row = {&extreme_row<Larger, float>, &extreme_row<Larger, double>},

@@ -16,7 +16,7 @@ from ._axes import count, dropped, kept, listed, one_axis, some_axes
 from ._front import front
 from ._op import OpCall, op, primitive
 from ._widened import widened
-from .elementwise import abs, eq, exp, isfinite, log, sqrt, where
+from .elementwise import abs, eq, exp, isfinite, log, sign, sqrt, where
 from .index import getitem, ungather
 from .memory import filled
 from .shape import concat, expand, flip, permute, reshape
@@ -427,6 +427,20 @@ def norm(x: Tensor, *, ord: Any = 2, axis: Any = None, keepdims: bool = False) -
     if ord == math.inf:
         return amax(abs(x), axis=axis, keepdims=keepdims)
     return root(sum(x * x, axis=axis, keepdims=keepdims))
+
+
+@norm.vjp("x")
+def _(g: Any, y: Any, x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
+    g = restored(g, x.shape, axis, keepdims)
+    if ord == 1:
+        return g * sign(x)
+    if ord == math.inf:  # of equals the first
+        rows = folded(abs(x), axis)
+        first = argmax(rows, axis=-1, keepdims=True)
+        one = ungather(filled(rows, first.shape, 1, x.dtype), first, axis=x.ndim and rows.ndim - 1, shape=rows.shape)
+        return g * sign(x) * unfolded(one, x.shape, axis)
+    y = restored(y, x.shape, axis, keepdims)
+    return g * (x / where(eq(y, 0), 1.0, y))  # of a length 0 all elements are 0
 
 
 @norm.checks
