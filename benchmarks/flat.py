@@ -200,7 +200,8 @@ CASES: dict[str, Case] = {
     "log_softmax": both(lambda m, x: m.log_softmax(x, 1)),
     "softmax_narrow": both(lambda m, x: m.softmax(x, 1), shape=narrow(10)),
     "layer_norm": Case(
-        1, 1, lambda m, x: m.layer_norm(x, normalized_shape=x.shape[1:]), lambda m, x: m.nn.functional.layer_norm(x, x.shape[1:]),
+        1, 1, lambda m, x: m.layer_norm(x, normalized_shape=x.shape[1:]),
+        lambda m, x: m.nn.functional.layer_norm(x, x.shape[1:]),
     ),
     "sort": Case(1, 3, lambda m, x: m.sort(x, 1), lambda m, x: m.sort(x, 1)),
     "topk": both(lambda m, x: m.topk(x, 8, 1), 1, 0),
@@ -331,7 +332,10 @@ def main() -> None:
     limits = bandwidth()
     for level, figures in limits.items():
         print(f"{level:7}" + "  ".join(f"{k} {v / 1e9:.0f} GB/s" for k, v in figures.items()))
-    stamp = {"machine": machine(), "limits_gb_s": {k: {n: round(v / 1e9, 1) for n, v in f.items()} for k, f in limits.items()}}
+    stamp = {
+        "machine": machine(),
+        "limits_gb_s": {k: {n: round(v / 1e9, 1) for n, v in f.items()} for k, f in limits.items()},
+    }
     print(f"{'op':16} {'level':7} {'elements':>9} {'ours':>12} {'torch':>12} {'ratio':>7} {'GB/s':>7} {'share':>6}")
     with cr.no_grad(), torch.no_grad() if torch is not None else cr.no_grad():
         for name in options.names or CASES:
