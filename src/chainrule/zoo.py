@@ -339,9 +339,21 @@ def create(name: str, outputs: int, *, kind: str | None = None, softmax: bool = 
     if kind not in entry.takes:
         fitting = ", ".join(known for known, other in MODELS.items() if kind in other.takes)
         raise ArgumentError(f"[zoo] {name} takes {' or '.join(entry.takes)}, not {kind}; {fitting or 'none'} would")
-    for option in options:
+    for option, value in options.items():
         if option not in entry.options:
             raise unknown(f"option of {name}", option, entry.options or ["none"])
+        default = entry.options[option]
+        whole = all(type(v) is int for v in value) if isinstance(value, (list, tuple)) else type(value) is int
+        many = isinstance(default, tuple) == isinstance(value, (list, tuple))
+        if not (many and whole) and not (isinstance(default, float) and type(value) in (int, float)):
+            kind = (
+                "sizes, as [64, 32]"
+                if isinstance(default, tuple)
+                else "a number"
+                if isinstance(default, float)
+                else "a size"
+            )
+            raise ArgumentError(f"[zoo] {name}: {option} is {value!r}, expected {kind}; {default!r} if it is left out")
     fixed = {"softmax": softmax and kind != "text", "text": kind == "text"}
     taken = inspect.signature(entry.make).parameters
     return entry.make(outputs, **{k: v for k, v in fixed.items() if k in taken}, **options)

@@ -40,6 +40,7 @@ class Known(NamedTuple):
     fetched: str = ""
     classes: tuple[str, ...] = ()
     task: str = "classes"
+    columns: tuple[str, ...] = ()
 
 
 DIGITS = tuple("0123456789")
@@ -51,7 +52,13 @@ KNOWN = {
     "cifar10": Known("load_cifar10", "images", "photographs, 32 × 32", "139 MB", tuple(sets.CIFAR10_CLASSES)),
     "cifar100": Known("load_cifar100", "images", "photographs, 32 × 32", "169 MB", tuple(sets.CIFAR100_CLASSES)),
     "digits": Known("load_digits", "images", "handwritten digits, 8 × 8", classes=DIGITS),
-    "iris": Known("load_iris", "table", "flowers, 4 measurements", classes=("setosa", "versicolor", "virginica")),
+    "iris": Known(
+        "load_iris",
+        "table",
+        "flowers, 4 measurements",
+        classes=("setosa", "versicolor", "virginica"),
+        columns=("sepal length", "sepal width", "petal length", "petal width"),
+    ),
     "wine": Known("load_wine", "table", "wines, 13 measurements", classes=("1", "2", "3")),
     "breast-cancer": Known("load_breast_cancer", "table", "tumours, 30 measurements", classes=("malignant", "benign")),
     "diabetes": Known("load_diabetes", "table", "patients, 10 measurements, to a number", task="regression"),
@@ -169,7 +176,7 @@ def named(name: str, settings: DataSettings, progress: bool) -> Data:
         x, y = load()
         if known.kind == "images":
             return one_piece(name, x, y, list(known.classes))
-        return tabular(name, x, y, list(known.classes), task=known.task)
+        return tabular(name, x, y, list(known.classes), task=known.task, columns=list(known.columns))
     if known.kind == "sequences":
         (x_train, _), y_train, (x_test, _), y_test = load(padded=True, progress=progress)
         steps = max(x_train.shape[1], x_test.shape[1])

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from .. import losses, plots
-from ..creation import tensor
 from ..domain.errors import ArgumentError, DataError, MissingDependencyError, unknown
 from ..plots import terminal
 from ..plots.classes import counted
 from ..plots.curves import groups
+from ..plots.layers import training_loss
 from ..random import manual_seed
 from ..train import lr_find
 from .kinds import KINDS
@@ -134,6 +134,8 @@ class Figures:
 
     def filters(self, path: Path | None) -> Any:
         """Weights of a layer as images."""
+        if self.layer is None:
+            self.only("images")
         shape = self.tested.data.shape
         size = (int(shape[1] or 0), int(shape[2] or 0)) if len(shape) == 3 and shape[0] == 1 else None
         return plots.filters(self.tested.model, self.layer, path, shape=size)
@@ -221,17 +223,9 @@ class Figures:
 
     def graph(self, path: Path | None) -> Any:
         """The computation of the loss of two samples."""
-        found, model = self.tested, self.tested.model
-        x, y = found.samples(np.arange(2))
-        model.train()  # with what is only there in training
-        output = model(tensor(x))
-        loss = (
-            losses.mse(output, tensor(y))
-            if found.data.task == "regression"
-            else losses.cross_entropy(output, tensor(y))
-        )
+        model = self.tested.model
+        loss = training_loss("plot", model, *self.tested.samples(np.arange(2)), batch_size=2)
         drawn = plots.computation_graph(loss, model)
-        model.eval()
         if path is not None:
             drawn.save(path)
         return drawn

@@ -62,7 +62,20 @@ def tested(path: str | Path, data: str | None = None, *, progress: bool = True) 
         settings = chosen.run.settings.data
     else:
         settings = DataSettings()
-    return Evaluated(chosen.model(), find(settings, progress=progress))
+    found = find(settings, progress=progress)
+    about = chosen.about
+    if about and (list(found.shape) != about["shape"] or found.outputs != outputs_of(about)):
+        told = f"samples {list(found.shape)} and {found.outputs} outputs"
+        raise ArgumentError(
+            f"[test] {found.name} has {told}, but the model was trained on {about['name']}: {about['shape']} and "
+            f"{outputs_of(about)}"
+        )
+    return Evaluated(chosen.model(), found)
+
+
+def outputs_of(about: dict[str, Any]) -> int:
+    """How many outputs a model has for what ``Data.describe`` says."""
+    return len(about["symbols"] or about["classes"]) or 1
 
 
 def evaluate(path: str | Path, data: str | None = None, *, progress: bool = True) -> Evaluated:

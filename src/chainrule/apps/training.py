@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,8 @@ from .settings import Settings, TrainSettings
 STEPS = 1500  # of a training that is not told its epochs
 FEW = 2000  # samples: smaller batches, more epochs
 DEFAULT_MODEL = {"images": "cnn", "table": "mlp", "sequences": "lstm", "text": "gpt"}
-SECONDS = 30.0  # between two checkpoints within an epoch
+NARROW = 60  # columns: less have no room for the time that is left of all epochs
+SECONDS = 15.0  # between two checkpoints within an epoch
 OPTIMIZERS = {
     name.lower(): name for name in "SGD Adam AdamW RMSprop Adagrad Adadelta Adamax NAdam RAdam LAMB Lion".split()
 }
@@ -36,19 +40,26 @@ class Line(ProgressBar):
 
     def __init__(self, first: int, **options: Any) -> None:
         super().__init__(**options)
-        self.first, self.begun = first, time.perf_counter()
+        self.first, self.begun, self.between = first, time.perf_counter(), False
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """The averages so far, and the rate of the next step."""
         super().on_batch_end(batch, WithRate(logs, self.model.compiled.optimizer) if self.live else logs)
 
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """The line of the epoch, which does not tell what is left."""
+        self.between = True
+        super().on_epoch_end(epoch, logs)
+        self.between = False
+
     def _title(self) -> str:
         seen = float(self.running.get("samples", 0)) if self.live else 0.0
         done = self.epoch - self.first + (seen / self.samples if self.samples else 0.0)
         title = super()._title()
-        if not self.live or not self.epochs or done <= 0.02 or self.epochs - self.first < 2:
+        last = not self.epochs or self.epochs - self.first < 2
+        if not self.live or self.between or last or done <= 0.02 or shutil.get_terminal_size().columns < NARROW:
             return title
-        left = (time.perf_counter() - self.begun) * ((self.epochs - self.first) / done - 1)
+        left = (time.perf_counter() - self.begun) * ((self.epochs or 0) - self.first - done) / done
         return f"{title} · {clock(left)} to go" if left >= 1 else title
 
 
@@ -94,9 +105,16 @@ def train(
     run = begun(folder, f"{Path(data.name).stem}-{settings.model.name}", overwrite)
     run.write(CONFIG, settings.to_toml())
     run.write_json(DATA, data.describe())
-    run.write_json(ENVIRONMENT, {**about(), "command": sys.argv[:1] and " ".join(sys.argv[1:])})
+    run.write_json(ENVIRONMENT, environment())
     introduce(say, run, settings, data, model, train_set, validation)
     return fitted(run, settings, data, model, prepared, (train_set, validation), verbose, None)
+
+
+def environment() -> dict[str, Any]:
+    """Where a run runs: the machine, packages, the date, the command."""
+    packages = {name: metadata.version(name) for name in ("numpy", "ml_dtypes", "safetensors")}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {**about(), **packages, "date": now, "command": " ".join(["chainrule", *sys.argv[1:]])}
 
 
 def resume(

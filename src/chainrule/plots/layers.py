@@ -115,7 +115,7 @@ def feature_maps(
     for name, module in chosen.items():
 
         def keep(module: Any, inputs: Any, output: Any, name: str = name) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4:
+            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
                 found.append((f"{name} {type(module).__name__}", output.detach().to(dtype="float32").numpy()[0]))
 
         handles.append(module.register_forward_hook(keep))
@@ -167,6 +167,11 @@ def histograms(name: str, title: str, values: dict[str, Any], path: Path) -> Any
     return written(figure, path)
 
 
+def ending(name: str, most: int = 26) -> str:
+    """A long path without its beginning."""
+    return name if len(name) <= most else f"…{name[-most:]}"
+
+
 def weights(model: Module, path: Path = None, *, most: int = 24) -> Any:
     """How the values of each parameter are spread: a histogram for each, those of matrices and filters first.
 
@@ -177,8 +182,24 @@ def weights(model: Module, path: Path = None, *, most: int = 24) -> Any:
     parameters = sorted(model.named_parameters(), key=lambda item: item[1].ndim < 2)[:most]
     if not parameters:
         raise ArgumentError("[plots.weights] the model has no parameters")
-    found = {f"{name} {tuple(p.shape)}": p.detach().to(dtype="float32").numpy() for name, p in parameters}
+    found = {f"{ending(name)} {tuple(p.shape)}": p.detach().to(dtype="float32").numpy() for name, p in parameters}
     return histograms("weights", "weights", found, path)
+
+
+def training_loss(name: str, model: Module, x: Any, y: Any, batch_size: int) -> Tensor:
+    """The loss of the first batch as training has it, on the tape; buffers, as statistics of batch norms, stay as they are."""
+    batches, _ = training_batches(model, x, y, batch_size, shuffle=False)
+    batch, step = next(iter(batches)), Step(model, name, accumulate=1)
+    if not model.is_built:
+        with no_grad(), mode(model, training=False):
+            step.measure(batch, training=False)
+    kept = [(buffer, buffer.clone()) for _, buffer in model.named_buffers()]
+    with mode(model, training=True):
+        loss: Tensor = step.measure(batch).total
+    with no_grad():
+        for buffer, before in kept:
+            buffer[...] = before
+    return loss
 
 
 def gradients(model: Module, x: Any, y: Any = None, path: Path = None, *, batch_size: int = 64) -> Any:
@@ -193,14 +214,9 @@ def gradients(model: Module, x: Any, y: Any = None, path: Path = None, *, batch_
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['0.weight', '0.bias', '2.weight', '2.bias']
     """
-    batches, _ = training_batches(model, x, y, batch_size, shuffle=False)
-    step = Step(model, "plots.gradients", accumulate=1)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with mode(model, training=True):
-        loss = step.measure(next(iter(batches))).total
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        found = grad(loss, [p for _, p in named], allow_unused=True)
-    model.load_state_dict(before)  # statistics of batch norms
+    loss = training_loss("plots.gradients", model, x, y, batch_size)
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    found = grad(loss, [p for _, p in named], allow_unused=True)
     arrays = [None if g is None else np.abs(g.to(dtype="float32").numpy().reshape(-1)) for g in found]
     figure = blank("plots.gradients", 7.2, max(2.2, 0.24 * len(named) + 1.1))
     axes = figure.subplots()
@@ -210,11 +226,12 @@ def gradients(model: Module, x: Any, y: Any = None, path: Path = None, *, batch_
             low, middle, high = np.quantile(positive, (0.05, 0.5, 0.95))
             axes.plot([low, high], [k, k], color="#4477aa", linewidth=5, alpha=0.5, solid_capstyle="butt")
             axes.plot([middle], [k], "|", color="#4477aa", markersize=11, markeredgewidth=2)
-        zero = 1.0 if values is None else 1 - positive.size / max(values.size, 1)
-        if zero > 0.01:
-            note = "no gradient" if values is None else f"{zero:.0%} are 0 or not finite"
-            axes.annotate(note, (1.0, k), xycoords=("axes fraction", "data"), fontsize=7, va="center", ha="right")
-    axes.set_yticks(range(len(named)), [name for name, _ in named], fontsize=8)
+        bad = 0 if values is None else int((~np.isfinite(values)).sum())
+        zero = 1.0 if values is None else 1 - (positive.size + bad) / max(values.size, 1)
+        notes = ["no gradient"] if values is None else [f"{zero:.0%} are 0"] if zero > 0.01 else []
+        notes += [f"{bad} not finite"] if bad else []
+        axes.annotate(", ".join(notes), (1.01, k), xycoords=("axes fraction", "data"), fontsize=7, va="center")
+    axes.set_yticks(range(len(named)), [ending(name, 40) for name, _ in named], fontsize=8)
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="size of the gradient", title=f"gradients of a batch, loss {loss.item():.4g}")
     axes.grid(alpha=0.3, axis="x")
@@ -272,7 +289,7 @@ def attention(model: Module, x: Any, tokens: Sequence[str] | None = None, path: 
                 continue
             matrix = found[0, head]
             axes.imshow(matrix, cmap="Blues", vmin=0)
-            axes.set_title(f"{name}, head {head + 1}", fontsize=7)
+            axes.set_title(f"{ending(name)}, head {head + 1}", fontsize=7)
             axes.tick_params(labelsize=6)
             if tokens is not None:
                 queries, keys = (list(tokens)[:n] for n in matrix.shape)

@@ -93,7 +93,9 @@ def loss_landscape(
     left.contour(places, places, shown, levels=levels[::2], colors="white", linewidths=0.4)
     left.plot(0, 0, "x", color="red")
     left.set(title="loss around the weights", xlabel="direction 1", ylabel="direction 2", aspect="equal")
-    figure.colorbar(drawn, ax=left, label="loss")
+    figure.colorbar(drawn, ax=left, label="loss", format="%.3g")
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(nbins=5)
     middle = len(places) // 2
     right.plot(places, losses[middle], label="direction 1")
     right.plot(places, losses[:, middle], label="direction 2")
@@ -156,7 +158,7 @@ def decision_boundary(
     colours = colormaps["tab10" if n <= 10 else "tab20"](np.arange(n) % 20)[:, :3]
     said = shares.argmax(axis=1)
     sure = np.clip((shares.max(axis=1) - 1 / n) / (1 - 1 / n), 0, 1)[:, None] * 0.6
-    image = (colours[said] * sure + (1 - sure)).reshape(steps, steps, 3)
+    image = np.clip(colours[said] * sure + (1 - sure), 0, 1).reshape(steps, steps, 3)
     axes.imshow(image, origin="lower", extent=(across[0], across[-1], up[0], up[-1]), aspect="auto")
     labels = [*map(str, range(n))] if classes is None else [*classes]
     if y is not None:

@@ -9,7 +9,7 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
-from ..domain.errors import DataError, MissingDependencyError
+from ..domain.errors import DataError, MissingDependencyError, unknown
 from ..io.atomic import atomic_write
 
 PANEL = (5.2, 3.6)  # inches
@@ -52,10 +52,16 @@ def panels(name: str, titles: list[str]) -> tuple[Any, list[Any]]:
 
 
 def written(figure: Any, path: str | os.PathLike[str] | None) -> Any:
-    """The figure, also in a file if ``path`` is given, in the format of its suffix: .png, .svg, .pdf."""
+    """The figure, also in a file if ``path`` is given, in the format of its suffix: .png, .svg, .pdf.
+
+    Errors: ArgumentError for another.
+    """
     if path is not None:
+        kind, known = Path(path).suffix.lstrip(".").lower() or "png", figure.canvas.get_supported_filetypes()
+        if kind not in known:
+            raise unknown(f"format of {path}", kind, sorted(known))
         with atomic_write(path) as file:
-            figure.savefig(file, format=Path(path).suffix.lstrip(".") or "png", dpi=DPI)
+            figure.savefig(file, format=kind, dpi=DPI)
     return figure
 
 

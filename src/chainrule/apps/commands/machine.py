@@ -25,7 +25,7 @@ def list_(as_json: Json = False) -> None:
         print(as_text(found))
         return
     lines = [[d["name"], d["kind"], d["about"], d["fetch"] or "comes along", "yes" if d["here"] else ""] for d in found]
-    rows(["name", "kind", "what", "to fetch", "here"], lines)
+    rows(["name", "kind", "what", "to fetch", "here"], lines, spare=(1, 3))
 
 
 @data.command(epilog="Example: `chainrule data download mnist cifar10`")

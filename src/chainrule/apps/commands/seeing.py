@@ -24,7 +24,7 @@ def plot(
     kinds: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KIND]...",
+            metavar="KIND",
             help="; ".join(f"{kind}: {about}" for kind, about in KINDS.items()) + ". history if none is given.",
             callback=check_kinds,
             autocompletion=completing(KINDS),

@@ -24,6 +24,7 @@ MODELS = "linear mlp lenet cnn vgg resnet resnet18 vit lstm gru transformer gpt"
 DATA = (
     "mnist fashion-mnist cifar10 cifar100 digits iris wine breast-cancer diabetes japanese-vowels shakespeare moby-dick sotu"
 ).split()
+NARROW = 60  # columns
 PANELS = "Train and use", "Models and files", "See", "This machine"
 
 
@@ -109,15 +110,16 @@ def shown(value: Any) -> str:
     return "none" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def rows(titles: list[str], lines: Iterable[Iterable[str]], *, right: Iterable[int] = ()) -> None:
-    """Print a table; columns ``right`` are numbers."""
+def rows(titles: list[str], lines: Iterable[list[str]], *, spare: Iterable[int] = ()) -> None:
+    """Print a table; a narrow terminal does without the columns ``spare``."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, title in enumerate(titles):
-        table.add_column(title, justify="right" if place in {*right} else "left", overflow="fold")
+    console, table = Console(), Table(box=None, pad_edge=False, header_style="bold")
+    kept = [k for k in range(len(titles)) if k not in {*spare} or console.width >= NARROW]
+    for k in kept:
+        table.add_column(titles[k], no_wrap=k == 0, overflow="fold")
     for line in lines:
-        table.add_row(*map(Text, line))
-    Console().print(table)
+        table.add_row(*(Text(line[k]) for k in kept))
+    console.print(table)

@@ -40,7 +40,7 @@ def train(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help="What to train on: as --data, mnist if neither is given.",
             callback=one_of("data set", DATA, or_path=True),
             autocompletion=completing(DATA),
@@ -147,7 +147,9 @@ def finished(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(as_text(report))
     elif report["interrupted"]:
-        say(f"interrupted after {report['epochs']} epochs; `chainrule resume {report['run']}` goes on")
+        say(
+            f"interrupted after {report['epochs']} epochs; chainrule resume {report['run']} goes on from the last checkpoint"
+        )
     else:
         name = next(n for n in ("test_accuracy", "test_r2", "test_loss") if n in report)
         say(
