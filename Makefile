@@ -44,8 +44,8 @@ fuzz: $(venv)/.installed-dev,fuzz ## damage files for every reader for seconds=6
 learn: $(venv)/.installed-dev ## real data learnt to known figures, in docs/learn.md; only="mnist_mlp vowels" for some
 	$(python) -m examples.learn $(only)
 
-bench: $(venv)/.installed-dev ## speed, as ratios to PyTorch where it is installed (pip install -e .[bench])
-	$(python) -m benchmarks
+bench: $(venv)/.installed-dev ## speed beside PyTorch and JAX where they are installed; only="mlp_b128 cnn_bn" for some
+	$(python) -m chainrule bench peers $(only)
 
 lint: $(venv)/.installed-dev ## style and types
 	$(venv)/bin/ruff check .

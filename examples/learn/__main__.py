@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import commit, machine
+from chainrule.apps.bench.results import commit, machine
 
 from chainrule.apps.about import about
 from chainrule.io import atomic_write

@@ -87,14 +87,15 @@ def races(
     from .race import Entrant, names, race
 
     chosen, entrants = names(cases), [Entrant.of(text) for text in dict.fromkeys(who)]
+    sizes, kinds, many = numbers(scales), parts(dtypes, known=("float32", "float64")), counts(threads)
     stamp, path = results.stamp(), out or results.home() / "races.jsonl"
     if not as_json:
         print(results.HEAD)
-    for count in counts(threads):
+    for count in many:
         limits = Limits(count)
         for case in chosen:
-            for scale in numbers(scales):
-                for dtype in parts(dtypes, known=("float32", "float64")):
+            for scale in sizes:
+                for dtype in kinds:
                     row = race(case, entrants, count, plan, limits, scale=scale, dtype=dtype) | stamp
                     results.keep([row], path)
                     print(*([json.dumps(row)] if as_json else results.lines(row)), sep="\n", flush=True)

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ...modes import listen
+from ... import backends
 from ...profile import profile
 from ..about import set_threads
 from ..about import threads as threads_now
@@ -63,57 +63,70 @@ class Frame:
 
 
 class Stacks:
-    """Every call of a thread as a tree: functions by ``sys.setprofile``, kernels as told to listeners.
-
-    A kernel runs inside the function that launches it, so its time is taken from that function's.
-    """
-
-    forbids_reading = False
+    """Every call of a thread as a tree: functions by ``sys.setprofile``, kernels of the backend by a cover over each."""
 
     def __init__(self) -> None:
         self.root = Frame("all")
         self.stack = [self.root]
         self.last = time.perf_counter()
 
-    def spent(self) -> None:
-        """What has passed belongs to whoever is on top."""
-        now = time.perf_counter()
-        self.stack[-1].seconds += now - self.last
-        self.last = now
-
-    def event(self, frame: Any, kind: str, what: Any) -> None:
-        """A call begins or ends."""
-        self.spent()
-        if kind in ("call", "c_call"):
-            code = frame.f_code
-            name = code.co_qualname + " " + where(code) if kind == "call" else getattr(what, "__qualname__", str(what))
-            top = self.stack[-1].child(name)
-            top.calls += 1
-            self.stack.append(top)
-        elif len(self.stack) > 1:
-            self.stack.pop()
+    def begin(self, name: str) -> None:
+        """A call begins; what has passed belongs to whoever was on top."""
+        top = self.stack[-1]
+        top.seconds += time.perf_counter() - self.last
+        found = top.child(name)
+        found.calls += 1
+        self.stack.append(found)
         self.last = time.perf_counter()
 
-    def launched(self, backend: Any, name: str, inputs: Any, params: Any, outputs: Any) -> None:
-        """A kernel is over: what has passed since the last event was it."""
-        kernel = self.stack[-1].child(f"[{name}]")
-        kernel.calls += 1
+    def end(self) -> None:
+        """The call on top ends."""
         now = time.perf_counter()
-        kernel.seconds += now - self.last
-        self.last = now
+        if len(self.stack) > 1:
+            self.stack.pop().seconds += now - self.last
+        self.last = time.perf_counter()
+
+    def event(self, frame: Any, kind: str, what: Any) -> None:
+        """What ``sys.setprofile`` tells, but for calls of this class."""
+        if frame.f_code in OWN:
+            return
+        if kind == "call":
+            self.begin(f"{frame.f_code.co_qualname} {where(frame.f_code)}")
+        elif kind == "c_call":
+            self.begin(getattr(what, "__qualname__", str(what)))
+        else:
+            self.end()
+
+    def covered(self, name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        """A kernel whose calls are noted: as a function of C++ it would not be told of."""
+
+        def cover(*arrays: Any, **params: Any) -> Any:
+            self.begin(f"[{name}]")
+            try:
+                return kernel(*arrays, **params)
+            finally:
+                self.end()
+
+        OWN.add(cover.__code__)
+        return cover
 
     def run(self, f: Callable[[], Any]) -> Frame:
         """Call ``f`` and return the tree."""
-        with listen(self):
+        kernels: Any = backends.get().kernels
+        before = dict(kernels)
+        kernels.update({name: self.covered(name, kernel) for name, kernel in before.items()})
+        try:
             self.last = time.perf_counter()
             sys.setprofile(self.event)
-            try:
-                f()
-            finally:
-                sys.setprofile(None)
-                self.spent()
+            f()
+        finally:
+            sys.setprofile(None)
+            kernels.update(before)
         self.root.children = {n: c for n, c in self.root.children.items() if "setprofile" not in n}
         return self.root
+
+
+OWN = {f.__code__ for f in (Stacks.begin, Stacks.end, Frame.child)}
 
 
 def where(code: Any) -> str:
