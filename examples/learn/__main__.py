@@ -13,9 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from chainrule.apps.bench.results import commit, machine
-
 from chainrule.apps.about import about
+from chainrule.apps.bench.results import commit, machine
 from chainrule.io import atomic_write
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
