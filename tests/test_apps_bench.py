@@ -60,7 +60,8 @@ def test_weights_are_those_of_the_models():
 
 def test_a_race_of_processes():
     entrants = [race.Entrant.of(x) for x in ("chainrule", "keydnn")]
-    row = race.race(CASES["mlp_b32"], entrants, 1, QUICK, NONE, scale=0.125)
+    expected = race.exact(CASES["mlp_b32"], entrants, QUICK, 0.125)
+    row = race.race(CASES["mlp_b32"], entrants, 1, QUICK, NONE, scale=0.125, expected=expected)
     assert row["size"] == 4 and list(row["contestants"]) == ["chainrule:eager"]
     mine = row["contestants"]["chainrule:eager"]
     assert mine["version"] == f"chainrule {cr.__version__}" and mine["deviation"] < 1e-6
@@ -81,7 +82,7 @@ class Fake:
         command, *rest = line.split()
         if command == "check":
             np.savez(rest[0], loss=2.0 + (self.entrant.side == "wrong"))
-        if self.entrant.side == "absent":
+        if self.entrant.side in ("absent", "torch"):
             raise race.StoppedError("no module named absent")
         return {"version": self.entrant.side, "bytes": 10}
 
@@ -99,7 +100,8 @@ def fakes(monkeypatch):
 
 def raced(*who):
     found = limits.Limits(2, {"flops32": mlp_flops() / 0.5})
-    return race.race(CASES["mlp_b32"], [race.Entrant.of(w) for w in who], 2, QUICK, found) | {"commit": "c"}
+    case, entrants = CASES["mlp_b32"], [race.Entrant.of(w) for w in who]
+    return race.race(case, entrants, 2, QUICK, found, expected=race.exact(case, entrants, QUICK)) | {"commit": "c"}
 
 
 def mlp_flops():
@@ -116,6 +118,16 @@ def test_the_ratio_and_the_share_of_the_limit(fakes):
     assert "1.00 s" in mine and "50%" in mine and "3.00×" in other and len(lacking) == 2
     table = results.markdown([row, raced("chainrule", "slow")]).splitlines()
     assert len(table) == 3 and table[2].startswith("| mlp_b32 | 1.00 s / – / ") and "| 3.00 | 50% | 3.5 |" in table[2]
+
+
+def test_where_pytorch_is_not_there_ours_in_float64_is_the_measure(fakes):
+    case = CASES["mlp_b32"]
+    assert race.exact(case, [race.Entrant.of("torch")], QUICK) == {"loss": 2.0}
+
+
+def test_cases_that_a_peer_does_not_have_are_told_without_starting_it(fakes):
+    row = race.race(CASES["exp_512"], [race.Entrant.of("keras")], 1, QUICK, NONE)
+    assert row["unavailable"] == {"keras:jax": "Keras races in mlp, cnn_small and cnn_bn alone"}
 
 
 def test_rows_are_kept(fakes, tmp_path):

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .contestants.cases import CASES, Case
+from .contestants.cases import CASES, Case, unable
 from .limits import Limits, Sentinel
 
 HERE = Path(__file__).parent
@@ -127,10 +127,10 @@ class Plan:
     check: bool = True
 
 
-def deviation(found: Any, expected: Any) -> float:
+def deviation(found: dict[str, Any], expected: dict[str, Any]) -> float:
     """The largest difference of two results, as a part of the largest number expected."""
     worst = 0.0
-    for name in expected.files:
+    for name in expected:
         a, b = np.asarray(found[name], "float64"), np.asarray(expected[name], "float64")
         if a.shape != b.shape:
             return float("inf")
@@ -138,30 +138,36 @@ def deviation(found: Any, expected: Any) -> float:
     return worst
 
 
-def results(contestant: Contestant, folder: str, name: str) -> Any:
+def results(contestant: Contestant) -> dict[str, Any]:
     """What a contestant computes from the common start."""
-    path = os.path.join(folder, f"{name}.npz")
-    contestant.ask(f"check {path}")
-    return np.load(path)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "results.npz")
+        contestant.ask(f"check {path}")
+        with np.load(path) as found:
+            return dict(found)
 
 
-def exact(case: Case, spec: dict[str, Any], entrants: Sequence[Entrant], plan: Plan, folder: str) -> Any:
-    """The results in float64: PyTorch's if it takes part, else ours."""
-    entrant = next((e for e in entrants if e.side == "torch"), Entrant.of("chainrule"))
-    python = sys.executable if entrant.side == "chainrule" else plan.peer_python
-    judge = Contestant(python, Entrant(entrant.side, "eager", entrant.path), spec | {"dtype": "float64"})
-    try:
-        judge.ask("ready")
-        return results(judge, folder, "float64")
-    finally:
-        judge.close()
+def exact(case: Case, entrants: Sequence[Entrant], plan: Plan, scale: float = 1.0) -> dict[str, Any]:
+    """The results in float64: PyTorch's if it takes part and can, else ours. Errors: StoppedError if neither can."""
+    spec = {"case": case.name, "scale": scale, "dtype": "float64", "threads": 1}
+    judges = [(e, plan.peer_python) for e in entrants if e.side == "torch"][:1]
+    for entrant, python in [*judges, (Entrant.of("chainrule"), sys.executable)]:
+        judge = Contestant(python, Entrant(entrant.side, "eager", entrant.path), spec)
+        try:
+            judge.ask("ready")
+            return results(judge)
+        except StoppedError as error:
+            reason = str(error)
+        finally:
+            judge.close()
+    raise StoppedError(reason)
 
 
 def race(
     case: Case, entrants: Sequence[Entrant], threads: int, plan: Plan, limits: Limits, *, scale: float = 1.0,
-    dtype: str = "float32",
+    dtype: str = "float32", expected: dict[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """One row: the seconds of every block of every contestant, how far each is from float64, what the limit is.
+    """One row: the seconds of every block of every contestant, how far each is from ``expected``, what the limit is.
 
     Whoever cannot take part is told under ``unavailable``; a wrong result makes a contestant one of those.
     """
@@ -172,37 +178,33 @@ def race(
     row |= {"limit": limits.seconds(flops, moved, dtype), "limits": limits.found, "unavailable": {}}
     running: list[Contestant] = []
     sentinel = Sentinel(limits)
-    with tempfile.TemporaryDirectory() as folder:
+    for entrant in entrants:
+        contestant, entry = None, {}
         try:
-            expected = exact(case, spec, entrants, plan, folder) if plan.check else None
+            reason = unable(entrant.side, case, dtype)
+            if reason:
+                raise StoppedError(reason)
+            contestant = Contestant(sys.executable if entrant.side == "chainrule" else plan.peer_python, entrant, spec)
+            entry["version"] = contestant.ask("ready")["version"]
+            if expected is not None:
+                entry["deviation"] = deviation(results(contestant), expected)
+                if not entry["deviation"] <= TOLERANCE[dtype]:
+                    raise StoppedError(f"its results are {entry['deviation']:.1e} away from those in float64")
+            contestant.steps = 2
+            once = contestant.block()
+            contestant.steps = max(1, round(plan.block_seconds / max(once, 1e-9)))
+            row["contestants"][entrant.label] = entry
+            running.append(contestant)
         except StoppedError as error:
-            expected, row["unavailable"]["float64"] = None, str(error)
-        for entrant in entrants:
-            python = sys.executable if entrant.side == "chainrule" else plan.peer_python
-            contestant = Contestant(python, entrant, spec)
-            entry: dict[str, Any] = {}
-            try:
-                entry["version"] = contestant.ask("ready")["version"]
-                if plan.check:
-                    found = results(contestant, folder, f"{len(running)}")
-                    expected = found if expected is None else expected
-                    entry["deviation"] = deviation(found, expected)
-                    if not entry["deviation"] <= TOLERANCE[dtype]:
-                        raise StoppedError(f"its results are {entry['deviation']:.1e} away from those in float64")
-                contestant.steps = 2
-                once = contestant.block()
-                contestant.steps = max(1, round(plan.block_seconds / max(once, 1e-9)))
-                row["contestants"][entrant.label] = entry
-                running.append(contestant)
-            except StoppedError as error:
-                row["unavailable"][entrant.label] = str(error)
+            row["unavailable"][entrant.label] = str(error)
+            if contestant is not None:
                 contestant.close()
-        sentinel.begin(c.process.pid for c in running)
-        turns(running, plan, row)
-        row["sentinel"] = sentinel.end()
-        for contestant in running:
-            contestant.close()
-            row["contestants"][contestant.entrant.label]["seconds"] = [float(f"{t:.5g}") for t in contestant.seconds]
+    sentinel.begin(c.process.pid for c in running)
+    turns(running, plan, row)
+    row["sentinel"] = sentinel.end()
+    for contestant in running:
+        contestant.close()
+        row["contestants"][contestant.entrant.label]["seconds"] = [float(f"{t:.5g}") for t in contestant.seconds]
     return row
 
 

@@ -47,7 +47,6 @@ class Case:
     moved: float = 0.0
     goal: float | None = None
     growth: str = "batch"
-    limit: int = 1 << 30  # the largest size that is run
 
     def scaled(self, scale: float) -> int:
         """The size at ``scale``, at least 1."""
@@ -109,7 +108,24 @@ CASES = {
     ]
 }  # fmt: skip
 BATCH = {"mlp": 128, "cnn_bn": 64}  # of fit
-SIDES = {"gelu": 512, "softmax": 512, "exp": 512, "tanh": 512, "add": 512}
+ORIGINALS = ("keydnn", "convnet", "mpneuralnetwork")
+
+
+def unable(side: str, case: Case, dtype: str) -> str:
+    """Why ``side`` has no such case; nothing if it has.
+
+    >>> unable("keras", CASES["add_512"], "float32"), unable("jax", CASES["lstm"], "float64")
+    ('Keras races in mlp, cnn_small and cnn_bn alone', '')
+    """
+    if side == "keras" and (case.job not in ("train", "fit") or case.what not in ("mlp", "cnn_small", "cnn_bn")):
+        return "Keras races in mlp, cnn_small and cnn_bn alone"
+    if side == "jax" and case.job == "fit":
+        return "JAX has no fit; Keras on JAX has"
+    if side == "numpy" and (case.job != "call" or not hasattr(np, case.what)):
+        return "NumPy has no such function"
+    if side in ORIGINALS and (case.job != "train" or case.what not in ("mlp", "cnn_small") or dtype != "float32"):
+        return f"{side} races in mlp and cnn_small alone, in float32"
+    return ""
 
 
 def data(case: Case, scale: float, dtype: str) -> Arrays:

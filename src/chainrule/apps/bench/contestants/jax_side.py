@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from .cases import GPT, Case, UnavailableError, data, weights
+from .cases import GPT, Case, data, weights
 
 
 @dataclass
@@ -149,8 +149,6 @@ def build(case: Case, spec: dict[str, Any], check: bool) -> Job:
     arrays = {name: jnp.asarray(a) for name, a in data(case, spec["scale"], spec["dtype"]).items()}
     if case.job == "train":
         return trained(case, arrays, spec["dtype"], check)
-    if case.job == "fit":
-        raise UnavailableError("JAX has no fit; Keras on JAX has")
     arguments = tuple(arrays.values())
     if case.job == "grad":
         if case.what == "tiny":

@@ -15,7 +15,7 @@ import jax
 import keras
 import numpy as np
 
-from .cases import BATCH, Case, UnavailableError, data, weights
+from .cases import BATCH, Case, data, weights
 
 
 @dataclass
@@ -48,14 +48,12 @@ def network(what: str, dtype: str, check: bool) -> Any:
     elif what == "cnn_small":
         parts = [keras.Input(picture), layers.Conv2D(8, 3, padding="same", activation="relu"), layers.MaxPooling2D()]
         parts += [layers.Flatten(), layers.Dense(10)]
-    elif what == "cnn_bn":
+    else:
         parts = [keras.Input(picture)]
         for width in (32, 64):
             parts += [layers.Conv2D(width, 3, padding="same"), layers.BatchNormalization(momentum=0.9, epsilon=1e-5)]
             parts += [layers.ReLU(), layers.MaxPooling2D()]
         parts += [layers.Flatten(), layers.Dense(128, "relu"), layers.Dropout(0.0 if check else 0.5), layers.Dense(10)]
-    else:
-        raise UnavailableError(f"{what} is not written in Keras here")
     model = keras.Sequential(parts)
     values = [turned(name, a, what) for name, a in weights(what, dtype).items()]
     for variable, value in zip(model.trainable_variables, values, strict=True):
@@ -75,8 +73,6 @@ def turned(name: str, a: Any, what: str) -> Any:
 
 def build(case: Case, spec: dict[str, Any], check: bool) -> Job:
     """The step of a case."""
-    if case.job not in ("train", "fit"):
-        raise UnavailableError("Keras trains: it has no calls to race")
     arrays = data(case, spec["scale"], spec["dtype"])
     x, y = arrays["x"], arrays["y"]
     model = network(case.what, spec["dtype"], check)

@@ -46,8 +46,6 @@ def version(spec: Any) -> str:
 
 def build(case: Case, spec: dict[str, Any], check: bool) -> Job:
     """The step of a case."""
-    if case.job != "train" or case.what not in ("mlp", "cnn_small") or spec["dtype"] != "float32":
-        raise UnavailableError(f"{spec['side']} trains mlp and cnn_small, in float32")
     arrays = data(case, spec["scale"], "float32")
     labels = np.eye(10, dtype="float32")[arrays["y"]]
     return {"keydnn": keydnn, "convnet": convnet, "mpneuralnetwork": mpneuralnetwork}[spec["side"]](
