@@ -415,3 +415,48 @@ def test_metrics_are_shown_the_batches():
     accuracy.reset()
     shown(x, y)
     assert accuracy.count.item() == 4
+
+
+def pooling(x, w, b, train):
+    """Convolution, relu, pooling, a loss, and perhaps their gradients."""
+    y = cr.max_pool2d(cr.relu(cr.conv2d(x, w, b, padding=1)), 2)
+    if not train:
+        return y
+    loss = (y * y).sum() + (y * 3.0).sum()
+    w.grad = b.grad = None
+    loss.backward()
+    return loss, y.detach()
+
+
+@pytest.mark.parametrize("backend", ["cpu", "numpy"])
+@pytest.mark.parametrize("train", [True, False])
+def test_relu_moves_behind_pooling_and_no_bit_changes(train, backend):
+    with cr.backends.use(backend):
+        x, w, b = map(cr.tensor, arrays((2, 3, 6, 6), (4, 3, 3, 3), (4,)))
+        x.numpy()[0, 0, 2, 2] = np.nan
+        x.numpy()[1, :, :3] = -0.0
+        b.numpy()[1] = -100.0  # a channel of zeros
+        if train:
+            w.requires_grad_(), b.requires_grad_()
+        step = cr.jit(lambda x: pooling(x, w, b, train))
+        for _ in range(2):
+            step(x)
+        found, wanted = step(x), pooling(x, w, b, train)
+        if backend == "cpu":
+            names = [call.name for call in step.programs[0].plan.calls]
+            assert names.index("max_pool2d") < names.index("relu")
+        pairs = [*zip(found, wanted, strict=True)] if train else [(found, wanted)]
+        assert all(one.numpy().tobytes() == other.numpy().tobytes() for one, other in pairs)
+
+
+def test_relu_stays_where_others_look_at_it():
+    def f(x):
+        y = cr.relu(x)
+        return cr.max_pool2d(y, 2), y.sum()
+
+    step = cr.jit(f)
+    x = cr.tensor(arrays((1, 2, 4, 4))[0])
+    for _ in range(3):
+        found = step(x)
+    assert [t.tolist() for t in found] == [t.tolist() for t in f(x)]
+    assert [call.name for call in step.programs[0].plan.calls] == ["relu", "max_pool2d", "sum"]

@@ -9,7 +9,7 @@ from types import MethodType
 from typing import Any
 
 from ..domain.errors import ArgumentTypeError
-from ..modes import modes
+from ..modes import listening, modes
 from ..tensor import Tensor
 from .guards import key
 from .program import Program
@@ -42,10 +42,12 @@ class Recorded:
         return [program for variants in self.kept.values() for program in variants]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if modes.listeners or modes.anomaly is not None or self.why_not:
+        if (listening and modes.listeners) or modes.anomaly is not None or self.why_not:
             return self.function(*args, **kwargs)  # inside another recording; or somebody wants to hear the calls
         inputs: list[Tensor] = []
-        around = flatten((args, kwargs), inputs, arrays=True)
+        around = (len(args), *[flatten(x, inputs, True) for x in args])
+        if kwargs:
+            around = (*around, flatten(kwargs, inputs, True))
         found = key(inputs, around)
         try:
             variants = self.kept.get(found)
@@ -66,7 +68,9 @@ class Recorded:
 
     def record(self, found: Any, inputs: list[Tensor], around: Any) -> Any:
         """Run the function under a recorder, and keep what was recorded."""
-        args, kwargs = unflatten(around, iter(inputs))
+        tensors = iter(inputs)
+        args = [unflatten(x, tensors) for x in around[1 : 1 + around[0]]]
+        kwargs = unflatten(around[-1], tensors) if len(around) > 1 + around[0] else {}
         recorder = Recorder(inputs, self.strict)
         with recorder:
             result = self.function(*args, **kwargs)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import backends
-from ..modes import modes
+from ..modes import casting, modes
 from ..tensor import Tensor
 
 VALUES = (bool, int, float, str, bytes, type(None))
@@ -14,10 +14,16 @@ VALUES = (bool, int, float, str, bytes, type(None))
 
 def key(tensors: list[Tensor], around: Any) -> Any:
     """What arguments and modes have to be again: equal keys may use the same program."""
-    kinds = [(x.array.shape, x.array.dtype.num, x.array.strides, x.edge is None, id(x.backend)) for x in tensors]
-    alike = tuple(map(id, [x.array for x in tensors])) if len(tensors) > 1 else ()
-    first = tuple(alike.index(a) for a in alike)  # which arguments are the same array
-    return (*kinds, first, around, modes.grad, id(modes.autocast), id(backends.get()))
+    kinds = []
+    for x in tensors:
+        array = x.array
+        kinds.append((array.shape, array.strides, array.dtype.num, x.edge is None, x.backend.name))
+    if len(tensors) > 1:
+        arrays = [id(x.array) for x in tensors]
+        if len({*arrays}) < len(arrays):  # which arguments are the same array
+            kinds.append(tuple(map(arrays.index, arrays)))  # type: ignore[arg-type]
+    casts = modes.autocast if casting else None
+    return (*kinds, around, modes.grad, casts and id(casts), backends.get().name)
 
 
 def snapshot(witness: Any) -> Any:

@@ -12,7 +12,9 @@ from ..launch import declined
 from ..ops import OPS
 from ..tensor import Storage, wrap
 from . import engine as reference
+from .passes import flat, folded, last_uses, needed
 from .recorder import Call, Recorder
+from .rewrite import relu_after_pooling
 
 Engine: Any = reference.Engine
 if importlib.util.find_spec("chainrule._native") is not None:
@@ -29,9 +31,13 @@ class Plan:
     def __init__(self, recorder: Recorder, kept: set[int]) -> None:
         self.values, self.kinds = recorder.values, recorder.kinds
         self.recorded = len(recorder.calls)
-        self.calls = needed(recorder.calls, kept)
-        self.drops = last_uses(self.calls, recorder.made.keys() - kept)
-        self.functions: list[Callable[..., Any]] = [call.backend.kernels[call.name] for call in self.calls]
+        calls = needed(recorder.calls, kept)
+        fixed = {place for place, value in enumerate(self.values) if hasattr(value, "strides")}
+        calls = relu_after_pooling(calls, self.values, self.kinds, kept)
+        self.calls = folded(calls, self.values, self.kinds, kept, fixed, run)
+        passing = {place for call in self.calls for place in flat(call.results)}
+        self.drops = last_uses(self.calls, passing - kept)
+        self.functions: list[Callable[..., Any]] = [kernel(call) for call in self.calls]
         self.engine = Engine(self.rows(), partial(fallback, self.calls))
 
     def rows(self) -> list[Any]:
@@ -47,9 +53,26 @@ class Plan:
             error.add_note(f"in the recorded call {call.name}, made at {call.line}")
 
 
+def kernel(call: Call) -> Callable[..., Any]:
+    """What a call runs."""
+    found: Callable[..., Any] = call.backend.kernels[call.name]
+    return found
+
+
 def fallback(calls: list[Call], number: int, arguments: list[Any]) -> Any:
     """What a call gives whose kernel declined the arrays. Errors: that of the op for such values; RecordingError."""
-    call = calls[number]
+    return instead(calls[number], arguments)
+
+
+def run(call: Call, arguments: list[Any]) -> Any:
+    """What a call gives."""
+    count = len(arguments) - len(call.names)
+    found = kernel(call)(*arguments[:count], **dict(zip(call.names, arguments[count:], strict=True)))
+    return instead(call, arguments) if found is NotImplemented else found
+
+
+def instead(call: Call, arguments: list[Any]) -> Any:
+    """What the reference gives where the kernel of a call declines."""
     count = len(arguments) - len(call.names)
     given, params = arguments[:count], dict(zip(call.names, arguments[count:], strict=True))
     found = declined(call.backend, call.name, given, params)
@@ -58,31 +81,3 @@ def fallback(calls: list[Call], number: int, arguments: list[Any]) -> Any:
             OPS[call.name](*(wrap(x, call.backend, Storage()) if hasattr(x, "dtype") else x for x in given), **params)
         raise RecordingError(f"[{call.name}] the {call.backend} kernel declined what it took when it was recorded")
     return found
-
-
-def flat(results: Any) -> list[int]:
-    """The places in nested tuples."""
-    if isinstance(results, tuple):
-        return [place for part in results for place in flat(part)]
-    return [] if results == -1 else [results]
-
-
-def needed(calls: list[Call], kept: set[int]) -> list[Call]:
-    """The calls whose results somebody uses, or that write to memory."""
-    wanted, found = {*kept}, list[Call]()
-    for call in reversed(calls):
-        if call.writes or not wanted.isdisjoint(flat(call.results)):
-            wanted.update(call.arguments)
-            found.append(call)
-    return found[::-1]
-
-
-def last_uses(calls: list[Call], passing: set[int]) -> list[list[int]]:
-    """For each call the places of ``passing`` that no later one uses."""
-    seen: set[int] = set()
-    found: list[list[int]] = []
-    for call in reversed(calls):
-        used = {*call.arguments, *flat(call.results)} & passing
-        found.append(sorted(used - seen))
-        seen |= used
-    return found[::-1]

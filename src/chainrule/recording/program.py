@@ -12,7 +12,7 @@ from ..tensor import Storage, Tensor, view, wrap
 from .guards import snapshots
 from .plan import Plan
 from .recorder import Recorder
-from .structure import flatten, unflatten
+from .structure import TENSOR, flatten, unflatten
 
 
 class Result(NamedTuple):
@@ -106,8 +106,9 @@ class Program:
     def __call__(self, inputs: list[Tensor]) -> Any:
         """Do the step."""
         values = self.plan.values.copy()
-        for place, x in zip(self.inputs, inputs, strict=True):
-            values[place] = x.array
+        if inputs:
+            for place, x in zip(self.inputs, inputs, strict=True):
+                values[place] = x.array
         for number, leaf, at in self.before:
             if at >= 0:
                 values[at] = (leaf if number is None else inputs[number].edge[0]).grad.array  # type: ignore[index]
@@ -124,7 +125,8 @@ class Program:
         if not self.results:
             return unflatten(self.around, iter(()))
         storages: dict[int, Storage] = {}
-        return unflatten(self.around, iter([self.result(r, values, inputs, storages) for r in self.results]))
+        results = [self.result(r, values, inputs, storages) for r in self.results]
+        return results[0] if self.around is TENSOR else unflatten(self.around, iter(results))
 
     def result(self, r: Result, values: list[Any], inputs: list[Tensor], storages: dict[int, Storage]) -> Tensor:
         """A tensor that the step returns."""
