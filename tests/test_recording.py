@@ -460,3 +460,38 @@ def test_relu_stays_where_others_look_at_it():
         found = step(x)
     assert [t.tolist() for t in found] == [t.tolist() for t in f(x)]
     assert [call.name for call in step.programs[0].plan.calls] == ["relu", "max_pool2d", "sum"]
+
+
+def test_explain_says_what_is_done_and_changes_nothing():
+    model, of, step = training(0.2)
+    recorded = cr.jit(step)
+    for x, y in batches(3):
+        recorded(x, y)
+    before, drawn = states(model, of), cr.random.get_rng_state()
+    found = recorded.programs[0].explain()
+    assert states(model, of) == before and cr.random.get_rng_state() == drawn
+    text = str(found).splitlines()
+    assert text[0].split() == ["call", "arguments", "→", "results", "KiB", "MFLOP", "µs", "rate", "line"]
+    linear = next(row for row in found.rows if row.name == "linear")
+    assert linear.shapes == ([(4, 5), (8, 5), (8,)], [(4, 8)]) and linear.flops == 2 * 4 * 5 * 8
+    assert linear.bytes == 4 * (20 + 40 + 8 + 32) and "test_recording.py" in linear.line
+    assert (
+        all(row.seconds > 0 for row in found.rows)
+        and f"{len(found.rows)} calls ({found.recorded} recorded)" in text[-1]
+    )
+    assert "<table>" in found._repr_html_()
+
+
+def test_a_program_is_drawn():
+    from chainrule.plots import program_graph
+
+    model, _, step = training()
+    recorded = cr.jit(step)
+    with pytest.raises(cr.errors.ArgumentError, match="nothing was recorded yet"):
+        program_graph(recorded)
+    for x, y in batches(3):
+        recorded(x, y)
+    graph = program_graph(recorded)
+    assert {box.name for box in graph.boxes.values()} >= {"argument 0", "linear", "cross_entropy_vjp", "adam_", "array"}
+    assert [box.name for box in graph.boxes.values() if box.kind == "output"] == ["cross_entropy"]
+    assert graph.svg().count("<rect") == len(graph.boxes)

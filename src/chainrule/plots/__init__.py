@@ -17,7 +17,7 @@ accuracy      0.750
 from . import terminal
 from .classes import ClassReport, class_report, confusion_matrix, misclassified
 from .curves import history, lr_find
-from .graph import ComputationGraph, computation_graph
+from .graph import ComputationGraph, computation_graph, program_graph
 from .layers import attention, feature_maps, filters, gradients, weights
 from .surface import decision_boundary, loss_landscape
 
@@ -27,6 +27,7 @@ __all__ = [
     "attention",
     "class_report",
     "computation_graph",
+    "program_graph",
     "confusion_matrix",
     "decision_boundary",
     "feature_maps",

@@ -1,4 +1,4 @@
-"""The graph of a computation, read from the tape: which calls made a tensor, of which leaves. As SVG, as DOT, as text."""
+"""The graph of a computation, read from the tape or from a recorded step: which calls made what. As SVG, DOT, text."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 from ..domain.errors import ArgumentError, GraphError
 from ..io.atomic import atomic_write
 from ..nn import Module
+from ..recording import Recorded
+from ..recording.passes import flat
 from ..tape import Leaf
 from ..tensor import Tensor
 
@@ -190,6 +192,50 @@ def computation_graph(
             box.inputs = list(dict.fromkeys(boxes[entry[1][0]].key for entry in node.inputs))
     boxes[output.edge[0]].kind = "output"
     return ComputationGraph({box.key: box for _, box in sorted(boxes.items(), key=lambda item: item[0].number)})
+
+
+def program_graph(recorded: Recorded, which: int = -1) -> ComputationGraph:
+    """The calls of a recorded step, forward, backward and update, as its plan makes them.
+
+    ``recorded`` is what ``cr.jit`` gives; ``which`` of its programs, the newest by default. What the step finds and does not
+    make, such as parameters, is a leaf. Errors: ArgumentError if nothing was recorded yet, or for more than 5,000 boxes.
+
+    >>> import chainrule as cr
+    >>> f = cr.jit(lambda x: (x @ x).sum())
+    >>> _ = f(cr.ones(2, 2)), f(cr.ones(2, 2))
+    >>> print(program_graph(f))
+       c0  matmul (2, 2) ← argument 0
+       c1  sum () ← c0
+    """
+    if not recorded.programs:
+        raise ArgumentError(
+            "[program_graph] nothing was recorded yet: call the function twice with arguments of a kind"
+        )
+    program = recorded.programs[which]
+    plan = program.plan
+    boxes: dict[str, Box] = {}
+    made: dict[int, str] = {}  # by place: the box that its value comes from
+    for number, place in enumerate(program.inputs):
+        made[place] = f"l{place}"
+        boxes[made[place]] = Box(made[place], f"argument {number}", "input", plan.kinds[place].shape)
+    for number, call in enumerate(plan.calls):
+        box = Box(f"c{number}", call.name, "op")
+        for place in dict.fromkeys(p for p in call.arguments if p in plan.kinds):
+            if place not in made:
+                made[place] = f"l{place}"
+                boxes[made[place]] = Box(made[place], "array", "leaf", plan.kinds[place].shape)
+            box.inputs.append(made[place])
+        box.inputs = list(dict.fromkeys(box.inputs))
+        places = flat(call.results)
+        box.shape = plan.kinds[places[0]].shape if places else None
+        made.update(dict.fromkeys(places, box.key))
+        boxes[box.key] = box
+    if len(boxes) > MOST:
+        raise ArgumentError(f"[program_graph] the program has more than {MOST:,} boxes: record a part of the step")
+    for result in program.results:
+        if result.place in made:
+            boxes[made[result.place]].kind = "output"
+    return ComputationGraph(boxes)
 
 
 def arranged(boxes: dict[str, Box]) -> list[list[str]]:
