@@ -5,6 +5,7 @@
 
 #include "conv/geometry.h"
 #include "conv/images.h"
+#include "core/memory.h"
 #include "gemm/kernels.h"
 
 namespace chainrule {
@@ -23,6 +24,14 @@ Band<T> load_band(const TileKernels<T>& k, const Images<const T>& x, long n, lon
                   long width, T* d) {
     const long row = cols * width;
     const long left = std::clamp(-q0, 0L, cols), right = std::clamp(x.w - q0, left, cols);  // columns inside
+    // Rows shorter than a vector are turned together.
+    const long top = std::clamp(r0, 0L, x.h), bottom = std::clamp(r0 + rows, top, x.h);
+    const bool at_once = x.sw == 1 && x.c > 1 && x.sh == x.w && right - left == x.w && x.w < k.lanes;
+    const Scratch<T> turned(static_cast<size_t>(at_once ? (bottom - top) * x.w * width : 0));
+    if (at_once) {
+        if (width > x.c) std::fill_n(turned.data(), (bottom - top) * x.w * width, T(0));
+        k.transpose(x.data + n * x.sn + top * x.sh, x.sc, turned.data(), width, x.c, (bottom - top) * x.w);
+    }
     for (long r = 0; r < rows; r++, d += row) {
         if (r0 + r < 0 || r0 + r >= x.h) {
             std::fill(d, d + row, T(0));
@@ -33,7 +42,10 @@ Band<T> load_band(const TileKernels<T>& k, const Images<const T>& x, long n, lon
         const T* s = x.data + n * x.sn + (r0 + r) * x.sh + (q0 + left) * x.sw;
         T* to = d + left * width;
         const long inside = right - left;
-        if (x.sc == 1 && x.sw == x.c && width == x.c) {
+        if (at_once) {
+            const T* from = turned.data() + (r0 + r - top) * x.w * width;
+            std::copy(from, from + x.w * width, to);
+        } else if (x.sc == 1 && x.sw == x.c && width == x.c) {
             std::copy(s, s + inside * width, to);
         } else if (x.sc == 1) {
             k.copy(s, x.sw, to, width, inside, x.c, width);

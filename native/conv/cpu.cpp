@@ -58,7 +58,8 @@ Owned conv2d_of(const Array& x, const Array& weight, const Array& bias, const Ge
                              weight.stride(1) / item,
                              weight.stride(0) / item,
                              weight.stride(2) / item,
-                             weight.stride(3) / item};
+                             weight.stride(3) / item,
+                             weight.dim(2) * weight.dim(3)};
     Images<const T> from = images<const T>(x);
     Images<T> to = images<T>(y);
     if (x.dim(1) == 1) from.sc = 1;
@@ -101,7 +102,8 @@ Owned input_gradient(const Array& g, const npy_intp* shape, bool last, const Arr
     const Weights<T> weights{weight.data<T>(),        group_outs,
                              weight.dim(1),           group_outs * weight.stride(0) / item,
                              weight.stride(0) / item, weight.stride(1) / item,
-                             weight.stride(2) / item, weight.stride(3) / item};
+                             weight.stride(2) / item, weight.stride(3) / item,
+                             weight.dim(2) * weight.dim(3)};
     Images<const T> from = images<const T>(g);
     Images<T> to = images<T>(gx);
     if (to.c == 1) to.sc = to.h * to.w;  // one plane, either order

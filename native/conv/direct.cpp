@@ -28,7 +28,7 @@ void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const We
     const auto& k = gemm_kernels().of<T>();
     const long width = 2 * k.lanes, panels = (w.outs + width - 1) / width, depth = ay.taps * ax.taps * w.ins;
     const Scratch<T> packed(static_cast<size_t>(groups * panels * depth * width));
-    pack_weights(w, ay, ax, groups, panels, width, packed.data());
+    pack_weights(k, w, ay, ax, groups, panels, width, packed.data());
 
     const long columns = ax.span(ax.outputs);
     const bool inside =

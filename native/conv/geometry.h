@@ -54,6 +54,7 @@ struct Weights {
     const T* data;
     long ins, outs;  // per group
     long group, in, out, sy, sx;
+    long taps;  // elements of a kernel
 };
 
 /// y = convolution of x along both axes (+ bias). Stores only the positions the axes name.

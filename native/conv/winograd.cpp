@@ -29,60 +29,75 @@ class Winograd {
           ins_((x.c + k_.lanes - 1) / k_.lanes * k_.lanes),
           panels_((y.c + width_ - 1) / width_),
           outs_(panels_ * width_),
-          grid_(ay.outputs, ax.outputs, x.c + y.c),
+          grid_(x.n, ay.outputs, ax.outputs, std::clamp(12288 / (x.c + y.c), 28L, 56L)),
           last_(y.sc == 1),
           u_(static_cast<size_t>(16 * x.c * outs_)) {
         transform_weights(w);
     }
 
     void run() const {
-        parallel_for(x_.n * grid_.blocks(), [&](long u) { block(u / grid_.blocks(), u % grid_.blocks()); });
+        parallel_for(grid_.blocks(), [&](long u) { block(grid_.block(u)); });
     }
 
   private:
     // [panel][k][in][width]
     void transform_weights(const Weights<T>& w) {
         const long step = w.ins * width_;
-        const Scratch<T> packed(static_cast<size_t>(9 * step * panels_));
-        pack_weights(w, ay_, ax_, 1, panels_, width_, packed.data());
+        const long chunk = inputs_at_once<T>(9, width_);
         parallel_range(panels_, std::max(1L, 65536 / step), [&](long begin, long end) {
+            const Scratch<T> taps(static_cast<size_t>(9 * chunk * width_));
             for (long j = begin; j < end; j++)
-                wk_.filter(packed.data() + j * 9 * step, step, step, u_.data() + j * 16 * step, step);
+                for (long i0 = 0; i0 < w.ins; i0 += chunk) {
+                    const long n = std::min(chunk, w.ins - i0);
+                    gather_taps(k_, w, ay_, ax_, j * width_, i0, n, width_, taps.data());
+                    for (long i = 0; i < n; i++)
+                        wk_.filter(taps.data() + i * 9 * width_, width_, width_,
+                                   u_.data() + j * 16 * step + (i0 + i) * width_, step);
+                }
         });
     }
 
-    void block(long n, long index) const {
-        const long r0 = index / grid_.across * grid_.block_rows, q0 = index % grid_.across * grid_.block_columns;
-        const long rows = std::min(grid_.block_rows, grid_.rows - r0),
-                   columns = std::min(grid_.block_columns, grid_.columns - q0);
-        if (rows <= 0 || columns <= 0) return;
-        const long tiles = rows * columns, v_plane = tiles * ins_ + k_.lanes, m_plane = tiles * outs_ + k_.lanes;
-        const Scratch<T> pixels(static_cast<size_t>((2 * rows + 2) * (2 * columns + 2) * ins_));
+    void block(const TileGrid::Block& b) const {
+        const long tiles = b.tiles(), each = b.rows * b.columns;
+        const long v_plane = tiles * ins_ + k_.lanes, m_plane = tiles * outs_ + k_.lanes;
+        const Scratch<T> pixels(static_cast<size_t>((2 * b.rows + 2) * (2 * b.columns + 2) * ins_));
         const Scratch<T> v(static_cast<size_t>(16 * v_plane)), m(static_cast<size_t>(16 * m_plane));
-        const Band<T> band = load_band(k_, x_, n, ay_.first + 2 * r0, 2 * rows + 2, ax_.first + 2 * q0, 2 * columns + 2,
-                                       ins_, pixels.data());
-        wk_.input(band.data, band.row, band.pixel, {rows, columns, ins_, v_plane, ins_}, v.data());
+        for (long i = 0; i < b.images; i++) {
+            const Band<T> band = load_band(k_, x_, b.n + i, ay_.first + 2 * b.row, 2 * b.rows + 2,
+                                           ax_.first + 2 * b.column, 2 * b.columns + 2, ins_, pixels.data());
+            wk_.input(band.data, band.row, band.pixel, {b.rows, b.columns, ins_, v_plane, ins_},
+                      v.data() + i * each * ins_);
+        }
         for (long k = 0; k < 16; k++)
             for (long j = 0; j < panels_; j++) multiply(v.data() + k * v_plane, k, j, tiles, m.data() + k * m_plane);
 
-        const TileBlock products{rows, columns, y_.c, m_plane, outs_};
-        const long height = std::min(2 * rows, ay_.outputs - 2 * r0),
-                   width = std::min(2 * columns, ax_.outputs - 2 * q0);
-        T* y = y_.data + n * y_.sn + (ay_.out_first + 2 * r0) * y_.sh + (ax_.out_first + 2 * q0) * y_.sw;
-        if (last_) {
-            wk_.output(m.data(), products, bias_, y, y_.sh, y_.sw, height, width);
-            return;
-        }
+        const TileBlock products{b.rows, b.columns, y_.c, m_plane, outs_};
+        const long height = std::min(2 * b.rows, ay_.outputs - 2 * b.row);
+        const long width = std::min(2 * b.columns, ax_.outputs - 2 * b.column);
+        const long row = width * y_.c;
         T* turned = v.data();  // the transformed inputs are done with; 4 of 16 planes' room is needed
-        const Scratch<T> room(static_cast<size_t>(outs_ > 4 * ins_ ? 4 * tiles * outs_ : 0));
+        const Scratch<T> room(static_cast<size_t>(!last_ && outs_ > 4 * ins_ ? 4 * each * outs_ : 0));
         if (outs_ > 4 * ins_) turned = room.data();
-        wk_.output(m.data(), products, bias_, turned, 2 * columns * y_.c, y_.c, height, width);
-        for (long r = 0; r < height; r++)
-            k_.transpose(turned + r * 2 * columns * y_.c, y_.c, y + r * y_.sh, y_.sc, width, y_.c);
+        for (long i = 0; i < b.images; i++) {
+            T* y = y_.data + (b.n + i) * y_.sn + (ay_.out_first + 2 * b.row) * y_.sh +
+                   (ax_.out_first + 2 * b.column) * y_.sw;
+            const T* from = m.data() + i * each * outs_;
+            if (last_) {
+                wk_.output(from, products, bias_, y, y_.sh, y_.sw, height, width);
+                continue;
+            }
+            wk_.output(from, products, bias_, turned, row, y_.c, height, width);
+            if (y_.sh == width) {  // whole rows: one run of pixels
+                k_.transpose(turned, y_.c, y, y_.sc, height * width, y_.c);
+                continue;
+            }
+            for (long r = 0; r < height; r++) k_.transpose(turned + r * row, y_.c, y + r * y_.sh, y_.sc, width, y_.c);
+        }
     }
 
     // One of the 16 products: tiles x in times in x one panel.
     void multiply(const T* v, long k, long j, long tiles, T* m) const {
+        const long vectors = y_.c - j * width_ > k_.lanes ? 2 : 1;
         Tile<T> t{.a = v,
                   .row = ins_,
                   .step = 1,
@@ -91,13 +106,13 @@ class Winograd {
                   .k = x_.c,
                   .c = m + j * width_,
                   .ldc = outs_,
-                  .cols = static_cast<int>(width_)};
+                  .cols = static_cast<int>(vectors * k_.lanes)};
         const long parts = (tiles + k_.rows - 1) / k_.rows;
         for (long i = 0, at = 0; i < parts; i++) {
             const long part = (tiles - at) / (parts - i);
             t.a = v + at * ins_;
             t.c = m + at * outs_ + j * width_;
-            k_.tile[0][1][part - 1](t);
+            k_.tile[0][vectors - 1][part - 1](t);
             at += part;
         }
     }

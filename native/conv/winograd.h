@@ -23,22 +23,36 @@ template <class T>
 void winograd_weight_gradient(const Images<const T>& x, const Images<const T>& g, const Axis& ay, const Axis& ax,
                               T* gw);
 
-// How an image of outputs is cut into blocks of tiles: few enough that their transforms stay in the L2 cache.
+// How a batch of outputs is cut into blocks of tiles: few enough that their transforms stay in the L2 cache. A block is
+// a part of one image, or several whole ones.
 struct TileGrid {
-    long rows, columns;              // tiles of an image
-    long block_rows, block_columns;  // of a block
-    long down, across;               // blocks of an image
+    long n, rows, columns;                   // images; tiles of an image
+    long images, block_rows, block_columns;  // of a block
+    long down, across;                       // blocks of an image
 
-    TileGrid(long height, long width, long channels) : rows((height + 1) / 2), columns((width + 1) / 2) {
-        const long most = std::clamp(12288 / channels, 14L, 56L);
+    TileGrid(long n, long height, long width, long most) : n(n), rows((height + 1) / 2), columns((width + 1) / 2) {
         across = (columns + most - 1) / most;
         block_columns = (columns + across - 1) / across;
         block_rows = std::clamp(most / block_columns, 1L, rows);
         down = (rows + block_rows - 1) / block_rows;
         block_rows = (rows + down - 1) / down;
+        images = down * across > 1 ? 1 : std::clamp(most / (rows * columns), 1L, n);
+        images = (n + groups() - 1) / groups();
     }
-    long blocks() const { return down * across; }
-    long tiles() const { return block_rows * block_columns; }
+    long groups() const { return (n + images - 1) / images; }
+    long blocks() const { return groups() * down * across; }
+    long tiles() const { return images * block_rows * block_columns; }
+
+    struct Block {
+        long n, images, row, column, rows, columns;  // its first image, tile, and how many
+        long tiles() const { return images * rows * columns; }
+    };
+    Block block(long u) const {
+        const long first = u / (down * across) * images, index = u % (down * across);
+        const long r = index / across * block_rows, q = index % across * block_columns;
+        return {first, std::min(images, n - first), r, q, std::min(block_rows, rows - r),
+                std::min(block_columns, columns - q)};
+    }
 };
 
 }  // namespace chainrule

@@ -2,6 +2,7 @@
 // matrix product whose K runs over tiles. Bound by FMAs, 16/36 of the direct number. Partial sums as in
 // weight_gradient.cpp.
 #include "conv/band.h"
+#include "conv/panels.h"
 #include "conv/winograd.h"
 #include "conv/winograd_kernels.h"
 #include "core/memory.h"
@@ -28,12 +29,13 @@ class WinogradWeights {
           ins_((x.c + k_.lanes - 1) / k_.lanes * k_.lanes),
           panels_((g.c + width_ - 1) / width_),
           outs_(panels_ * width_),
-          grid_(g.h, g.w, x.c + g.c) {}
+          grid_(x.n, g.h, g.w, std::clamp(12288 / (x.c + std::min(g.c, 2 * width_)), 28L, 64L)) {}
 
     void run(T* gw) const {
-        const long units = x_.n * grid_.blocks(), size = 16 * x_.c * outs_;
+        const long units = grid_.blocks(), size = 16 * x_.c * outs_, worthwhile = units * grid_.tiles() / 128;
         const long parts =
-            std::clamp(partial_bytes / (size * static_cast<long>(sizeof(T))), 1L, std::min(units, parts_wanted));
+            std::clamp(std::min(partial_bytes / (size * static_cast<long>(sizeof(T))), worthwhile), 1L,
+                       std::min(units, parts_wanted));
         const long slices = std::min(panels_, (parts_wanted + parts - 1) / parts);
         const Scratch<T> sums(static_cast<size_t>(parts * size));
         parallel_for(parts * slices, [&](long u) {
@@ -48,7 +50,8 @@ class WinogradWeights {
     // The blocks [u0, u1) of all images into the panels [j0, j1) of one partial sum [panel][k][in][width].
     void accumulate(long u0, long u1, long j0, long j1, T* sums) const {
         const long most = grid_.tiles(), room = (2 * grid_.block_rows + 2) * (2 * grid_.block_columns + 2);
-        const long outs = (j1 - j0) * width_;
+        // channels of these panels in whole vectors
+        const long outs = std::min((j1 - j0) * width_, (g_.c - j0 * width_ + k_.lanes - 1) / k_.lanes * k_.lanes);
         const Scratch<T> pixels(static_cast<size_t>(room * std::max(ins_, outs)));
         const Scratch<T> v(static_cast<size_t>(16 * (most * ins_ + k_.lanes)));
         const Scratch<T> q(static_cast<size_t>(16 * (most * outs + k_.lanes)));
@@ -56,24 +59,28 @@ class WinogradWeights {
         g.data += j0 * width_ * g.sc;
         g.c = std::min(outs, g.c - j0 * width_);
         for (long u = u0; u < u1; u++) {
-            const long n = u / grid_.blocks(), index = u % grid_.blocks();
-            const long r0 = index / grid_.across * grid_.block_rows, q0 = index % grid_.across * grid_.block_columns;
-            const long rows = std::min(grid_.block_rows, grid_.rows - r0);
-            const long columns = std::min(grid_.block_columns, grid_.columns - q0), tiles = rows * columns;
+            const TileGrid::Block b = grid_.block(u);
+            const long tiles = b.tiles(), each = b.rows * b.columns;
             const long v_plane = tiles * ins_ + k_.lanes, q_plane = tiles * outs + k_.lanes;
-            const Band<T> in = load_band(k_, x_, n, ay_.first + 2 * r0, 2 * rows + 2, ax_.first + 2 * q0,
-                                         2 * columns + 2, ins_, pixels.data());
-            wk_.input(in.data, in.row, in.pixel, {rows, columns, ins_, v_plane, ins_}, v.data());
-            const Band<T> out = load_band(k_, g, n, 2 * r0, 2 * rows, 2 * q0, 2 * columns, outs, pixels.data());
-            wk_.gradient(out.data, out.row, out.pixel, {rows, columns, outs, q_plane, outs}, q.data());
+            for (long i = 0; i < b.images; i++) {
+                const long n = b.n + i, y0 = 2 * b.row, x0 = 2 * b.column;
+                const Band<T> in = load_band(k_, x_, n, ay_.first + y0, 2 * b.rows + 2, ax_.first + x0,
+                                             2 * b.columns + 2, ins_, pixels.data());
+                wk_.input(in.data, in.row, in.pixel, {b.rows, b.columns, ins_, v_plane, ins_},
+                          v.data() + i * each * ins_);
+                const Band<T> out = load_band(k_, g, n, y0, 2 * b.rows, x0, 2 * b.columns, outs, pixels.data());
+                wk_.gradient(out.data, out.row, out.pixel, {b.rows, b.columns, outs, q_plane, outs},
+                             q.data() + i * each * outs);
+            }
             for (long k = 0; k < 16; k++)
                 for (long j = j0; j < j1; j++)
                     multiply(v.data() + k * v_plane, q.data() + k * q_plane + (j - j0) * width_, outs, tiles, u > u0,
-                             sums + (j * 16 + k) * x_.c * width_);
+                             g_.c - j * width_, sums + (j * 16 + k) * x_.c * width_);
         }
     }
 
-    void multiply(const T* v, const T* q, long ldq, long tiles, bool add, T* s) const {
+    void multiply(const T* v, const T* q, long ldq, long tiles, bool add, long outs, T* s) const {
+        const long vectors = outs > k_.lanes ? 2 : 1;
         Tile<T> t{.a = v,
                   .row = 1,
                   .step = ins_,
@@ -82,14 +89,14 @@ class WinogradWeights {
                   .k = tiles,
                   .c = s,
                   .ldc = width_,
-                  .cols = static_cast<int>(width_),
+                  .cols = static_cast<int>(vectors * k_.lanes),
                   .accumulate = add};
         const long parts = (x_.c + k_.rows - 1) / k_.rows;
         for (long i = 0, at = 0; i < parts; i++) {
             const long part = (x_.c - at) / (parts - i);
             t.a = v + at;
             t.c = s + at * width_;
-            k_.tile[1][1][part - 1](t);
+            k_.tile[1][vectors - 1][part - 1](t);
             at += part;
         }
     }
@@ -100,12 +107,14 @@ class WinogradWeights {
         T* sum = sums + j * 16 * step;
         for (long p = 1; p < parts; p++)
             for (long i = 0; i < 16 * step; i++) sum[i] += sum[p * size + i];
-        const Scratch<T> taps(static_cast<size_t>(9 * step));
-        wk_.filter_back(sum, step, step, taps.data(), step);
-        T* to = gw + j * width_ * x_.c * 9;
-        for (long o = 0; o < outs; o++)
-            for (long i = 0; i < x_.c; i++)
-                for (long tap = 0; tap < 9; tap++) *to++ = taps.data()[tap * step + i * width_ + o];
+        const long chunk = inputs_at_once<T>(9, width_);
+        const Scratch<T> taps(static_cast<size_t>(9 * chunk * width_));
+        for (long i0 = 0; i0 < x_.c; i0 += chunk) {
+            const long n = std::min(chunk, x_.c - i0);
+            for (long i = 0; i < n; i++)
+                wk_.filter_back(sum + (i0 + i) * width_, step, width_, taps.data() + i * 9 * width_, width_);
+            scatter_taps(k_, taps.data(), 9, x_.c, i0, n, outs, width_, gw + j * width_ * x_.c * 9);
+        }
     }
 
     const TileKernels<T>& k_;
