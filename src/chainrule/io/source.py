@@ -100,9 +100,10 @@ class Tensors(Source):
         """See Source."""
 
         def read(name: str) -> tuple[str, Any]:
-            if verify:
-                self._verified(name)
-            return name, self.files[name].read(name)
+            array = self.files[name].read(name)
+            if verify and self.sums is not None and crc32(name, array) != self.sums[name]:
+                raise damaged(self.where, name)
+            return name, array
 
         yield from ahead(read, self._tasks(names))
 

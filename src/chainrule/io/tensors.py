@@ -37,7 +37,7 @@ NOTES = "__metadata__"
 KEY = "chainrule"  # one key of the header, because the order of several changes from file to file
 MOST_HEADER = 100_000_000  # bytes, the most that the layout allows
 ALIGNED = 64  # where values begin
-BLOCK = 1 << 18  # bytes that are checked at a time, within the processor's cache
+BLOCK = 1 << 22  # bytes that are checked at a time: of few, threads would wait for one another
 AHEAD = 1 << 25  # bytes that are read before they are asked for
 SMALL = 1 << 20  # bytes for which no thread is started
 UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000 if os.uname().sysname == "Linux" else 0)
