@@ -5,7 +5,6 @@ Ctrl-C.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -146,9 +145,6 @@ def main() -> None:
         app(prog_name="chainrule")
     except ChainruleError as error:
         fail(str(error))
-    except BrokenPipeError:  # the reader has seen enough, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
         fail(f"{error.filename or ''} {error.strerror or error}".strip())
     except KeyboardInterrupt:

@@ -246,7 +246,7 @@ class Figures:
         """Raise ArgumentError for data of another kind."""
         if self.tested.data.kind != kind:
             raise ArgumentError(
-                f"[plot] {self.tested.data.name} is {self.tested.data.kind}: this is a figure of {kind}"
+                f"[plot] {self.tested.data.name} is {self.tested.data.kind}: this is a figure for {kind}"
             )
 
     def one(self) -> tuple[Any, Any]:

@@ -29,6 +29,7 @@ STEPS = 1500  # of a training that is not told its epochs
 FEW = 2000  # samples: smaller batches, more epochs
 DEFAULT_MODEL = {"images": "cnn", "table": "mlp", "sequences": "lstm", "text": "gpt"}
 NARROW = 60  # columns: less have no room for the time that is left of all epochs
+LEAST = 100  # steps between two checkpoints, whatever an epoch has: writing a file takes longer than some small steps
 SECONDS = 15.0  # between two checkpoints within an epoch
 OPTIMIZERS = {
     name.lower(): name for name in "SGD Adam AdamW RMSprop Adagrad Adadelta Adamax NAdam RAdam LAMB Lion".split()
@@ -246,7 +247,8 @@ def fitted(
         raise ArgumentError(
             "[train] patience waits for val_loss, but there is no validation: give it a share of the data"
         )
-    callbacks.append(Checkpoint(run.folder / LAST, seconds=SECONDS))
+    steps = math.ceil(len(train_set) / told.batch_size)
+    callbacks.append(Checkpoint(run.folder / LAST, "epoch" if steps >= LEAST else LEAST, seconds=SECONDS))
     first = 0
     if last is not None and (run.folder / HISTORY).exists():
         first = len(run.history()["epoch"])

@@ -13,6 +13,7 @@ import numpy as np
 from ..domain.errors import ArgumentError, DataError
 from ..tensor import Tensor
 from ..train.plots import blank, written
+from .sheet import tiled
 
 Path = str | os.PathLike[str] | None
 MOST_NUMBERS = 30  # classes whose counts are written into the matrix
@@ -153,7 +154,7 @@ def misclassified(
 
     >>> chances = np.array([[0.9, 0.1], [0.2, 0.8]])
     >>> figure = misclassified(np.zeros((2, 1, 8, 8)), [1, 1], chances, ["cat", "dog"])
-    >>> [axes.get_title() for axes in figure.axes]
+    >>> [text.get_text() for text in figure.axes[0].texts]
     ['dog → cat, 90%']
     """
     chances = probabilities.numpy() if isinstance(probabilities, Tensor) else np.asarray(probabilities)
@@ -176,21 +177,8 @@ def misclassified(
     return written(pictures("plots.misclassified", images, titles, title), path)
 
 
-def pictures(name: str, images: Any, titles: Sequence[str], title: str, columns: int | None = None) -> Any:
+def pictures(name: str, images: Any, titles: Sequence[str], title: str) -> Any:
     """A figure of images (n, 1 or 3, h, w), each with a title; grey ones are stretched over all greys."""
-    n = max(len(images), 1)
-    columns = min(n, columns or max(4, round((1.6 * n) ** 0.5)))
-    lines = -(-n // columns)
-    wide = max([9, *map(len, titles)])
-    cell = min(max(1.15, 0.075 * wide), 2.2)
-    figure = blank(name, max(cell * columns, 3.2), (cell + 0.28) * lines + 0.5)
-    figure.suptitle(title, fontsize=11)
-    for k, (image, text) in enumerate(zip(images, titles, strict=True)):
-        axes = figure.add_subplot(lines, columns, k + 1)
-        if image.shape[0] == 3:
-            axes.imshow(np.clip(image.transpose(1, 2, 0), 0, 255 if image.dtype == np.uint8 else 1))
-        else:
-            axes.imshow(image[0], cmap="gray")
-        axes.set_axis_off()
-        axes.set_title(text, fontsize=8)
-    return figure
+    columns = max(1, min(len(images), max(4, round((1.6 * len(images)) ** 0.5))))
+    cell = min(max(1.1, 0.075 * max([9, *map(len, titles)])), 2.2)
+    return tiled(name, images, title, cell=cell, columns=columns, titles=titles, cmap="gray")

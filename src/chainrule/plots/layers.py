@@ -19,9 +19,11 @@ from ..train.batches import training_batches
 from ..train.mode import mode
 from ..train.plots import blank, written
 from ..train.step import Step
+from .sheet import put, sheet, tiled
 
 Path = str | os.PathLike[str] | None
 BINS = 60
+CELL = 0.85  # inches of a map
 DIVERGING = "RdBu_r"  # red above zero, blue below
 
 
@@ -58,7 +60,7 @@ def filters(
     Errors: ArgumentError.
 
     >>> from chainrule import nn
-    >>> len(filters(nn.Sequential(nn.Conv2d(1, 8, 5))).axes)
+    >>> len(filters(nn.Sequential(nn.Conv2d(1, 8, 5))).axes[0].images)
     8
     """
     some = any(isinstance(m, Conv2d) for m in model.modules()) and layer is None
@@ -75,18 +77,11 @@ def filters(
     images = weight[:most]
     limit = float(np.abs(images).max()) or 1.0
     columns = min(len(images), 16 if len(images) > 32 else 8)
-    lines = -(-len(images) // columns)
-    figure = blank("plots.filters", 0.72 * columns + 0.3, 0.72 * lines + 0.6)
     shown = f", {most} of {len(weight)}" if len(weight) > most else ""
-    figure.suptitle(f"{where or type(chosen).__name__}: filters {tuple(chosen.weight.shape)}{shown}", fontsize=10)
-    for k, image in enumerate(images):
-        axes = figure.add_subplot(lines, columns, k + 1)
-        if image.shape[0] == 3:
-            axes.imshow(image.transpose(1, 2, 0) / (2 * limit) + 0.5)
-        else:
-            axes.imshow(image[0], cmap=DIVERGING, vmin=-limit, vmax=limit)
-        axes.set_axis_off()
-    return written(figure, path)
+    title = f"{where or type(chosen).__name__}: filters {tuple(chosen.weight.shape)}{shown}"
+    images = images / (2 * limit) + 0.5 if images.shape[1] == 3 else images[:, :1]
+    options: dict[str, Any] = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}
+    return written(tiled("plots.filters", images, title, cell=0.72, columns=columns, **options), path)
 
 
 def feature_maps(
@@ -101,7 +96,7 @@ def feature_maps(
     >>> from chainrule import nn
     >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2))
     >>> figure = feature_maps(model, cr.rand(1, 8, 8))
-    >>> [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    >>> [text.get_text() for text in figure.axes[0].texts]
     ['image', '0 Conv2d', '1 ReLU']
     """
     image = image_of("feature_maps", x)
@@ -131,19 +126,14 @@ def feature_maps(
         found = [found[k] for k in np.unique(np.linspace(0, len(found) - 1, rows).round().astype(int))]
     lines = [("image", image.to(dtype="float32").numpy()[0]), *found]
     columns = min(most, max(len(maps) for _, maps in found))
-    figure = blank("plots.feature_maps", 0.85 * columns + 1.4, 0.9 * len(lines) + 0.2)
-    grid = figure.subplots(len(lines), columns, squeeze=False)
-    for row, (name, maps) in zip(grid, lines, strict=True):
-        colour = name == "image" and len(maps) == 3
-        images = [np.clip(maps.transpose(1, 2, 0), 0, 1)] if colour else [*maps[:columns]]
-        for axes, one in zip(row, images, strict=False):
-            axes.imshow(one, cmap="gray" if name == "image" else "viridis")
-        for axes in row[len(images) :]:
-            axes.set_visible(False)
-        for axes in row:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+    left = 0.4 + 0.065 * max(len(name) for name, _ in lines)
+    figure, axes = sheet("plots.feature_maps", left + CELL * columns + 0.1, CELL * len(lines) + 0.1)
+    for row, (name, maps) in enumerate(lines):
+        y = 0.05 + CELL * row
+        colour = row == 0 and len(maps) == 3
+        for k, one in enumerate([np.clip(maps.transpose(1, 2, 0), 0, 1)] if colour else maps[:columns]):
+            put(axes, one, left + CELL * k, y, CELL - 0.06, CELL - 0.06, cmap="viridis" if row else "gray")
+        axes.text(left - 0.12, y + CELL / 2, name, ha="right", va="center", fontsize=8)
     return written(figure, path)
 
 
