@@ -98,8 +98,20 @@ class Gemm {
         row_blocks_ = ceil_div(stripe_, most_rows);
         const double flops = 2. * stripe_ * cols_ * depth_;
         const long chunks = std::clamp(static_cast<long>(flops / flops_per_chunk), 1L, 64L);
+        if (kept(panels_)) {  // rows apart first: A is then read once
+            row_blocks_ = std::min(chunks, ceil_div(rows_, 4 * tile));
+            groups_ = row_blocks_ >= 8 ? 1 : std::min(panels_, ceil_div(chunks, row_blocks_));
+            return;
+        }
         groups_ = std::min(panels_, ceil_div(chunks, row_blocks_));
         row_blocks_ = std::max(row_blocks_, ceil_div(chunks, groups_));
+    }
+
+    // Whether to keep a block of K of so many panels in the second-level cache, and go from tile to tile. Columns of A
+    // that are contiguous have many small blocks: there C would come and go too often.
+    bool kept(long panels) const {
+        const bool few = blocks_ == 1 || a_row_ != 1;
+        return few && panels * width_ * (depth_ / blocks_) * static_cast<long>(sizeof(T)) <= kept_bytes;
     }
 
     // Rows of A that are worked on between two copies, and where what was packed and copied lies.
@@ -169,20 +181,22 @@ class Gemm {
         }
     }
 
-    // Rows [i0, i1) of the stripe times panels [j0, j1). Panel by panel, so that its part of C stays in cache over all
-    // blocks of K; or tile by tile if the second-level cache holds all panels: A then comes from the first.
+    // Rows [i0, i1) of the stripe times panels [j0, j1). Block by block of K and tile by tile if the second-level cache
+    // holds a block of all panels: A is then read once, and comes from the first for all panels but one. Else panel by
+    // panel, so that its part of C stays in cache over all blocks.
     void multiply(const Stripe& s, long i0, long i1, long j0, long j1) const {
-        const long tiles = ceil_div(i1 - i0, k_.rows), bytes = (j1 - j0) * width_ * depth_ * static_cast<long>(sizeof(T));
+        const long tiles = ceil_div(i1 - i0, k_.rows);
         const auto rows_of = [&](long i, long n) { return (i1 - i) / (tiles - n); };  // 32 = 10+11+11, never 14+14+4
-        if (blocks_ == 1 && bytes <= kept_bytes) {
-            for (long n = 0, i = i0; n < tiles; n++) {
-                const long rows = rows_of(i, n);
-                for (long j = j0; j < j1; j++) {
-                    Tile<T> t = panel(s, j, 0, i);
-                    run(s, t, i, rows, j, 0);
+        if (kept(j1 - j0)) {
+            for (long b = 0; b < blocks_; b++)
+                for (long n = 0, i = i0; n < tiles; n++) {
+                    const long rows = rows_of(i, n);
+                    for (long j = j0; j < j1; j++) {
+                        Tile<T> t = panel(s, j, b, i);
+                        run(s, t, i, rows, j, b);
+                    }
+                    i += rows;
                 }
-                i += rows;
-            }
             return;
         }
         for (long j = j0; j < j1; j++)
