@@ -53,7 +53,10 @@ def test_21_products_over_sizes_and_threads(tmp_path):
         "scaling", "matmul", "--threads", "1,2", "--blocks", 2, "--largest", 16, "--page", page, "--out", out,
         "--plot", tmp_path / "plot.svg",
     )  # fmt: skip
-    assert re.match(r"matmul +16 1t .* 2t .*× +numpy 1t .* numpy 2t ", shown[0]) and len(shown) == 2
+    assert re.match(r"matmul +16 1t .* 2t .*× +numpy 1t .* numpy 2t ", shown[0]) and len(shown) in (
+        2,
+        3,
+    )  # a third says so if the machine is busy
     assert shown[1].startswith("matmul: 2 threads ") and "a GPU would pay" in shown[1]
     text = page.read_text()
     assert text.startswith("before") and text.endswith("after") and "old" not in text and "| NumPy, 1 |" in text

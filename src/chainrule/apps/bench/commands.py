@@ -98,10 +98,13 @@ def scaling(
     from . import results
     from . import scaling as work
     from . import scaling_report as report
+    from .limits import Limits, Sentinel
 
     figures = numbers(gpu)
     if len(figures) != 4:
         raise typer.BadParameter(f"--gpu takes 4 figures, got {gpu!r}")
+    sentinel = Sentinel(Limits(1, {}))
+    sentinel.begin([])
     card = work.Gpu(figures[0] * 1e-6, figures[1] * 1e12, figures[2] * 1e9, figures[3] * 1e9)
     rows = []
     for row in work.scaling(what, sorted({1, *counts(threads)}), blocks, largest, numpy, card):
@@ -109,13 +112,17 @@ def scaling(
         print(json.dumps(row) if as_json else report.line(row), flush=True)
     if not as_json:
         print(*(report.said(a) for a in work.answers(rows)), sep="\n")
+    busy = sentinel.end()
+    told = f" The machine was busy: others used {busy['others']} cores." if busy["busy"] else ""
+    if told and not as_json:
+        print(told.strip())
     if out is not None:
         results.keep(rows, out)
     if plot is not None:
         report.plot(rows, plot)
     if page is not None:
         stamp = results.stamp()
-        report.put(rows, page, f"Measured on {stamp['machine']}, commit {stamp['commit']}, {stamp['date'][:10]}.")
+        report.put(rows, page, f"Measured on {stamp['machine']}, commit {stamp['commit']}, {stamp['date'][:10]}.{told}")
 
 
 @bench.command(epilog="Example: `chainrule bench compare before.jsonl after.jsonl`")
