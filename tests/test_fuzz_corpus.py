@@ -7,6 +7,8 @@ FOUND = {  # what fuzzing found, by name; every other file is good
     "cppapi/unequal_rows.json": "a ValueError of NumPy",
     "h5/heap_without_end.h5": "HDF5 read a heap for ever",
     "h5/long_text.h5": "HDF5 took two gigabytes for a text that is not there",
+    "h5/long_text_again.h5": "HDF5 took two gigabytes for a text whose name has no end",
+    "keras_h5/no_text.h5": "HDF5 broke down",
     "npy/long_size.npy": "an expression that took exponentially long",
     "tar/cut_header.tar.gz": "a TypeError of tarfile",
     "zip/encrypted.zip": "a NotImplementedError of zipfile",

@@ -306,8 +306,9 @@ def test_layers_that_cannot_be_converted_are_told_at_once(tmp_path):
 # ---- written, and read again
 
 
-def test_what_is_written_is_read_again(known, tmp_path):
-    path = tmp_path / "again.keras"
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+def test_what_is_written_is_read_again(known, kind, tmp_path):
+    path = tmp_path / f"again.{kind}"
     model = interop.from_keras(WHOLE)
     interop.to_keras(model, path, input_shape=(5, 3))
     again = predicted(interop.from_keras(path), known["steps"])
@@ -317,6 +318,44 @@ def test_what_is_written_is_read_again(known, tmp_path):
     inputs = known["image"], known["words"]
     for a, b in zip(predicted(interop.from_keras(path), *inputs), predicted(graph, *inputs), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_a_whole_model_in_hdf5_is_as_keras_has_it(tmp_path):
+    model = nn.Sequential(
+        {"a": nn.Linear(3, 4), "n": nn.BatchNorm1d(4), "r": nn.ReLU(), "b": nn.Linear(4, 2, bias=False)}
+    )
+    interop.to_keras(model.eval(), tmp_path / "m.h5", input_shape=(3,))
+    with h5py.File(tmp_path / "m.h5") as root:
+        assert json.loads(root.attrs["model_config"])["class_name"] == "Sequential"
+        weights = root["model_weights"]
+        assert weights.attrs["layer_names"].tolist() == [b"a", b"n", b"r", b"b"]
+        names = {name: weights[name].attrs["weight_names"].tolist() for name in "anrb"}
+        assert names == {
+            "a": [b"a/kernel", b"a/bias"], "r": [], "b": [b"b/kernel"],
+            "n": [b"n/gamma", b"n/beta", b"n/moving_mean", b"n/moving_variance"],
+        }  # fmt: skip
+        np.testing.assert_array_equal(weights["a/a/kernel"], model["a"].weight.numpy().T)
+
+
+def test_weights_alone_are_written(tmp_path):
+    model, other = (nn.Sequential({"a": nn.Linear(3, 4), "lstm": nn.Linear(4, 2)}) for _ in range(2))
+    interop.to_keras(model, tmp_path / "m.weights.h5")
+    for by_name in (True, False):
+        interop.load_keras_weights(other, tmp_path / "m.weights.h5", by_name=by_name)
+        for name, value in other.state_dict().items():
+            np.testing.assert_array_equal(value.numpy(), model.state_dict()[name].numpy())
+            value.copy_(cr.zeros_like(value))
+
+
+def test_many_names_are_cut_into_several_attributes(tmp_path):
+    """HDF5 holds 64 kB in an attribute."""
+    model = nn.Sequential({f"layer_{'x' * 400}_{i}": nn.Linear(1, 1) for i in range(200)})
+    interop.to_keras(model, tmp_path / "m.h5", input_shape=(1,))
+    with h5py.File(tmp_path / "m.h5") as root:
+        assert "layer_names0" in root["model_weights"].attrs and "layer_names" not in root["model_weights"].attrs
+    x = draw(2, 1)
+    again = predicted(interop.from_keras(tmp_path / "m.h5"), x)
+    np.testing.assert_array_equal(again.numpy(), predicted(model.eval(), x).numpy())
 
 
 def test_layers_stand_in_the_order_in_which_keras_numbers_them(tmp_path):
@@ -344,8 +383,8 @@ def test_layers_that_cannot_be_written_are_told_at_once(tmp_path):
         interop.to_keras(nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, 2, 1)), path, input_shape=(3, 8, 8))
     with pytest.raises(ArgumentError, match="input_shape"):
         interop.to_keras(nn.Sequential(nn.ReLU()), path)
-    with pytest.raises(ArgumentError, match="in .keras"):
-        interop.to_keras(nn.Sequential(nn.ReLU()), tmp_path / "m.h5", input_shape=(3,))
+    with pytest.raises(ArgumentError, match="in .keras, .h5 or .weights.h5"):
+        interop.to_keras(nn.Sequential(nn.ReLU()), tmp_path / "m.hdf", input_shape=(3,))
     with pytest.raises(ArgumentError, match="is a ReLU"):
         interop.to_keras(nn.ReLU(), path)
     assert not path.exists()

@@ -298,24 +298,39 @@ def varied(model):
 
 
 def returned(model, path, inputs, **options):
+    """A file of ours predicts the same in Keras, and read again by us; so do its weights alone."""
     interop.to_keras(model, path, **options)
     peer = keras.models.load_model(path)
+    interop.to_keras(model, path.with_suffix(".weights.h5"), **options)
+    again = interop.from_keras(path)
     with cr.no_grad():
         wanted = model(*[cr.tensor(x) for x in inputs])
-        again = interop.from_keras(path)(*[cr.tensor(x) for x in inputs])
-    got = peer.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
-    pairs = zip(*[v if isinstance(v, (tuple, list)) else (v,) for v in (wanted, got, again)], strict=True)
-    for a, b, c in pairs:
-        np.testing.assert_allclose(b, a.numpy(), rtol=2e-5, atol=2e-5)
-        np.testing.assert_allclose(c.numpy(), a.numpy(), rtol=1e-6, atol=1e-6)
+
+    def agree():
+        got = peer.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
+        with cr.no_grad():
+            ours = again(*[cr.tensor(x) for x in inputs])
+        for a, b, c in zip(*[v if isinstance(v, (tuple, list)) else (v,) for v in (wanted, got, ours)], strict=True):
+            np.testing.assert_allclose(b, a.numpy(), rtol=2e-5, atol=2e-5)
+            np.testing.assert_allclose(c.numpy(), a.numpy(), rtol=1e-6, atol=1e-6)
+
+    agree()
+    if peer.weights:
+        drawn(peer).load_weights(path.with_suffix(".weights.h5"))
+        for value in again.state_dict().values():
+            value.copy_(cr.zeros_like(value))
+        interop.load_keras_weights(again, path.with_suffix(".weights.h5"))
+        agree()
 
 
 @pytest.mark.parametrize(("make", "shape"), OURS)
-def test_models_of_ours_are_read_by_keras(make, shape, tmp_path):
-    returned(varied(nn.Sequential(make())), tmp_path / "ours.keras", [batch(shape)], input_shape=shape)
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+def test_models_of_ours_are_read_by_keras(make, shape, kind, tmp_path):
+    returned(varied(nn.Sequential(make())), tmp_path / f"ours.{kind}", [batch(shape)], input_shape=shape)
 
 
-def test_channels_first_and_words(tmp_path):
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+def test_channels_first_and_words(kind, tmp_path):
     layers = [
         nn.Conv2d(3, 4, 3, padding=1),
         nn.BatchNorm2d(4),
@@ -324,12 +339,13 @@ def test_channels_first_and_words(tmp_path):
         nn.Flatten(),
         nn.Linear(48, 2),
     ]
-    returned(varied(nn.Sequential(layers)), tmp_path / "a.keras", [batch((3, 8, 6))], input_shape=(3, 8, 6))
+    returned(varied(nn.Sequential(layers)), tmp_path / f"a.{kind}", [batch((3, 8, 6))], input_shape=(3, 8, 6))
     layers = [nn.Embedding(11, 4, mask_zero=True), nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 2)]
-    returned(varied(nn.Sequential(layers)), tmp_path / "b.keras", [R.integers(0, 11, (3, 7))], input_shape=(7,))
+    returned(varied(nn.Sequential(layers)), tmp_path / f"b.{kind}", [R.integers(0, 11, (3, 7))], input_shape=(7,))
 
 
-def test_graphs_of_ours_are_read_by_keras(tmp_path):
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+def test_graphs_of_ours_are_read_by_keras(kind, tmp_path):
     x, y = nn.Input((7, 8), name="x"), nn.Input((7, 4), name="y")
     shared = nn.Linear(8, 8)
     a = shared(x, name="shared")
@@ -339,4 +355,4 @@ def test_graphs_of_ours_are_read_by_keras(tmp_path):
     h = nn.Merge("concat", -1)(h, nn.Merge("max")(a, b), -a + 1.0)
     p, q = nn.Linear(24, 3)(h), nn.Linear(24, 8)(h) * a
     graph = varied(nn.Graph([x, y], {"p": nn.Softmax()(p), "q": nn.Linear(8, 1)(nn.Linear(8, 8)(q))}))
-    returned(graph, tmp_path / "graph.keras", [batch((7, 8)), batch((7, 4))])
+    returned(graph, tmp_path / f"graph.{kind}", [batch((7, 8)), batch((7, 4))])

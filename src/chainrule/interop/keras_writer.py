@@ -1,4 +1,4 @@
-"""Models of ours as ``.keras`` archives, which Keras 3 loads."""
+"""Models of ours in files that Keras 3 loads: ``.keras``, ``.h5``, ``.weights.h5``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import nn
 from ..domain.errors import ArgumentError, MissingDependencyError, NotSupportedError
+from ..io.atomic import atomic_write
 from ..io.zipped import write_zip
 from ..nn.graph import Ref, references
 from .keras_hdf5 import snake
 from .keras_spec import Refusal
 from .keras_written import Written, entry, written
 
+VERSION = "3.0.0"  # of Keras, whose files these are
+MOST_ATTRIBUTE = 60_000  # bytes that HDF5 holds in an attribute
 OPERATORS = {"add": "Add", "sub": "Subtract", "mul": "Multiply"}
 MERGES = {"concat": "Concatenate", "sum": "Add", "mean": "Average", "mul": "Multiply", "max": "Maximum"}
 
@@ -24,11 +29,13 @@ MERGES = {"concat": "Concatenate", "sum": "Add", "mean": "Average", "mul": "Mult
 def to_keras(
     model: nn.Module, path: str | os.PathLike[str], *, input_shape: tuple[int | None, ...] | None = None
 ) -> None:
-    """Write a ``Sequential`` or an ``nn.Graph`` as a ``.keras`` archive, which Keras 3 loads and which predicts the same there.
+    """Write a ``Sequential`` or an ``nn.Graph`` as Keras 3 loads it, to predict the same there.
 
-    ``input_shape``, without the batch, is needed of a Sequential. Layers with their channels first stay so
-    (``data_format="channels_first"``); those in an ``nn.ChannelsLast`` have them last. Parameters are written as float32.
-    Errors: NotSupportedError, naming all layers that Keras has not or that are not written; ArgumentError; FileWriteError.
+    ``path`` says how: ``.keras``, ``.h5`` (a whole model in HDF5, as Keras 2 had them), or ``.weights.h5`` (weights alone, for
+    ``load_weights`` of a model of the same layers). ``input_shape``, without the batch, is needed of a Sequential, but for
+    weights alone. Layers with their channels first stay so (``data_format="channels_first"``); those in an
+    ``nn.ChannelsLast`` have them last. Parameters are written as float32. Errors: NotSupportedError, naming all layers that
+    Keras has not or that are not written; ArgumentError; FileWriteError; MissingDependencyError without h5py.
 
     >>> import chainrule as cr
     >>> from chainrule import nn
@@ -41,33 +48,71 @@ def to_keras(
       (activation): ReLU()
     )
     """
-    where = f"[to_keras] {path}"
-    if Path(path).suffix != ".keras":
-        raise ArgumentError(f"{where}: the name should end in .keras")
+    where, name = f"[to_keras] {path}", Path(path).name
+    if not name.endswith((".keras", ".h5")):
+        raise ArgumentError(f"{where}: the name should end in .keras, .h5 or .weights.h5")
+    alone = name.endswith(".weights.h5")
     try:
         import h5py
     except ImportError as error:
         raise MissingDependencyError(f"{where}: writing HDF5 needs h5py: pip install chainrule[h5]") from error
     writer = Writer(where)
-    config = writer.model(model, input_shape)
+    config = writer.model(model, () if alone and input_shape is None else input_shape)
     if writer.refused:
         lines = "\n  ".join(writer.refused)
         raise NotSupportedError(f"{where}: {len(writer.refused)} layers cannot be written:\n  {lines}")
-    weights = BytesIO()
-    with h5py.File(weights, "w") as root:
-        root.create_group("vars")
-        used: dict[str, int] = {}
-        for name, layer in writer.layers:
-            kind = snake(layer.kind)
-            number = used.get(kind, 0)
-            used[kind] = number + 1
-            group = root.create_group(f"layers/{kind}_{number}" if number else f"layers/{kind}")
-            group.require_group("vars").attrs["name"] = name
-            for place, array in layer.arrays.items():
-                group[place] = array.astype("float32")
-    texts = {"metadata.json": {"keras_version": "3.0.0"}, "config.json": config}
-    members = [(name, [json.dumps(said).encode()]) for name, said in texts.items()]
-    write_zip(path, [*members, ("model.weights.h5", [weights.getbuffer()])])
+    file = BytesIO()
+    with h5py.File(file, "w") as root:
+        if name.endswith(".keras") or alone:
+            numbered_weights(root, writer.layers)
+        else:
+            root.attrs["model_config"] = json.dumps(config)
+            root.attrs["keras_version"], root.attrs["backend"] = VERSION, "numpy"
+            named_weights(root.create_group("model_weights"), writer.layers)
+    if name.endswith(".keras"):
+        texts = {"metadata.json": {"keras_version": VERSION}, "config.json": config}
+        members = [(name, [json.dumps(said).encode()]) for name, said in texts.items()]
+        write_zip(path, [*members, ("model.weights.h5", [file.getbuffer()])])
+    else:
+        with atomic_write(path) as target:
+            target.write(file.getbuffer())
+
+
+def numbered_weights(root: Any, layers: list[tuple[str, Written]]) -> None:
+    """Weights as Keras 3 has them: layers by class and number, arrays by number."""
+    root.create_group("vars")
+    used: dict[str, int] = {}
+    for name, layer in layers:
+        kind = snake(layer.kind)
+        number = used.get(kind, 0)
+        used[kind] = number + 1
+        group = root.create_group(f"layers/{kind}_{number}" if number else f"layers/{kind}")
+        group.require_group("vars").attrs["name"] = name
+        for place, weight in layer.arrays.items():
+            group[place] = weight.values
+
+
+def named_weights(group: Any, layers: list[tuple[str, Written]]) -> None:
+    """Weights as Keras 1 and 2 had them: a group for each layer, which says where in it the arrays are."""
+    texts_into(group, "layer_names", [name for name, _ in layers])
+    group.attrs["keras_version"], group.attrs["backend"] = VERSION, "numpy"
+    for name, layer in layers:
+        inner = group.create_group(name)
+        found = {f"{name}/{place.rpartition('vars/')[0]}{w.name}": w.values for place, w in layer.arrays.items()}
+        texts_into(inner, "weight_names", [*found])
+        for place, values in found.items():
+            inner[place] = values
+
+
+def texts_into(group: Any, name: str, texts: list[str]) -> None:
+    """An attribute of texts, in several where they are too long for one: NAME0, NAME1, ..."""
+    array = np.array([text.encode() for text in texts], "S") if texts else np.array([], "S1")
+    parts = -(-array.nbytes // MOST_ATTRIBUTE)
+    if parts <= 1:
+        group.attrs[name] = array
+    else:
+        for i, part in enumerate(np.array_split(array, parts + 1)):
+            group.attrs[f"{name}{i}"] = part
 
 
 class Writer:

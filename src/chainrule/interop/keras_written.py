@@ -12,12 +12,19 @@ from .keras_layouts import layout
 from .keras_spec import Refusal
 
 
+class Weight(NamedTuple):
+    """An array, and what Keras calls it."""
+
+    name: str
+    values: Any
+
+
 class Written(NamedTuple):
     """A layer of Keras; ``arrays`` by their places in its group."""
 
     kind: str
     config: dict[str, Any]
-    arrays: dict[str, Any]
+    arrays: dict[str, Weight]
 
 
 ACTIVATIONS: dict[type[nn.Module], str] = {
@@ -45,13 +52,13 @@ def refuse(module: nn.Module, why: str) -> Refusal:
     return Refusal(f"{type(module).__name__}: {why}")
 
 
-def values(module: nn.Module) -> list[Any]:
+def values(module: nn.Module) -> list[Weight]:
     """The arrays of a module, in Keras's order."""
     state = {name: value.numpy() for name, value in module.state_dict().items()}
-    return [np.ascontiguousarray(entry.write(state)) for entry in layout(module)]
+    return [Weight(e.name, np.ascontiguousarray(e.write(state), "float32")) for e in layout(module)]
 
 
-def numbered(arrays: Sequence[Any], within: str = "") -> dict[str, Any]:
+def numbered(arrays: Sequence[Weight], within: str = "") -> dict[str, Weight]:
     """Arrays by their numbers."""
     return {f"{within}vars/{i}": array for i, array in enumerate(arrays)}
 
@@ -243,7 +250,7 @@ def _attention(module: Any) -> Written:
         "dropout": module.dropout,
         "use_bias": module.bias,
     }
-    found: dict[str, Any] = {}
+    found: dict[str, Weight] = {}
     for i, part in enumerate(("query_dense", "key_dense", "value_dense", "output_dense")):
         found |= numbered(arrays[i * each : (i + 1) * each], f"{part}/")
     return Written("MultiHeadAttention", config, found)

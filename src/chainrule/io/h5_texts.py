@@ -40,17 +40,18 @@ def check_lengths(data: Any, name: str, where: str) -> None:
 
     Errors: FileFormatError.
     """
-    label = name.encode() + b"\0"
-    for mark in re.finditer(re.escape(label), data):
+    for mark in re.finditer(re.escape(name.encode()), data):
         for version, before in ((1, 8), (2, 8), (3, 9)):
-            head = mark.start() - before
-            if head < 0 or data[head] != version or _number(data, head + 2, 2) != len(label):
+            head, padded = mark.start() - before, 8 if version == 1 else 1
+            named = _number(data, head + 2, 2)  # bytes that are kept for the name, which may end before they do
+            if head < 0 or data[head] != version or named < len(name):
                 continue
-            padded = 8 if version == 1 else 1
-            kind = mark.start() + -(-len(label) // padded) * padded
+            kind = mark.start() + -(-named // padded) * padded
             space = kind + -(-_number(data, head + 4, 2) // padded) * padded
             if _number(data, kind, 1) & 15 != 9:  # no text of any length
                 continue
+            if _number(data, kind + 1, 1) & 15 != 1:  # lists, and kinds that there are not, at which HDF5 breaks down
+                raise FileFormatError(f"{where} should have a text as its attribute {name!r}")
             if version > 1 and data[head + 1]:
                 raise FileFormatError(f"{where} has {name} of a dtype that is elsewhere in the file, which is not read")
             rank, old = _number(data, space + 1, 1), _number(data, space, 1) == 1
