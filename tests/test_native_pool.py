@@ -108,6 +108,49 @@ def test_average(shape, last, dtype):
                 np.testing.assert_allclose(actual, gx, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("planes", [1, 13])
+def test_two_by_two_of_planes_of_every_width(planes, dtype):
+    settings = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
+    for width in range(2, 38):
+        for height in (2, 4, 5):
+            x = np.round(normal((1, planes, height, width), dtype, width) * 2)  # many ties
+            inside = x[..., : height // 2 * 2, : width // 2 * 2]
+            taps = inside.reshape(1, planes, height // 2, 2, width // 2, 2).transpose(0, 1, 2, 4, 3, 5)
+            taps = taps.reshape(*taps.shape[:4], 4)
+            y, saved = _native.max_pool2d(x, **settings, dilation=(1, 1))
+            np.testing.assert_array_equal(y, taps.max(-1))
+            mean, sizes = _native.avg_pool2d(x, **settings, count_include_pad=True)
+            np.testing.assert_array_equal(mean, taps.sum(-1) / 4)  # exact: numbers are whole
+            g = normal(y.shape, dtype)
+            for kernel, rest, share in (
+                (_native.max_pool2d_vjp, {"dilation": (1, 1)}, np.arange(4) == taps.argmax(-1)[..., None]),
+                (_native.avg_pool2d_vjp, {"count_include_pad": True}, np.full(taps.shape, 0.25, dtype)),
+            ):
+                kept = saved if "dilation" in rest else sizes
+                (gx,) = kernel(g, *kept, needs=(True,), **settings, **rest)
+                expected = np.zeros_like(x)
+                spread = (g[..., None] * share).reshape(*taps.shape[:4], 2, 2).transpose(0, 1, 2, 4, 3, 5)
+                expected[..., : height // 2 * 2, : width // 2 * 2] = spread.reshape(inside.shape)
+                np.testing.assert_array_equal(gx, expected)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
+def test_places_of_the_largest(last):
+    order = channels_last if last else np.ascontiguousarray
+    kernels = [*KERNELS, ((17, 17), (1, 1), (8, 8), (1, 1))]
+    for dtype in ("float32", "float64"):
+        for kernel, stride, padding, dilation in kernels:
+            settings = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+            x = order(normal((2, 3, 18, 22), dtype))
+            y, places = _native.max_pool2d_with_indices(x, **settings)
+            np.testing.assert_array_equal(y, _native.max_pool2d(x, **settings)[0])
+            assert places.dtype == np.int64 and places.strides == y.astype(np.int64, order="K").strides
+            flat = x.reshape(2, 3, -1)
+            found = np.take_along_axis(flat, places.reshape(2, 3, -1), -1)
+            np.testing.assert_array_equal(found.reshape(y.shape), y)  # no two elements are equal
+
+
 def test_window_of_more_than_256_taps():
     x = normal((1, 2, 20, 20), "float32")
     settings = {"kernel_size": (17, 17), "stride": (1, 1), "padding": (8, 8), "dilation": (1, 1)}

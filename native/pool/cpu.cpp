@@ -54,19 +54,21 @@ Owned sizes(const Array& x) {
     return result;
 }
 
-// Rows of 2x2 windows over all planes: row(input row above, input row below, output row) as offsets.
+// Pairs of rows of 2x2 windows over all planes: run(first input, first output, pairs).
 template <class F>
-void each_row(long planes, const Windows& win, F row) {
-    const long h = win.y.in, w = win.x.in, out = win.y.out;
-    parallel_range(planes, std::max(1L, 65536 / std::max(1L, h * w)), [&](long begin, long end) {
-        for (long p = begin; p < end; p++)
-            for (long r = 0; r < out; r++)
-                row(p * h * w + 2 * r * w, p * h * w + (2 * r + 1) * w, (p * out + r) * win.x.out);
+void each_pair(long planes, const Windows& win, F run) {
+    const long h = win.y.in, w = win.x.in, rows = win.y.out, out = win.x.out;
+    const bool dense = h == 2 * rows;  // the pairs of all planes lie behind each other
+    const long pairs = dense ? 1 : rows, count = dense ? planes * rows : planes, size = dense ? 2 * w : h * w;
+    parallel_range(count, std::max(1L, 65536 / std::max(1L, size)), [&](long begin, long end) {
+        if (dense) return run(begin * size, begin * out, end - begin);
+        for (long p = begin; p < end; p++) run(p * size, p * rows * out, pairs);
     });
 }
 
+// The largest elements, and for each the number of its tap.
 template <class T, class I>
-Owned max_of(const Array& x, const Windows& win, DType index_type) {
+std::pair<Owned, Owned> max_of(const Array& x, const Windows& win, DType index_type) {
     const bool last = last_order(x);
     const long n = x.dim(0), c = x.dim(1), h = win.y.out, w = win.x.out;
     const Owned from = ordered(x, last);
@@ -85,25 +87,64 @@ Owned max_of(const Array& x, const Windows& win, DType index_type) {
         };
         if constexpr (sizeof(I) == 1) {
             if (!last && win.doubles())
-                each_row(n * c, win,
-                         [&](long top, long bottom, long o) { k.max2(s + top, s + bottom, d + o, at + o, w); });
+                each_pair(n * c, win,
+                          [&](long i, long o, long pairs) { k.max2(s + i, pairs, win.x.in, w, d + o, at + o); });
             else
                 general(k.max8);
         } else {
             general(k.max32);
         }
     }
-    return make_tuple(std::move(y), make_tuple(std::move(index), sizes(x)));
+    return {std::move(y), std::move(index)};
+}
+
+std::pair<Owned, Owned> max_and_taps(const Array& x, const Windows& win) {
+    const bool small = win.y.kernel * win.x.kernel <= 256;
+    if (x.is(DType::float32))
+        return small ? max_of<float, uint8_t>(x, win, DType::uint8) : max_of<float, int32_t>(x, win, DType::int32);
+    return small ? max_of<double, uint8_t>(x, win, DType::uint8) : max_of<double, int32_t>(x, win, DType::int32);
 }
 
 Owned max_pool2d(Array x, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode) {
     if (!x.is_float()) return not_implemented();
     if (x.rank() != 4) throw std::invalid_argument("[max_pool2d] x must be (n, c, h, w)");
     const Windows win = windows("max_pool2d", x.dim(2), x.dim(3), kernel, stride, padding, dilation, ceil_mode);
-    const bool small = kernel.first * kernel.second <= 256;
-    if (x.is(DType::float32))
-        return small ? max_of<float, uint8_t>(x, win, DType::uint8) : max_of<float, int32_t>(x, win, DType::int32);
-    return small ? max_of<double, uint8_t>(x, win, DType::uint8) : max_of<double, int32_t>(x, win, DType::int32);
+    auto [y, taps] = max_and_taps(x, win);
+    return make_tuple(std::move(y), make_tuple(std::move(taps), sizes(x)));
+}
+
+// Taps as places in the image: row times width plus column.
+template <class I>
+Owned places(const Array& taps, const Windows& win) {
+    const bool last = last_order(taps);
+    const long n = taps.dim(0), c = taps.dim(1), kernel = win.x.kernel;
+    Owned result = make_images(n, c, win.y.out, win.x.out, DType::int64, last);
+    const Scratch<int64_t> steps(static_cast<size_t>(win.y.kernel * kernel));  // from a window's first place
+    for (long k = 0; k < win.y.kernel * kernel; k++)
+        steps[static_cast<size_t>(k)] = k / kernel * win.y.dilation * win.x.in + k % kernel * win.x.dilation;
+    const ReleaseGil gil(static_cast<double>(taps.size()));
+    const I* from = taps.data<I>();
+    int64_t* to = result.data<int64_t>();
+    const long run = last ? c : 1, rows = (last ? n : n * c) * win.y.out, row = win.x.out * run;
+    parallel_range(rows, std::max(1L, 16384 / std::max(1L, row)), [&](long begin, long end) {
+        const int64_t* step = steps.data();
+        for (long r = begin; r < end; r++) {
+            const int64_t first = win.y.start(r % win.y.out) * win.x.in - win.x.padding, stride = win.x.stride;
+            for (long q = 0; q < row; q++) to[r * row + q] = first + q / run * stride + step[from[r * row + q]];
+        }
+    });
+    return result;
+}
+
+Owned max_pool2d_with_indices(Array x, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode) {
+    if (!x.is_float()) return not_implemented();
+    if (x.rank() != 4) throw std::invalid_argument("[max_pool2d_with_indices] x must be (n, c, h, w)");
+    const Windows win =
+        windows("max_pool2d_with_indices", x.dim(2), x.dim(3), kernel, stride, padding, dilation, ceil_mode);
+    auto [y, taps] = max_and_taps(x, win);
+    const Array index = taps;
+    Owned indices = index.is(DType::uint8) ? places<uint8_t>(index, win) : places<int32_t>(index, win);
+    return make_tuple(std::move(y), std::move(indices));
 }
 
 template <class T, class I>
@@ -126,8 +167,8 @@ Owned max_back(const Array& g, const Array& index, const Windows& win) {
     };
     if constexpr (sizeof(I) == 1) {
         if (!last && once && win.doubles())
-            each_row(n * c, win,
-                     [&](long top, long bottom, long o) { k.max2_back(s + o, at + o, d + top, d + bottom, w); });
+            each_pair(n * c, win,
+                      [&](long i, long o, long pairs) { k.max2_back(s + o, at + o, pairs, win.x.in, d + i); });
         else
             general(k.max8);
     } else {
@@ -160,7 +201,7 @@ Owned average_of(const Array& x, const Windows& win, bool padded) {
         const T* s = from.data<T>();
         T* d = y.data<T>();
         if (!last && win.doubles())
-            each_row(n * c, win, [&](long top, long bottom, long o) { k.average2(s + top, s + bottom, d + o, w); });
+            each_pair(n * c, win, [&](long i, long o, long pairs) { k.average2(s + i, pairs, win.x.in, w, d + o); });
         else
             each_block<T>(
                 n, c, last, [&](long channels, auto px, auto py) { k.average(px, channels, win.y, win.x, padded, py); },
@@ -190,7 +231,7 @@ Owned average_back(const Array& g, const Windows& win, bool padded) {
     T* d = gx.data<T>();
     const bool once = win.y.tiles() && win.x.tiles();
     if (!last && once && win.doubles())
-        each_row(n * c, win, [&](long top, long bottom, long o) { k.average2_back(s + o, d + top, d + bottom, w); });
+        each_pair(n * c, win, [&](long i, long o, long pairs) { k.average2_back(s + o, pairs, win.x.in, d + i); });
     else
         each_block<T>(
             n, c, last,
@@ -213,6 +254,8 @@ Owned avg_pool2d_vjp(Array g, Array size, Needs needs, Pair kernel, Pair stride,
 void bind_pool(nb::module_& m) {
     m.def("max_pool2d", &max_pool2d, "x"_a, nb::kw_only(), "kernel_size"_a, "stride"_a, "padding"_a, "dilation"_a,
           "ceil_mode"_a = false);
+    m.def("max_pool2d_with_indices", &max_pool2d_with_indices, "x"_a, nb::kw_only(), "kernel_size"_a, "stride"_a,
+          "padding"_a, "dilation"_a, "ceil_mode"_a = false);
     m.def("max_pool2d_vjp", &max_pool2d_vjp, "g"_a, "index"_a, "size"_a, nb::kw_only(), "needs"_a, "kernel_size"_a,
           "stride"_a, "padding"_a, "dilation"_a,
           "ceil_mode"_a = false);

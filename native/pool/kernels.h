@@ -49,11 +49,12 @@ struct PoolKernels {
     void (*average)(Pixels<const T> x, long channels, const Window& wy, const Window& wx, bool padded, Pixels<T> y);
     void (*average_back)(Pixels<const T> g, long channels, const Window& wy, const Window& wx, bool padded,
                          Pixels<T> gx);
-    // 2x2 windows of two row-major rows, n outputs.
-    void (*max2)(const T* top, const T* bottom, T* y, uint8_t* index, long n);
-    void (*max2_back)(const T* g, const uint8_t* index, T* top, T* bottom, long n);
-    void (*average2)(const T* top, const T* bottom, T* y, long n);
-    void (*average2_back)(const T* g, T* top, T* bottom, long n);
+    // 2x2 windows of row-major images: pairs of rows of w elements, all behind each other; each gives n <= w/2 outputs.
+    void (*max2)(const T* x, long pairs, long w, long n, T* y, uint8_t* index);
+    void (*average2)(const T* x, long pairs, long w, long n, T* y);
+    // Their gradients, where n = w/2.
+    void (*max2_back)(const T* g, const uint8_t* index, long pairs, long w, T* gx);
+    void (*average2_back)(const T* g, long pairs, long w, T* gx);
 };
 
 struct PoolTables {
