@@ -10,7 +10,7 @@ from scipy import stats
 
 import chainrule as cr
 from chainrule import backends
-from chainrule.apps.bench import compare, jobs, limits, race, results
+from chainrule.apps.bench import compare, jobs, limits, originals, race, results
 from chainrule.apps.bench.contestants import ours
 from chainrule.apps.bench.contestants.cases import CASES, data, shapes, weights
 from chainrule.apps.bench.contestants.worker import checked
@@ -58,7 +58,8 @@ def test_weights_are_those_of_the_models():
     assert x64.dtype == "float64" and (x32 == x64).all()
 
 
-def test_a_race_of_processes():
+def test_a_race_of_processes(monkeypatch):
+    monkeypatch.setattr(race, "fetched", lambda name: (None, f"{name} cannot be fetched"))
     entrants = [race.Entrant.of(x) for x in ("chainrule", "keydnn")]
     expected = race.exact(CASES["mlp_b32"], entrants, QUICK, 0.125)
     row = race.race(CASES["mlp_b32"], entrants, 1, QUICK, NONE, scale=0.125, expected=expected)
@@ -66,7 +67,7 @@ def test_a_race_of_processes():
     mine = row["contestants"]["chainrule:eager"]
     assert mine["version"] == f"chainrule {cr.__version__}" and mine["deviation"] < 1e-6
     assert len(mine["seconds"]) == 3 and all(t > 0 for t in mine["seconds"]) and mine["peak_memory"] > 1 << 20
-    assert "keydnn is not installed" in row["unavailable"]["keydnn:eager"]
+    assert row["unavailable"] == {"keydnn:eager": "keydnn cannot be fetched"}
     assert set(row["sentinel"]) == {"others", "stolen", "peak", "busy"}
 
 
@@ -128,6 +129,23 @@ def test_where_pytorch_is_not_there_ours_in_float64_is_the_measure(fakes):
 def test_cases_that_a_peer_does_not_have_are_told_without_starting_it(fakes):
     row = race.race(CASES["exp_512"], [race.Entrant.of("keras")], 1, QUICK, NONE)
     assert row["unavailable"] == {"keras:jax": "Keras races in mlp, cnn_small and cnn_bn alone"}
+
+
+def test_an_earlier_system_is_fetched_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    runs = []
+
+    def run(command, **_):
+        runs.append(command)
+        if "convnet==2.5.3" in command:
+            Path(command[-2]).mkdir()
+        return type("Done", (), {"returncode": int("convnet==2.5.3" not in command), "stderr": "no\nno such package"})
+
+    monkeypatch.setattr(originals.subprocess, "run", run)
+    assert originals.fetched("convnet") == originals.fetched("convnet") == (tmp_path / "originals/convnet-2.5.3", "")
+    assert len(runs) == 1 and "--no-deps" in runs[0]
+    assert originals.fetched("keydnn") == (None, "keydnn 2.1.0 cannot be fetched: no such package")
+    assert [p.name for p in (tmp_path / "originals").iterdir()] == ["convnet-2.5.3"]
 
 
 def test_rows_are_kept(fakes, tmp_path):

@@ -12,11 +12,13 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ... import backends
+from ...domain.errors import NotSupportedError
 from ...profile import profile
 from ..about import set_threads
 from ..about import threads as threads_now
@@ -28,9 +30,8 @@ PAGE = Path(__file__).with_name("flame.html")
 SECONDS = 0.5  # of steps for each kind of profile
 MEMRAY = (
     "import json, memray, sys; from chainrule.apps.bench.profiling import steps_of; "
-    "step, _ = steps_of(json.loads(sys.argv[1])); "
-    "tracker = memray.Tracker(sys.argv[2], native_traces=False); tracker.__enter__(); "
-    "[step() for _ in range(3)]; tracker.__exit__(None, None, None)"
+    "tracker = memray.Tracker(sys.argv[2]); tracker.__enter__(); "
+    "step, _ = steps_of(json.loads(sys.argv[1])); step(); step(); tracker.__exit__(None, None, None)"
 )
 
 
@@ -153,39 +154,31 @@ def steps_of(spec: dict[str, Any]) -> tuple[Callable[[], Any], int]:
     return job.step, max(1, min(2000, round(SECONDS / max(once, 1e-6))))
 
 
-def memory(step: Callable[[], Any], spec: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The most memory of three steps, by memray if it is installed, else what Python and NumPy ask for without our pool."""
+def memory(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The most memory of a model and three steps, by memray, or without it by tracemalloc, which our pool escapes."""
     if find_spec("memray") is None:
         tracemalloc.start()
-        for _ in range(3):
-            step()
+        step, _ = steps_of(spec)
+        step()
+        step()
         found = tracemalloc.take_snapshot().statistics("lineno")[:20]
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         lines = [f"{s.size / 1024:10.1f} KiB {s.count:8} {s.traceback}" for s in found]
         (folder / "memory.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         return {"by": "tracemalloc", "peak_bytes": peak, "file": str(folder / "memory.txt")}
+    page = folder / "memory.html"
     with tempfile.TemporaryDirectory() as scratch:
-        capture, page = str(Path(scratch) / "steps.bin"), str(folder / "memory.html")
-        subprocess.run([sys.executable, "-c", MEMRAY, json.dumps(spec), capture], check=True, capture_output=True)
-        view = [sys.executable, "-m", "memray", "flamegraph", "--force", "--output", page, capture]
-        subprocess.run(view, check=True, capture_output=True)
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "memray",
-                "stats",
-                "--json",
-                "--output",
-                f"{scratch}/stats.json",
-                "--force",
-                capture,
-            ],
-            capture_output=True,
-        )
-        stats = json.loads(Path(scratch, "stats.json").read_text(encoding="utf-8")) if not done.returncode else {}
-    return {"by": "memray", "peak_bytes": stats.get("metadata", {}).get("peak_memory"), "file": page}
+        capture = str(Path(scratch) / "steps.bin")
+        for command in (
+            ["-c", MEMRAY, json.dumps(spec), capture],
+            ["-m", "memray", "flamegraph", "--force", "--output", str(page), capture],
+        ):
+            done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+            if done.returncode:
+                raise NotSupportedError(f"[profile] memray could not do it: {done.stderr.strip().splitlines()[-1]}")
+        peak = import_module("memray").FileReader(capture).metadata.peak_memory
+    return {"by": "memray", "peak_bytes": int(peak), "file": str(page)}
 
 
 def profiled(case: Case, folder: Path, threads: int, mode: str) -> dict[str, Any]:
@@ -213,8 +206,8 @@ def profiled(case: Case, folder: Path, threads: int, mode: str) -> dict[str, Any
                 step()
         (folder / "kernels.txt").write_text(f"{p}\n", encoding="utf-8")
         p.export_chrome_trace(folder / "trace.json")
-        flame(Stacks().run(steps), f"{case.name}, {threads} threads, {mode}", folder / "flame.html")
-        found = memory(step, spec, folder)
+        flame(Stacks().run(steps), f"{case.name}, {threads} thread{'s' * (threads > 1)}, {mode}", folder / "flame.html")
+        found = memory(spec, folder)
     finally:
         set_threads(before)
     top = sorted(p.seconds, key=lambda name: -p.seconds[name])[:3]

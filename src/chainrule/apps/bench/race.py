@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from .contestants.cases import CASES, Case, unable
 from .limits import Limits, Sentinel
+from .originals import VERSIONS, fetched
 
 HERE = Path(__file__).parent
 SPOILED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "CHAINRULE_STRICT")  # they would slow a contestant down
@@ -56,7 +57,8 @@ class Entrant:
     @property
     def label(self) -> str:
         """As rows name it."""
-        return f"{self.side}{'@' + self.path if self.path else ''}:{self.mode}"
+        path = f"@{self.path}" if self.path and self.side not in VERSIONS else ""
+        return f"{self.side}{path}:{self.mode}"
 
 
 class StoppedError(Exception):
@@ -182,6 +184,9 @@ def race(
         contestant, entry = None, {}
         try:
             reason = unable(entrant.side, case, dtype)
+            if not reason and entrant.side in VERSIONS and not entrant.path:
+                folder, reason = fetched(entrant.side)
+                entrant = replace(entrant, path=str(folder))
             if reason:
                 raise StoppedError(reason)
             contestant = Contestant(sys.executable if entrant.side == "chainrule" else plan.peer_python, entrant, spec)

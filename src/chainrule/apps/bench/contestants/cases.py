@@ -108,7 +108,7 @@ CASES = {
     ]
 }  # fmt: skip
 BATCH = {"mlp": 128, "cnn_bn": 64}  # of fit
-ORIGINALS = ("keydnn", "convnet", "mpneuralnetwork")
+ORIGINALS = ("keydnn", "convnet", "mpneuralnetwork")  # earlier systems
 
 
 def unable(side: str, case: Case, dtype: str) -> str:
