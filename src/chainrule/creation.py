@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import backends
+from .dlpack import imported
 from .domain.dtype import DTYPES, DType, float32
 from .domain.dtype import dtype as named
 from .domain.errors import ArgumentError, ArgumentTypeError
@@ -230,15 +231,22 @@ def from_numpy(array: Any) -> Tensor:
     return from_array(array)
 
 
-def from_dlpack(source: Any) -> Tensor:
-    """The tensor of another library's array, by DLPack, sharing its memory (on the CPU).
+def from_dlpack(source: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """The tensor of another library's array, by DLPack, sharing its memory (on the CPU); ``copy=True`` copies it.
 
-    >>> from_dlpack(np.array([1.0, 2.0], np.float32))
-    tensor([1., 2.])
+    Memory that must not be written, as that of JAX's arrays, cannot be changed in place here either. Errors:
+    ArgumentTypeError for something else, DeviceError for memory on another device, DTypeError, BufferError.
+
+    >>> a = np.array([1.0, 2.0], np.float32)
+    >>> x = from_dlpack(a)
+    >>> a[0] = 5
+    >>> x
+    tensor([5., 2.])
     """
     if not hasattr(source, "__dlpack__"):
         raise ArgumentTypeError(f"from_dlpack takes an array that speaks DLPack, not a {type(source).__name__}")
-    return from_array(np.from_dlpack(source))
+    array = imported(source)
+    return from_array(np.array(array) if copy else array).to(device=device)
 
 
 def as_tensor(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
 
 from . import backends
+from .dlpack import exported
 from .domain.device import Device
 from .domain.dtype import DTYPES, DType, dtype
 from .domain.errors import DTypeError, GraphError, ShapeError
@@ -194,16 +196,16 @@ class Tensor(Methods):
             return np.array(values, dtype)
         return np.asarray(values, dtype, copy=copy)
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        values = self.numpy()
-        if values.dtype.name == "bfloat16":
-            raise BufferError("NumPy cannot hand bfloat16 to DLPack; hand over x.float()")
-        if min(values.strides, default=0) < 0:
-            raise BufferError("DLPack has no negative strides; hand over x.clone()")
-        return values.__dlpack__(**kwargs)
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any:
+        return exported(self.numpy(), stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> Any:
         return self.numpy().__dlpack_device__()
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return import_module(f"{__package__}.array_api").versioned(api_version)
 
     def item(self) -> Any:
         """The value of the only element, as a Python scalar. Errors: ShapeError if there are several."""
