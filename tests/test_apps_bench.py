@@ -148,6 +148,17 @@ def test_an_earlier_system_is_fetched_once(monkeypatch, tmp_path):
     assert [p.name for p in (tmp_path / "originals").iterdir()] == ["convnet-2.5.3"]
 
 
+def test_hogs_spin_beside_a_race_and_end_with_it(fakes):
+    case, who = CASES["mlp_b32"], [race.Entrant.of("chainrule")]
+    hogs = race.Hogs(2)
+    with hogs as spinning:
+        assert spinning == [p.pid for p in hogs.processes] and all(p.poll() is None for p in hogs.processes)
+    assert len(spinning) == 2 and all(p.poll() is not None for p in hogs.processes)
+    row = race.race(case, who, 1, race.Plan(blocks=1, seconds=0.0, hogs=1), NONE)
+    assert row["hogs"] == 1 and not row["sentinel"]["busy"] and "mlp_b32 +1 hog" in results.lines(row)[0]
+    assert len(results.markdown([row]).splitlines()) == 2
+
+
 def test_rows_are_kept(fakes, tmp_path):
     row = raced("chainrule") | results.stamp()
     path = tmp_path / "deep" / "rows.jsonl"

@@ -123,6 +123,7 @@ def run(
     dtype: DTypes = "float32",
     mode: Modes = "eager,jit",
     against: Annotated[str, typer.Option(help="Folders with other copies of the package, raced in turns.")] = "",
+    hogs: Annotated[int, typer.Option(min=0, help="Cores that other processes keep busy meanwhile.")] = 0,
     blocks: Blocks = 7,
     seconds: Seconds = 2.0,
     block_seconds: Block = 0.06,
@@ -141,7 +142,9 @@ def run(
         return
     who = [f"chainrule:{m}" for m in parts(mode, known=MODES)]
     who += [f"chainrule@{path}:{m}" for path in parts(against) for m in parts(mode)]
-    races(cases, who, threads, scales, dtype, plan_of(blocks, block_seconds, seconds, "", check), out, as_json)
+    plan = plan_of(blocks, block_seconds, seconds, "", check)
+    plan.hogs = hogs
+    races(cases, who, threads, scales, dtype, plan, out, as_json)
 
 
 @bench.command(epilog="Example: `chainrule bench peers mlp_b128 cnn_bn --peer torch,torch:compile,jax --threads 1,2`")

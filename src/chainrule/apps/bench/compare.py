@@ -84,9 +84,9 @@ class Change:
 
 
 def keyed(rows: Iterable[dict[str, Any]]) -> dict[tuple[Any, ...], tuple[dict[str, Any], str]]:
-    """The latest row of each case, size, dtype, number of threads and contestant of ours."""
+    """The latest row of each case, size, dtype, number of threads, of hogs, and contestant of ours."""
     return {
-        (r["case"], r["scale"], r["dtype"], r["threads"], who): (r, who)
+        (r["case"], r["scale"], r["dtype"], r["threads"], r.get("hogs", 0), who): (r, who)
         for r in rows for who in r["contestants"] if ours_is(who)
     }  # fmt: skip
 
@@ -117,6 +117,7 @@ def compare(before: Iterable[dict[str, Any]], after: Iterable[dict[str, Any]]) -
 
 def named(key: tuple[Any, ...]) -> str:
     """A case in words."""
-    case, scale, dtype, threads, who = key
+    case, scale, dtype, threads, hogs, who = key
     parts = [case, "" if scale == 1 else f"×{scale:g}", "" if dtype == "float32" else dtype, f"{threads}t", who]
+    parts += [f"+{hogs} hogs"] if hogs else []
     return " ".join(p for p in parts if p)

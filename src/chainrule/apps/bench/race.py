@@ -30,6 +30,13 @@ COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CHAINRU
 START = (
     "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module('contestants.worker', run_name='__main__')"
 )
+SPIN = """
+import os, sys
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {int(sys.argv[1])})
+while True:
+    pass
+"""
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
 
@@ -127,6 +134,25 @@ class Plan:
     seconds: float = 3.0
     peer_python: str = sys.executable
     check: bool = True
+    hogs: int = 0  # processes that spin beside the race, one for each core from the last on
+
+
+class Hogs:
+    """Processes that do nothing but keep cores busy: ``with Hogs(1): ...``."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __enter__(self) -> list[int]:
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+        places = [str(cores[-1 - i % len(cores)]) for i in range(self.count)]
+        self.processes = [subprocess.Popen([sys.executable, "-c", SPIN, place]) for place in places]
+        return [p.pid for p in self.processes]
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
 
 def deviation(found: dict[str, Any], expected: dict[str, Any]) -> float:
@@ -177,6 +203,7 @@ def race(
     flops, numbers = case.cost(scale)
     moved = numbers * (8 if dtype == "float64" else 4)
     row: dict[str, Any] = {**spec, "size": case.scaled(scale), "flops": flops, "bytes": moved, "contestants": {}}
+    row |= {"hogs": plan.hogs} if plan.hogs else {}
     row |= {"limit": limits.seconds(flops, moved, dtype), "limits": limits.found, "unavailable": {}}
     running: list[Contestant] = []
     sentinel = Sentinel(limits)
@@ -206,9 +233,10 @@ def race(
             row["unavailable"][entrant.label] = str(error)
             if contestant is not None:
                 contestant.close()
-    sentinel.begin(c.process.pid for c in running)
-    turns(running, plan, row)
-    row["sentinel"] = sentinel.end()
+    with Hogs(plan.hogs) as spinning:
+        sentinel.begin([*spinning, *(c.process.pid for c in running)])
+        turns(running, plan, row)
+        row["sentinel"] = sentinel.end() if not plan.hogs else sentinel.end() | {"busy": False}
     for contestant in running:
         contestant.close()
         row["contestants"][contestant.entrant.label]["seconds"] = [float(f"{t:.5g}") for t in contestant.seconds]

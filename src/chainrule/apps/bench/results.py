@@ -115,6 +115,7 @@ def lines(row: dict[str, Any]) -> list[str]:
     ours, found = first(row), []
     title = row["case"] if row["scale"] == 1 else f"{row['case']} ×{row['scale']:g}"
     title += "" if row["dtype"] == "float32" else f" {row['dtype']}"
+    title += f" +{row['hogs']} hog{'s' * (row['hogs'] > 1)}" if "hogs" in row else ""
     mark = " busy" if row["sentinel"]["busy"] else ""
     for label, entry in row["contestants"].items():
         low, middle, high = quartiles(entry["seconds"])
@@ -141,7 +142,7 @@ def sentinel_line(row: dict[str, Any]) -> str:
 
 def markdown(rows: Iterable[dict[str, Any]]) -> str:
     """The latest row of each case and number of threads as a table of a document: ours, each peer, the ratio to the best."""
-    latest = {(r["case"], r["threads"]): r for r in rows if r["scale"] == 1 and r["dtype"] == "float32"}
+    latest = {(r["case"], r["threads"]): r for r in rows if usual(r)}
     cases = [c for c in CASES if any(name == c for name, _ in latest)]
     threads = sorted({t for _, t in latest})
     head = [
@@ -160,6 +161,11 @@ def markdown(rows: Iterable[dict[str, Any]]) -> str:
         cells += [f"{goal:g}" if goal else "–", f"{max(errors):.0e}" if errors else "–"]
         table.append(f"| {' | '.join(cells)} |")
     return "\n".join(table)
+
+
+def usual(row: dict[str, Any]) -> bool:
+    """Whether a row is of the standard size in float32, with nothing beside it."""
+    return bool(row["scale"] == 1 and row["dtype"] == "float32" and "hogs" not in row)
 
 
 def ours_is(label: str) -> bool:
