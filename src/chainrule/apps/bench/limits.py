@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import shutil
@@ -24,7 +25,9 @@ def program() -> Path | None:
     compiler = next(filter(None, map(shutil.which, [os.environ.get("CXX", ""), "c++", "g++", "clang++"])), None)
     if compiler is None:
         return None
-    target = Path(tempfile.mkdtemp(prefix="chainrule-limits-")) / "limits"
+    folder = tempfile.mkdtemp(prefix="chainrule-limits-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    target = Path(folder) / "limits"
     command = [compiler, "-O3", "-march=native", "-std=c++20", "-pthread", str(SOURCE), "-o", str(target)]
     return target if subprocess.run(command, capture_output=True).returncode == 0 else None
 
