@@ -1,5 +1,6 @@
 // The nanobind module chainrule._native: the core's own functions and every room.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
 
 #include "core/array.h"
 #include "core/isa.h"
@@ -23,6 +24,7 @@ NB_MODULE(_native, m) {
     m.def("simd", &isa_name, "The instruction set in use: baseline, avx2 or avx512.");
     m.def("get_num_threads", &num_threads, "How many threads kernels may use, the caller's among them.");
     m.def("set_num_threads", &set_num_threads, "count"_a, "Sets how many threads kernels may use; changes no result.");
+    m.def("_cgroup_limit", &cgroup_limit, "root"_a, "membership"_a, "For tests: the cores that control groups allow, or 0.");
     m.def("memory_stats", [] {
         const MemoryStats stats = memory_stats();
         nb::typed<nb::dict, nb::str, nb::int_> result;

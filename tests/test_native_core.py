@@ -241,6 +241,57 @@ def test_the_environment_says_how_many_threads():
     assert run_python(pinned, **unset)[0] == 1
 
 
+IDLE = """
+import json, os, time
+import numpy as np
+from chainrule import _native
+
+def tasks():
+    return len(os.listdir("/proc/self/task"))
+
+_native.set_num_threads(3)
+before = tasks()
+small = np.ones(4000, np.float32)
+for _ in range(100):
+    _native.add(small, small), _native.exp(small), _native.sum(small), _native.max(small, axis=0)
+after_small = tasks()
+large = np.ones(4_000_000, np.float32)
+_native.exp(large)
+after_large = tasks()
+start = time.process_time()
+time.sleep(0.5)
+print(json.dumps([after_small - before, after_large - before, time.process_time() - start]))
+"""
+
+
+def test_small_work_stays_on_the_caller_and_idle_threads_sleep():
+    small, large, spent = run_python(IDLE, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    assert small == 0
+    assert large == 2
+    assert spent < 0.02  # of half a second that they could have spun
+
+
+@pytest.mark.parametrize(
+    "files, membership, cores",
+    [
+        ({"cpu.max": "150000 100000"}, "0::/", 2),
+        ({"cpu.max": "max 100000"}, "0::/", 0),
+        ({"cpu.max": "400000 100000", "a/cpu.max": "100000 100000", "a/b/cpu.max": "max 100000"}, "0::/a/b", 1),
+        ({"cpu.max": "300000 100000"}, "0::/of/the/host", 3),
+        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, "4:cpu,cpuacct:/", 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000", "cpu/a/cpu.cfs_quota_us": "600000",
+          "cpu/a/cpu.cfs_period_us": "100000"}, "5:memory:/a/b\n4:cpu,cpuacct:/a", 6),
+        ({}, "0::/", 0),
+    ],
+)  # fmt: skip
+def test_the_quota_of_control_groups_is_read(tmp_path, files, membership, cores):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    (tmp_path / "membership").write_text(membership + "\n")
+    assert _native._cgroup_limit(str(tmp_path), str(tmp_path / "membership")) == cores
+
+
 # instruction sets
 
 LEVELS = ["baseline", "avx2", "avx512"]

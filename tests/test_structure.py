@@ -31,7 +31,7 @@ ORDER = [
     ["autograd"],
     ["ops"],
     ["random", "whereabouts"],
-    ["function", "gradcheck", "creation", "profile", "precision", "anomaly"],
+    ["function", "gradcheck", "creation", "profile", "precision", "anomaly", "resources"],
     ["recording"],
     ["nn", "optim"],
     ["losses", "metrics", "zoo"],

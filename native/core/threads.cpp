@@ -8,8 +8,8 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -144,25 +144,28 @@ int from_environment(const char* name) {
     return value >= 1 && value <= 1024 ? static_cast<int>(value) : 0;  // "4,2" (nested OpenMP) reads as 4
 }
 
-/// The first numbers of a file; 0 for what is not there ("max" is no number).
-void read_numbers(const char* path, double& a, double& b) {
-    a = b = 0;
-    if (std::FILE* file = std::fopen(path, "r")) {
-        if (std::fscanf(file, "%lf %lf", &a, &b) < 1) a = 0;
-        std::fclose(file);
-    }
+/// The cores that a quota amounts to: "quota period" of one file (cgroup 2), or a number of each of two (cgroup 1), both in
+/// microseconds. Infinity where there is none: "max", -1, or no such file.
+double cores_of(const std::string& file, const std::string& second = "") {
+    std::ifstream text(file);
+    double quota = 0, period = 0;
+    text >> quota;
+    if (second.empty()) text >> period;
+    else std::ifstream(second) >> period;
+    return quota > 0 && period > 0 ? quota / period : INFINITY;
 }
 
-/// The cores that the container's quota amounts to, 0 without one. Version 2 has "quota period" in one file, version 1
-/// a file each; both in microseconds.
-int cgroup_limit() {
-    double quota, period, unused;
-    read_numbers("/sys/fs/cgroup/cpu.max", quota, period);
-    if (period == 0) {
-        read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota, unused);
-        read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period, unused);
+/// The least quota of a group and of those that it lies in; `path` begins and need not end with a slash.
+double least_quota(const std::string& root, std::string path, bool second_version) {
+    double least = INFINITY;
+    for (;;) {
+        if (path == "/") path.clear();
+        const std::string folder = root + path + "/";
+        least = std::min(least, second_version ? cores_of(folder + "cpu.max")
+                                               : cores_of(folder + "cpu.cfs_quota_us", folder + "cpu.cfs_period_us"));
+        if (path.empty()) return least;
+        path.resize(path.rfind('/'));
     }
-    return quota > 0 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : 0;
 }
 
 int default_threads() {
@@ -173,7 +176,7 @@ int default_threads() {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
 #endif
-    if (const int limit = cgroup_limit()) count = std::min(count, limit);
+    if (const int limit = cgroup_limit("/sys/fs/cgroup", "/proc/self/cgroup")) count = std::min(count, limit);
     return std::max(count, 1);
 }
 
@@ -207,6 +210,24 @@ void run_chunks(long chunks, ChunkFunction function, void* context) {
     }
     pool->run(chunks, function, context);
     give();
+}
+
+int cgroup_limit(const std::string& root, const std::string& membership) {
+    // lines "hierarchy:controllers:path"; that of version 2 has no controllers. In a container the path may be one of the
+    // host's, which is not there: then the root counts
+    double least = std::min(least_quota(root, "", true), least_quota(root + "/cpu", "", false));
+    std::ifstream lines(membership);
+    for (std::string line; std::getline(lines, line);) {
+        const size_t first = line.find(':'), last = line.find(':', first + 1);
+        if (last == std::string::npos || line[last + 1] != '/') continue;
+        const std::string path = line.substr(last + 1);
+        std::string controllers(",");
+        controllers.append(line, first + 1, last - first - 1).append(",");
+        if (controllers == ",,") least = std::min(least, least_quota(root, path, true));
+        else if (controllers.find(",cpu,") != std::string::npos)
+            least = std::min(least, least_quota(root + "/cpu", path, false));
+    }
+    return least < INFINITY ? std::max(1, static_cast<int>(std::ceil(least))) : 0;
 }
 
 int num_threads() {

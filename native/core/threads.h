@@ -11,6 +11,7 @@
 // A second Python thread that calls while a region runs, and a region inside a region, run serially.
 #pragma once
 
+#include <string>
 #include <type_traits>
 
 namespace chainrule {
@@ -36,8 +37,13 @@ void parallel_range(long n, long grain, F&& f) {
     });
 }
 
+/// How many threads kernels use: CHAINRULE_NUM_THREADS or OMP_NUM_THREADS, else the cores that this process may run on, by
+/// its affinity and the quota of its control groups.
 int num_threads();
 /// Throws std::invalid_argument unless 1 <= count <= 1024.
 void set_num_threads(int count);
+/// The cores that the quotas of control groups (version 1 or 2) amount to, rounded up; 0 without one. root: where they are
+/// mounted; membership: the file that says which are this process's.
+int cgroup_limit(const std::string& root, const std::string& membership);
 
 }  // namespace chainrule

@@ -48,6 +48,7 @@ from .precision import autocast
 from .profile import profile
 from .random import Generator, manual_seed
 from .recording import jit
+from .resources import empty_cache, get_num_threads, memory_stats, set_cache_limit, set_num_threads
 from .tensor import Tensor
 
 from . import backends, data, interop, io, losses, metrics, nn, optim, plots, train, zoo  # isort: skip  (they attach methods)
@@ -72,6 +73,7 @@ __all__ = [
     "data",
     "detect_anomaly",
     "empty",
+    "empty_cache",
     "empty_like",
     "enable_grad",
     "errors",
@@ -83,6 +85,7 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
+    "get_num_threads",
     "grad",
     "gradcheck",
     "inference",
@@ -98,6 +101,7 @@ __all__ = [
     "load",
     "losses",
     "manual_seed",
+    "memory_stats",
     "metrics",
     "nn",
     "no_grad",
@@ -111,6 +115,8 @@ __all__ = [
     "randint",
     "randn",
     "randperm",
+    "set_cache_limit",
+    "set_num_threads",
     "tensor",
     "train",
     "uint8",
