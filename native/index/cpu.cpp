@@ -1,11 +1,10 @@
-// gather, ungather, the gradient of indexing along one axis, and topk on the CPU: bound by reading places one by one. Indices
-// that are out of range are left to the reference, which says so. Of 512 x 512 float32 on one core of an AVX-512 server, against
-// NumPy: gather of 100 a row 3 times as fast, with its gradient 6 times; the 5 largest of each row 16 times; the
-// gradient of taking 100 rows 8 times.
+// gather, ungather and the gradient of indexing along one axis on the CPU: bound by reading places one by one. Indices that
+// are out of range are left to the reference, which says so. Of 512 x 512 float32 on one core of an AVX-512 server, against
+// NumPy: gather of 100 a row 3 times as fast, with its gradient 6 times; the gradient of taking 100 rows 8 times.
+#include "index/order.h"
+
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <numeric>
 #include <type_traits>
 #include <vector>
 
@@ -175,68 +174,6 @@ Owned index_scatter(const Array& g, const nb::args& indices, nb::object pattern,
     return y;
 }
 
-/// Whether a comes before b; nan is the largest, and of equals the first comes first.
-template <class T>
-struct Before {
-    const T* values;
-    bool largest;
-    bool operator()(int64_t a, int64_t b) const {
-        const T p = values[a], q = values[b];
-        const bool nan = p != p, other = q != q;
-        if (nan || other) return nan != other ? nan == largest : a < b;
-        return p == q ? a < b : (p > q) == largest;
-    }
-};
-
-template <class T>
-void first_k(const T* x, T* values, int64_t* where, long outer, long n, long inner, long k, bool largest) {
-    const ReleaseGil release(2.0 * static_cast<double>(outer * n * inner));
-    parallel_range(outer * inner, std::max(1L, piece / std::max(1L, n)), [&](long begin, long end) {
-        const Scratch<T> column(n);
-        const Scratch<int64_t> order(n);
-        for (long run = begin; run < end; ++run) {
-            const long o = run / inner, i = run % inner;
-            const T* row = x + o * n * inner + i;
-            if (inner > 1) {
-                for (long j = 0; j < n; ++j) column[j] = row[j * inner];
-                row = column.data();
-            }
-            std::iota(order.data(), order.data() + n, int64_t{0});
-            const Before<T> before{row, largest};
-            if (k < n / 8) {
-                std::partial_sort(order.data(), order.data() + k, order.data() + n, before);
-            } else {
-                if (k < n) std::nth_element(order.data(), order.data() + k, order.data() + n, before);
-                std::sort(order.data(), order.data() + k, before);
-            }
-            for (long j = 0; j < k; ++j) {
-                const long to = (o * k + j) * inner + i;
-                values[to] = row[order[j]];
-                where[to] = order[j];
-            }
-        }
-    });
-}
-
-Owned topk(const Array& x, long k, long axis, bool largest) {
-    axis += axis < 0 ? x.rank() : 0;
-    if (!x.is_float() || axis < 0 || axis >= x.rank() || k < 0 || k > x.dim(static_cast<int>(axis))) return not_implemented();
-    npy_intp shape[max_rank];
-    std::copy_n(x.shape(), x.rank(), shape);
-    shape[axis] = k;
-    const Owned from = contiguous(x);
-    Owned values = make_output(x.rank(), shape, x.dtype()), where = make_output(x.rank(), shape, DType::int64);
-    long outer = 1, inner = 1;
-    for (int d = 0; d < axis; ++d) outer *= x.dim(d);
-    for (int d = static_cast<int>(axis) + 1; d < x.rank(); ++d) inner *= x.dim(d);
-    const long n = x.dim(static_cast<int>(axis));
-    if (x.is(DType::float32))
-        first_k(from.data<float>(), values.data<float>(), where.data<int64_t>(), outer, n, inner, k, largest);
-    else
-        first_k(from.data<double>(), values.data<double>(), where.data<int64_t>(), outer, n, inner, k, largest);
-    return make_tuple(std::move(values), std::move(where));
-}
-
 }  // namespace
 
 void bind_index(nb::module_& m) {
@@ -244,7 +181,7 @@ void bind_index(nb::module_& m) {
     m.def("gather", &gather, "x"_a, "indices"_a, nb::kw_only(), "axis"_a);
     m.def("ungather", &ungather, "x"_a, "indices"_a, nb::kw_only(), "axis"_a, "shape"_a);
     m.def("index_scatter", &index_scatter, "g"_a, "indices"_a, "pattern"_a, "shape"_a);
-    m.def("topk", &topk, "x"_a, nb::kw_only(), "k"_a, "axis"_a = -1, "largest"_a = true);
+    bind_order(m);
 }
 
 }  // namespace chainrule

@@ -1,0 +1,10 @@
+// sort and topk.
+#pragma once
+
+#include "core/array.h"
+
+namespace chainrule {
+
+void bind_order(nb::module_& m);
+
+}  // namespace chainrule
