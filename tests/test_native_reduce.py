@@ -132,3 +132,30 @@ def test_running_sums_and_products(shape, dtype):
             tolerance = 3e-6 if dtype == "float32" else 1e-12
             check(_native.cumsum(x, axis=axis), np.cumsum(x.astype(float), axis), tolerance, tolerance)
             check(_native.cumprod(x, axis=axis), np.cumprod(x.astype(float), axis), tolerance, tolerance)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 33, 64, 65])
+def test_rows_of_few_elements(n, dtype):
+    x = np.random.default_rng(n).standard_normal((500, n)).astype(dtype)
+    x[3, 0], x[4, -1], x[5], x[6], x[7, n // 2] = np.nan, np.nan, -np.inf, 2.5, np.inf
+    with np.errstate(invalid="ignore"):
+        for y in (x, np.asarray(x[::3]), np.repeat(x, 2, axis=0)[::2]):
+            np.testing.assert_array_equal(_native.argmax(y, axis=1), y.argmax(1))
+            np.testing.assert_array_equal(_native.argmin(y, axis=1), y.argmin(1))
+            np.testing.assert_array_equal(_native.max(y, axis=1)[0], y.max(1))
+            check(_native.sum(y, axis=1), y.astype(float).sum(1), 3e-7 if dtype == "float32" else 1e-13, 1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_norms(shape, dtype):
+    rtol = 3e-7 if dtype == "float32" else 1e-13
+    for x in layouts(shape, dtype):
+        for axis in (None, *range(x.ndim)):
+            wide = x.astype(float)
+            check(_native.norm(x, ord=2, axis=axis), np.sqrt((wide * wide).sum(axis)), rtol, 0)
+            check(_native.norm(x, ord=1.0, axis=axis, keepdims=True), np.abs(wide).sum(axis, keepdims=True), rtol, 0)
+    x = np.full(5, 1e30, dtype)
+    check(_native.norm(x, ord="fro"), np.sqrt(5) * 1e30, 3e-7, 0)  # the squares would overflow float32
+    assert _native.norm(x, ord=np.inf) is NotImplemented

@@ -14,6 +14,7 @@ namespace {
 constexpr int max_operands = 3;
 constexpr long block = 1024;     // elements gathered at once
 constexpr long short_row = 64;   // rows below this are gathered, too: a kernel call each would cost more
+constexpr long streamed = 24L << 20;  // bytes of results that are stored past the caches
 constexpr long tile_rows = 16, tile_bytes = 1024;  // of an operand that lies transposed
 
 // The walk: axes from slowest to fastest in the output's memory, merged where every operand allows.
@@ -39,7 +40,7 @@ struct Plan {
 struct Cursor {
     const Plan& plan;
     long index[max_rank];
-    const char* p[max_operands];
+    const char* p[max_operands] = {};
 
     Cursor(const Plan& plan, long at) : plan(plan) {
         for (int k = 0; k < plan.operands; ++k) p[k] = plan.data[k];
@@ -75,6 +76,25 @@ void gather(char* to, const char* from, long stride, long n, long item) {
     else if (item == 8) gather_as<int64_t>(to, from, stride, n);
     else if (item == 1) gather_as<int8_t>(to, from, stride, n);
     else gather_as<int16_t>(to, from, stride, n);
+}
+
+/// Whether the last axis is long, and every operand is dense along it or one value; which of them are.
+bool dense_rows(const Plan& plan, unsigned& single) {
+    for (int k = 0; k < plan.operands; ++k) {
+        if (plan.stride(k, 1) == 0) single |= 1u << k;
+        else if (plan.stride(k, 1) != plan.item[k]) return false;
+    }
+    return plan.shape[plan.rank - 1] >= short_row;
+}
+
+void run_rows(const Plan& plan, long begin, long end, unsigned single) {
+    const int last = plan.rank - 1;
+    for (Cursor cursor(plan, begin); begin < end;) {
+        const long n = std::min(end - begin, plan.shape[last] - cursor.index[last]);
+        plan.kernel(plan.y + begin * plan.y_item, cursor.p[0], cursor.p[1], cursor.p[2], single, n);
+        cursor.advance(n);
+        begin += n;
+    }
 }
 
 void run(const Plan& plan, long begin, long end) {
@@ -184,10 +204,11 @@ Owned map_flat(MapKernel kernel, Owned y, DType result, std::initializer_list<Ma
         kernel(to, p[0], p[1], p[2], single, n);
         return y;
     }
+    const bool past = n * y_item >= streamed && k < max_operands;
     ReleaseGil gil(n * cost);
     parallel_range(n, grain_of(cost), [&](long begin, long end) {
         const auto at = [&](int k) { return static_cast<const char*>(p[k]) + begin * item[k]; };
-        kernel(to + begin * y_item, at(0), at(1), at(2), single, end - begin);
+        kernel(to + begin * y_item, at(0), at(1), past ? &beyond_caches : at(2), single, end - begin);
     });
     return y;
 }
@@ -307,7 +328,10 @@ Owned map(MapKernel kernel, DType result, std::initializer_list<MapOperand> oper
         });
         return y;
     }
-    parallel_range(plan.n, grain_of(cost), [&](long begin, long end) { run(plan, begin, end); });
+    if (unsigned single = 0; dense_rows(plan, single))
+        parallel_range(plan.n, grain_of(cost), [&](long begin, long end) { run_rows(plan, begin, end, single); });
+    else
+        parallel_range(plan.n, grain_of(cost), [&](long begin, long end) { run(plan, begin, end); });
     return y;
 }
 

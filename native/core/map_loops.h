@@ -32,9 +32,21 @@ inline void map_vectors(T* y, long n, F f, const S&... sources) {
     if (i < n) store_part(y + i, f(sources.part(i, n - i)...), n - i);
 }
 
+// The same with stores past the caches, where y allows it.
+template <class T, class F, class... S>
+[[gnu::noinline]] void stream_vectors(T* y, long n, F f, const S&... sources) {
+    long i = 0;
+    if (reinterpret_cast<uintptr_t>(y) % vector_bytes == 0)
+        for (; i + lanes<T> <= n; i += lanes<T>) stream(y + i, f(sources.at(i)...));
+    for (; i + lanes<T> <= n; i += lanes<T>) store(y + i, f(sources.at(i)...));
+    if (i < n) store_part(y + i, f(sources.part(i, n - i)...), n - i);
+    fence();
+}
+
 template <class Op, class T>
-void unary(void* y, const void* a, const void*, const void*, unsigned single, long n) {
+void unary(void* y, const void* a, const void*, const void* c, unsigned single, long n) {
     const auto f = [](Vec<T> a) { return Op::f(a); };
+    if (c && !single) return stream_vectors(static_cast<T*>(y), n, f, Source<T, false>(a));
     if (single) map_vectors(static_cast<T*>(y), n, f, Source<T, true>(a));
     else map_vectors(static_cast<T*>(y), n, f, Source<T, false>(a));
 }
@@ -51,8 +63,10 @@ void map_two(T* to, long n, const F& f, const void* a, const void* b, unsigned s
 }
 
 template <class Op, class T>
-void binary(void* y, const void* a, const void* b, const void*, unsigned single, long n) {
+void binary(void* y, const void* a, const void* b, const void* c, unsigned single, long n) {
     const auto f = [](Vec<T> a, Vec<T> b) { return Op::f(a, b); };
+    if (c && single == 0) return stream_vectors(static_cast<T*>(y), n, f, Source<T, false>(a), Source<T, false>(b));
+    if (c && single == 2) return stream_vectors(static_cast<T*>(y), n, f, Source<T, false>(a), Source<T, true>(b));
     map_two(static_cast<T*>(y), n, f, a, b, single);
 }
 

@@ -57,6 +57,23 @@ template <class T> inline Vec<T> load(const T* p) {
     return v;
 }
 template <class T> inline void store(T* p, Vec<T> v) { std::memcpy(p, &v, sizeof v); }
+// Past the caches, for results that are too long for them; p on a boundary of a vector. fence() before another thread reads.
+template <class T> inline void stream(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512((__m512i*)p, (__m512i)v);
+#elif defined(__AVX2__)
+    _mm256_stream_si256((__m256i*)p, (__m256i)v);
+#elif defined(__SSE2__)
+    _mm_stream_si128((__m128i*)p, (__m128i)v);
+#else
+    store(p, v);
+#endif
+}
+inline void fence() {
+#ifdef __x86_64__
+    _mm_sfence();
+#endif
+}
 // The first n < lanes elements; the others read as zero.
 template <class T> inline Vec<T> load_part(const T* p, long n) {
 #if defined(__AVX512F__)
@@ -88,6 +105,27 @@ template <class T> inline void store_some(T* p, Vec<T> v, long n) {
         store(p, v);
     else
         store_part(p, v, n);
+}
+
+// Half as many floats as a vector has, to and from a vector of doubles. (GCC would convert each half of it apart.)
+typedef float HalfF32 __attribute__((vector_size(vector_bytes / 2)));
+inline F64 widen(HalfF32 a) {
+#if defined(__AVX512F__)
+    return (F64)_mm512_cvtps_pd((__m256)a);
+#elif defined(__AVX2__)
+    return (F64)_mm256_cvtps_pd((__m128)a);
+#else
+    return __builtin_convertvector(a, F64);
+#endif
+}
+inline HalfF32 narrow(F64 a) {
+#if defined(__AVX512F__)
+    return (HalfF32)_mm512_cvtpd_ps((__m512d)a);
+#elif defined(__AVX2__)
+    return (HalfF32)_mm256_cvtpd_ps((__m256d)a);
+#else
+    return __builtin_convertvector(a, HalfF32);
+#endif
 }
 
 // a * b + c in one rounding where the hardware has it.
@@ -172,6 +210,24 @@ template <class I> inline bool any(I mask) {
     std::memcpy(words, &mask, sizeof mask);
     for (uint64_t word : words) all |= word;
     return all;
+}
+
+// The first lane whose mask is set; `lanes` if none is.
+template <class T> inline int first_lane(ints<Vec<T>> mask) {
+#if defined(__AVX512DQ__)
+    if constexpr (sizeof(T) == 4) return __builtin_ctz(_mm512_movepi32_mask((__m512i)mask) | 1u << 16);
+    else return __builtin_ctz(_mm512_movepi64_mask((__m512i)mask) | 1u << 8);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == 4) return __builtin_ctz(_mm256_movemask_ps((__m256)mask) | 1 << 8);
+    else return __builtin_ctz(_mm256_movemask_pd((__m256d)mask) | 1 << 4);
+#elif defined(__SSE2__)
+    if constexpr (sizeof(T) == 4) return __builtin_ctz(_mm_movemask_ps((__m128)mask) | 1 << 4);
+    else return __builtin_ctz(_mm_movemask_pd((__m128d)mask) | 1 << 2);
+#else
+    int i = 0;
+    while (i < lanes<T> && !mask[i]) ++i;
+    return i;
+#endif
 }
 
 // Sum, maximum, minimum of all lanes, in a fixed order (halves folded together).

@@ -10,14 +10,13 @@
 
 namespace chainrule::CHAINRULE_ISA {
 
-typedef float HalfF32 __attribute__((vector_size(vector_bytes / 2)));
 using U64 = Vec<uint64_t>;
 
 // f of floats, in doubles.
 template <class F> inline F32 in_double(F32 a, F f) {
     HalfF32 x[2];
     std::memcpy(x, &a, sizeof a);
-    for (HalfF32& h : x) h = __builtin_convertvector(f(__builtin_convertvector(h, F64)), HalfF32);
+    for (HalfF32& h : x) h = narrow(f(widen(h)));
     std::memcpy(&a, x, sizeof a);
     return a;
 }
@@ -25,8 +24,7 @@ template <class F> inline F32 in_double(F32 a, F32 b, F f) {
     HalfF32 x[2], y[2];
     std::memcpy(x, &a, sizeof a);
     std::memcpy(y, &b, sizeof b);
-    for (int i = 0; i < 2; ++i)
-        x[i] = __builtin_convertvector(f(__builtin_convertvector(x[i], F64), __builtin_convertvector(y[i], F64)), HalfF32);
+    for (int i = 0; i < 2; ++i) x[i] = narrow(f(widen(x[i]), widen(y[i])));
     std::memcpy(&a, x, sizeof a);
     return a;
 }

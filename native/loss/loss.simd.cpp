@@ -63,10 +63,9 @@ struct value_f {
 
 inline void add_wide(F64 (&sums)[4], F64 v, int c) { sums[c & 3] += v; }
 inline void add_wide(F64 (&sums)[4], F32 v, int c) {
-    typedef float Half __attribute__((vector_size(vector_bytes / 2)));
-    Half halves[2];
+    HalfF32 halves[2];
     std::memcpy(halves, &v, sizeof v);
-    for (int h = 0; h < 2; ++h) sums[(2 * c + h) & 3] += __builtin_convertvector(halves[h], F64);
+    for (int h = 0; h < 2; ++h) sums[(2 * c + h) & 3] += widen(halves[h]);
 }
 
 template <class Loss, class T>

@@ -5,6 +5,21 @@
 namespace chainrule::CHAINRULE_ISA {
 namespace {
 
+// A copy, of elements of any kind.
+template <class T>
+void copy(void* y, const void* a, const void* b, const void* c, unsigned single, long n) {
+    struct same {
+        static T f(T x) { return x; }
+    };
+    const long bytes = n * static_cast<long>(sizeof(T));
+    if (single) return unary_to<same, T, T>(y, a, b, c, single, n);
+    if (!c) return static_cast<void>(std::memcpy(y, a, bytes));
+    const auto f = [](Vec<int32_t> v) { return v; };
+    const long whole = bytes / 4;
+    stream_vectors(static_cast<int32_t*>(y), whole, f, Source<int32_t, false>(a));
+    std::memcpy(static_cast<char*>(y) + whole * 4, static_cast<const char*>(a) + whole * 4, bytes - whole * 4);
+}
+
 template <class From, class To>
 struct cast_to {
     static To f(From x) { return static_cast<To>(x); }
@@ -51,13 +66,15 @@ struct to_float16 {
     }
 };
 
+template <class From, class To>
+constexpr MapKernel kernel() {
+    if constexpr (__is_same(From, To)) return &copy<From>;
+    else return &unary_to<cast_to<From, To>, From, To>;
+}
+
 #define ROW(From)                                                                                                     \
-    {                                                                                                                 \
-        &unary_to<cast_to<From, bool>, From, bool>, &unary_to<cast_to<From, int8_t>, From, int8_t>,                   \
-        &unary_to<cast_to<From, int16_t>, From, int16_t>, &unary_to<cast_to<From, int32_t>, From, int32_t>,           \
-        &unary_to<cast_to<From, int64_t>, From, int64_t>, &unary_to<cast_to<From, uint8_t>, From, uint8_t>,           \
-        &unary_to<cast_to<From, float>, From, float>, &unary_to<cast_to<From, double>, From, double>                  \
-    }
+    {kernel<From, bool>(),    kernel<From, int8_t>(),  kernel<From, int16_t>(), kernel<From, int32_t>(),              \
+     kernel<From, int64_t>(), kernel<From, uint8_t>(), kernel<From, float>(),   kernel<From, double>()}
 
 }  // namespace
 

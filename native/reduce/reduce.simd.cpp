@@ -13,10 +13,9 @@ constexpr int chains = 8;  // independent accumulators: an addition takes 4 cycl
 // lanes<double> elements as doubles.
 inline F64 load_wide(const double* p) { return load(p); }
 inline F64 load_wide(const float* p) {
-    typedef float Half __attribute__((vector_size(vector_bytes / 2)));
-    Half v;
+    HalfF32 v;
     std::memcpy(&v, p, sizeof v);
-    return __builtin_convertvector(v, F64);
+    return widen(v);
 }
 
 struct Add {
@@ -52,19 +51,24 @@ struct Wide {
     static void row(void* accumulator, const void* x, long n) {
         constexpr int w = lanes<double>;
         const T* p = static_cast<const T*>(x);
+        const auto at = [p](long i) { return Of::f(load_wide(p + i)); };
         double total = *static_cast<double*>(accumulator);
         long i = 0;
         if (n >= w) {
-            F64 sums[chains];
-            for (F64& s : sums) s = splat(Op::nothing);
-            const auto at = [p](long i) { return Of::f(load_wide(p + i)); };
-            for (; i + chains * w <= n; i += chains * w)
-                for (int c = 0; c < chains; ++c) sums[c] = Op::f(sums[c], at(i + c * w));
-            const bool several = i;  // else all chains but the first are of nothing
-            for (; i + w <= n; i += w) sums[0] = Op::f(sums[0], at(i));
-            for (int half = several ? chains / 2 : 0; half; half /= 2)
-                for (int c = 0; c < half; ++c) sums[c] = Op::f(sums[c], sums[c + half]);
-            total = Op::f(total, fold(sums[0], [](F64 a, F64 b) { return Op::f(a, b); }));
+            F64 sum = splat(Op::nothing);
+            if (n >= chains * w) {
+                F64 sums[chains];
+#pragma GCC unroll 8
+                for (int c = 0; c < chains; ++c) sums[c] = at(c * w);
+                for (i = chains * w; i + chains * w <= n; i += chains * w)
+#pragma GCC unroll 8
+                    for (int c = 0; c < chains; ++c) sums[c] = Op::f(sums[c], at(i + c * w));
+                for (int half = chains / 2; half; half /= 2)
+                    for (int c = 0; c < half; ++c) sums[c] = Op::f(sums[c], sums[c + half]);
+                sum = sums[0];
+            }
+            for (; i + w <= n; i += w) sum = Op::f(sum, at(i));
+            total = Op::f(total, fold(sum, [](F64 a, F64 b) { return Op::f(a, b); }));
         }
         for (; i < n; ++i) total = Op::f(total, Of::f(static_cast<double>(p[i])));
         *static_cast<double*>(accumulator) = total;
@@ -160,23 +164,19 @@ struct Selected {
 template <class Op, class T>
 long extreme_row(void* value, const void* x, long n) {
     const T* p = static_cast<const T*>(x);
-    constexpr long few = 16;
-    if (n <= few) {
-        T best = *p;
-        long at = 0;
-        for (long i = 1; i < n; ++i) {
-            const bool take = (Op::better(p[i], best) | (p[i] != p[i])) & (best == best);
-            best = take ? p[i] : best;
-            at = take ? i : at;
-        }
-        *static_cast<T*>(value) = best;
-        return at;
+    constexpr int w = lanes<T>;
+    if (n <= w) {  // one vector
+        ints<Vec<T>> inside;
+        for (int i = 0; i < w; ++i) inside[i] = i < n ? -1 : 0;
+        const Vec<T> v = inside ? load_some(p, n) : splat(Op::template nothing<T>);
+        const Vec<T> best = splat(fold(v, [](Vec<T> a, Vec<T> b) { return Selected<Op, T>::pick(a, b); }));
+        *static_cast<T*>(value) = best[0];
+        return first_lane<T>(((v == best) | (v != v)) & inside);
     }
     T best = Op::template nothing<T>;
     Selected<Op, T>::row(&best, x, n);
     *static_cast<T*>(value) = best;
     // The best is NaN if there is one, so the first that equals it or is NaN is the one.
-    constexpr int w = lanes<T>;
     long i = 0;
     for (; i + 4 * w <= n; i += 4 * w) {
         ints<Vec<T>> hits{};
