@@ -84,3 +84,69 @@ def test_full(shape, dtype, values):
 def test_what_full_leaves_to_the_reference(value, dtype):
     assert _native.full(shape=(2,), value=value, dtype=dtype) is NotImplemented
     assert _native.full(shape=(-1,), value=1.0, dtype="float32") is NotImplemented
+
+
+def windows(count):
+    """Arrays of all dtypes that lie in memory in any order, with gaps, backwards, or repeated."""
+    random = np.random.default_rng(0)
+    for _ in range(count):
+        rank = int(random.integers(0, 5))
+        shape = tuple(random.choice([0, 1, 2, 3, 5, 16, 17, 33, 70], rank, p=[0.02, *[0.1225] * 8]))
+        x = (np.asarray(random.standard_normal(shape)) * 50).astype(random.choice(DTYPES[:5] + DTYPES[6:]))
+        x = x.transpose(random.permutation(rank))
+        x = x[tuple(slice(None, None, int(random.choice([1, 1, 1, -1, 2, -2]))) for _ in range(rank))]
+        yield np.broadcast_to(x, (3, *x.shape)) if rank and random.random() < 0.2 else np.asarray(x)
+
+
+def test_contiguous_of_any_layout():
+    for x in windows(400):
+        y = _native.contiguous(x)
+        np.testing.assert_array_equal(y, x, strict=True)
+        assert y.flags.c_contiguous
+        assert not x.flags.c_contiguous or np.shares_memory(x, y) or not x.size
+    assert _native.contiguous(np.ones((3, 4), np.float16).T) is NotImplemented
+
+
+def test_flip_of_any_layout():
+    random = np.random.default_rng(2)
+    for x in windows(300):
+        axes = tuple(int(a) for a in range(x.ndim) if random.random() < 0.5)
+        np.testing.assert_array_equal(_native.flip(x, axis=axes), np.flip(x, axes), strict=True)
+
+
+def test_reshape_is_a_view_where_numpy_has_one():
+    random = np.random.default_rng(1)
+    for x in windows(400):
+        shape, rest = [], x.size
+        while rest > 1:
+            shape.append(int(random.choice([d for d in range(1, rest + 1) if rest % d == 0])))
+            rest //= shape[-1]
+        shape = tuple(random.permutation(shape)) if x.size else (0, 3)
+        y, want = _native.reshape(x, shape=tuple(map(int, shape))), x.reshape(shape)
+        np.testing.assert_array_equal(y, want, strict=True)
+        if x.size:
+            assert np.shares_memory(x, y) == np.shares_memory(x, want)
+            assert not np.shares_memory(x, y) or y.flags.writeable == x.flags.writeable
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_triangles(dtype):
+    for shape in ((4, 4), (2, 3, 5), (5, 3), (0, 3), (3, 0), (200, 300)):
+        x = np.asarray(np.random.default_rng(0).integers(0, 2, shape)).astype(dtype)
+        for diagonal in (-300, -1, 0, 2, 300):
+            np.testing.assert_array_equal(_native.tril(x, diagonal=diagonal), np.tril(x, diagonal), strict=True)
+            turned = np.swapaxes(x, -1, -2)
+            np.testing.assert_array_equal(
+                _native.triu(turned, diagonal=diagonal), np.triu(turned, diagonal), strict=True
+            )
+
+
+def test_results_beyond_the_caches():
+    """Long results are stored past the caches; so are those of odd lengths, and of what begins in the middle."""
+    x = np.arange(7_000_003, dtype=np.float32)
+    np.testing.assert_array_equal(_native.clone(x), x)
+    np.testing.assert_array_equal(_native.add(x[1:], x[:-1]), x[1:] + x[:-1])
+    np.testing.assert_array_equal(_native.mul(x, 3.0), x * 3)
+    np.testing.assert_array_equal(_native.neg(x), -x)
+    b = x[:1].view(np.uint8).repeat(25 << 20 >> 2)[: (25 << 20) + 3]
+    np.testing.assert_array_equal(_native.clone(b), b)

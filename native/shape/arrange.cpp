@@ -97,11 +97,30 @@ Owned triangle(const Array& x, long diagonal, bool lower) {
     return y;
 }
 
+Owned flip(const Array& x, const Axes& axes) {
+    if (x.is(DType::other)) return not_implemented();
+    const uint64_t mask = axes.mask(x.rank());
+    Owned y = make_output(x.rank(), x.shape(), x.dtype());
+    if (x.size() == 0) return y;
+    const Array to = y;
+    const char* from = x.data<char>();
+    npy_intp strides[max_rank];
+    for (int d = 0; d < x.rank(); ++d) {
+        const bool turned = mask >> d & 1;
+        strides[d] = turned ? -x.stride(d) : x.stride(d);
+        if (turned) from += (x.dim(d) - 1) * x.stride(d);
+    }
+    const ReleaseGil gil(0.5 * static_cast<double>(x.size()));
+    copy_elements(x.rank(), x.shape(), to.data<char>(), to.strides(), from, strides, item_size(x.dtype()));
+    return y;
+}
+
 }  // namespace
 
 void bind_arrange(nb::module_& m) {
     using namespace nb::literals;
     m.def("reshape", &reshape, "x"_a, nb::kw_only(), "shape"_a);
+    m.def("flip", &flip, "x"_a, nb::kw_only(), "axis"_a);
     m.def("tril", [](const Array& x, long diagonal) { return triangle(x, diagonal, true); }, "x"_a, nb::kw_only(),
           "diagonal"_a = 0);
     m.def("triu", [](const Array& x, long diagonal) { return triangle(x, diagonal, false); }, "x"_a, nb::kw_only(),

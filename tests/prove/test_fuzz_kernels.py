@@ -10,7 +10,7 @@ from chainrule import _native
 UNARY = (
     "abs acos asin atan ceil cos cosh erf exp expm1 floor isfinite log log1p logical_not neg relu round sigmoid sign silu "
     "sin sinh sqrt tan tanh gelu leaky_relu clone relu6 elu celu selu hardtanh hardshrink softshrink hardsigmoid hardswish "
-    "softplus softsign logsigmoid"
+    "softplus softsign logsigmoid contiguous square reciprocal rsqrt"
 ).split()
 BINARY = (
     "add sub mul div floor_div remainder pow maximum minimum atan2 eq ne lt le gt ge logical_and logical_or logical_xor"

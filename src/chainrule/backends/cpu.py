@@ -42,5 +42,5 @@ REFERENCE = reference.KERNELS
 DECLINES = dict.fromkeys(NATIVE, "float32 and float64 natively; the reference or the body for the rest")
 # 16-bit floats go through these as float32; not what only moves numbers, or writes to them. For gradients see ops
 WIDENS = frozenset(name for name in NATIVE if not name.endswith(("_", "_vjp"))) - {
-    "cast", "clone", "contiguous", "full", "reshape", "tril", "triu", "batch_norm_train",
+    "cast", "clone", "contiguous", "flip", "full", "reshape", "tril", "triu", "batch_norm_train",
 }  # fmt: skip
