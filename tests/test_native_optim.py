@@ -98,3 +98,37 @@ def test_what_is_declined_is_left_alone():
     assert _native.adagrad_(step, lr, p, g, count=1) is NotImplemented
     assert _native.lion_(lr, p, g, count=1) is NotImplemented
     assert step == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("order", [1.0, 2.0])
+def test_clip_norm(dtype, order):
+    random = np.random.default_rng(0)
+    whole = [random.standard_normal(shape).astype(dtype) for shape in ((3,), (300, 400), (), (0, 2), (50, 60))]
+    gradients = [*whole[:-1], whole[-1][::2, ::3]]  # the last has gaps
+    before = [g.copy() for g in gradients]
+    untouched = whole[-1][1::2].copy()
+    length = np.linalg.norm(np.concatenate([np.ravel(g) for g in before]).astype(float), order)
+    rtol = 2e-7 if dtype == "float32" else 1e-12
+    same = _native.clip_norm_(*gradients, max_norm=2 * length, ord=order)
+    np.testing.assert_allclose(same, length, rtol=rtol)
+    assert all((g == b).all() for g, b in zip(gradients, before, strict=True))
+    found = _native.clip_norm_(*gradients, max_norm=length / 4, ord=order)
+    np.testing.assert_allclose(found, length, rtol=rtol)
+    for g, b in zip(gradients, before, strict=True):
+        np.testing.assert_allclose(g, b * (length / 4 / (length + 1e-6)), rtol=4 * rtol)
+    assert (whole[-1][1::2] == untouched).all()
+
+
+def test_clip_norm_of_what_is_no_number():
+    g = np.array([1.0, np.nan], np.float32)
+    assert np.isnan(_native.clip_norm_(g, np.ones(2, np.float32), max_norm=1.0))
+    assert np.isnan(g).all()
+
+
+def test_clip_norm_declines():
+    one, other = np.ones(2, np.float32), np.ones(2)
+    assert _native.clip_norm_(one, other, max_norm=1.0) is NotImplemented
+    assert _native.clip_norm_(one, max_norm=1.0, ord=np.inf) is NotImplemented
+    one.flags.writeable = False
+    assert _native.clip_norm_(one, max_norm=1.0) is NotImplemented

@@ -7,6 +7,8 @@
 
 #include "core/map.h"
 #include "core/threads.h"
+#include "elementwise/kernels.h"
+#include "reduce/kernels.h"
 
 namespace chainrule {
 namespace {
@@ -73,35 +75,44 @@ bool grouped(const nb::args& tensors, long count, int members, std::vector<Group
     return true;
 }
 
-/// f(group, begin, n) over all groups, small ones together, large ones in pieces.
-template <class F>
-void step(std::vector<Group>& groups, F f) {
-    struct Part {
-        Group* group;
-        long begin, n;
-    };
+/// Some elements of a group.
+struct Part {
+    Group* group;
+    long begin, n;
+};
+
+std::vector<Part> parted(std::vector<Group>& groups) {
     std::vector<Part> parts;
-    std::vector<long> bundles{0};  // the first part of each piece of work
-    long total = 0, filled = 0;
-    for (Group& group : groups) {
-        for (long begin = 0; begin < group.size; begin += piece) {
-            const long n = std::min(piece, group.size - begin);
-            if (filled && filled + n > piece) {
-                bundles.push_back(static_cast<long>(parts.size()));
-                filled = 0;
-            }
-            parts.push_back({&group, begin, n});
-            filled += n;
-            total += n;
+    for (Group& group : groups)
+        for (long begin = 0; begin < group.size; begin += piece)
+            parts.push_back({&group, begin, std::min(piece, group.size - begin)});
+    return parts;
+}
+
+/// f(part, its number) for all parts: small ones together in a chunk of work.
+template <class F>
+void each(const std::vector<Part>& parts, F f) {
+    std::vector<long> bundles;  // the first part of each chunk
+    long total = 0, filled = piece;
+    for (long k = 0; k < static_cast<long>(parts.size()); ++k) {
+        if (filled + parts[k].n > piece) {
+            bundles.push_back(k);
+            filled = 0;
         }
+        filled += parts[k].n;
+        total += parts[k].n;
     }
     bundles.push_back(static_cast<long>(parts.size()));
-    {
-        ReleaseGil gil(total * element_ns);
-        parallel_for(static_cast<long>(bundles.size()) - 1, [&](long b) {
-            for (long i = bundles[b]; i < bundles[b + 1]; ++i) f(*parts[i].group, parts[i].begin, parts[i].n);
-        });
-    }
+    ReleaseGil gil(total * element_ns);
+    parallel_for(static_cast<long>(bundles.size()) - 1, [&](long b) {
+        for (long k = bundles[b]; k < bundles[b + 1]; ++k) f(parts[k], k);
+    });
+}
+
+/// f(group, begin, n) over all groups.
+template <class F>
+void step(std::vector<Group>& groups, F f) {
+    each(parted(groups), [&](const Part& part, long) { f(*part.group, part.begin, part.n); });
     for (Group& group : groups) group.finish();
 }
 
@@ -197,10 +208,43 @@ Owned lion(const Array& lr, const nb::args& tensors, long count, double beta1, d
     return copy(lr);
 }
 
+/// All gradients times one factor, so that their norm is at most max_norm. Returns the norm before; nothing is written where
+/// it is small enough. Squares are summed in float64, piece by piece.
+Owned clip_norm(const nb::args& tensors, double max_norm, double ord) {
+    std::vector<Group> groups;
+    const long count = static_cast<long>(tensors.size());
+    if (count == 0 || (ord != 1 && ord != 2) || !grouped(tensors, count, 1, groups)) return not_implemented();
+    const DType dtype = groups[0].dtype;
+    for (const Group& group : groups)
+        if (group.dtype != dtype) return not_implemented();
+    const int index = float_index(dtype);
+    const Reduction& norm = (ord == 1 ? reduce_kernels().norm_1 : reduce_kernels().norm_2)[index];
+    const auto parts = parted(groups);
+    std::vector<double> sums(parts.size());
+    each(parts, [&](const Part& part, long k) { norm.row(&sums[k], at(*part.group, 0, part.begin), part.n); });
+    double total = 0;
+    for (double sum : sums) total += sum;
+    Owned y = make_output(0, nullptr, dtype);
+    norm.finish(y.raw(), &total, 1, 1);
+    const auto scale = [&]<class T>(T length) {
+        const T factor = static_cast<T>(max_norm) / (length + static_cast<T>(1e-6));
+        if (factor >= 1) return;
+        each(parts, [&](const Part& part, long) {
+            void* g = at(*part.group, 0, part.begin);
+            elementwise_kernels().mul[index](g, g, &factor, nullptr, 2, part.n);
+        });
+        for (Group& group : groups) group.finish();
+    };
+    if (dtype == DType::float32) scale(*y.data<float>());
+    else scale(*y.data<double>());
+    return y;
+}
+
 }  // namespace
 
 void bind_optim(nb::module_& m) {
     using namespace nb::literals;
+    m.def("clip_norm_", &clip_norm, "tensors"_a, nb::kw_only(), "max_norm"_a, "ord"_a = 2.0);
     m.def("sgd_", &sgd, "lr"_a, "tensors"_a, "count"_a, "momentum"_a = 0.0, "dampening"_a = 0.0, "weight_decay"_a = 0.0,
           "nesterov"_a = false, "first"_a = false);
     m.def("adam_", &adam, "step"_a, "lr"_a, "tensors"_a, "count"_a, "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8,

@@ -13,8 +13,10 @@ from ..modes import no_grad
 from ..tensor import Tensor
 from ._op import op
 from ._widened import wide
-from .elementwise import maximum, sign, sqrt
+from .elementwise import clip, maximum, sign, sqrt
 from .memory import assign, cast
+from .reduce import norm
+from .shape import stack
 
 
 def groups(tensors: Any, count: int) -> list[tuple[Any, ...]]:
@@ -260,3 +262,19 @@ def _(step: Any, lr: Any, *tensors: Any, count: int, **rest: Any) -> None:
 @lion_.checks
 def _(lr: Any, *tensors: Any, count: int, **rest: Any) -> None:
     matching("lion_", tensors, count, (3,))
+
+
+@op(mutates=lambda *gradients, **_: gradients, nondifferentiable=True)
+def clip_norm_(*gradients: Tensor, max_norm: float, ord: float = 2.0) -> Any:
+    """Scale all gradients by one factor so that their norm, as of one vector, is at most ``max_norm``; return the norm before.
+
+    >>> g = Tensor([3.0, 4.0])
+    >>> clip_norm_(g, max_norm=1.0), g
+    (tensor(5.), tensor([0.6, 0.8]))
+    """
+    with no_grad():
+        total = norm(stack([norm(wide(g), ord=ord) for g in gradients]), ord=ord)
+        factor = clip(max_norm / (total + 1e-6), max=1.0)
+        for g in gradients:
+            write(g, wide(g) * cast(factor, dtype=wide(g).dtype))
+    return total

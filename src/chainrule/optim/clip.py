@@ -7,6 +7,7 @@ from typing import Any
 
 from ..domain.errors import AnomalyError, ArgumentError
 from ..modes import no_grad
+from ..ops.optim import clip_norm_
 from ..ops.shape import stack
 from ..tensor import Tensor
 
@@ -31,16 +32,15 @@ def clip_grad_norm_(params: Any, max_norm: float, norm_type: float = 2.0, error_
     if not gradients:
         return Tensor(0.0)
     with no_grad():
-        total: Tensor = stack([g.norm(ord=norm_type) for g in gradients]).norm(ord=norm_type)
-        if error_if_nonfinite and not math.isfinite(total.item()):
-            raise AnomalyError(
-                f"clip_grad_norm_: the norm of the gradients is {total.item()}, so they cannot be scaled; "
-                'fit(debug="nan") finds where that began, error_if_nonfinite=False lets it pass'
-            )
-        factor = (max_norm / (total + 1e-6)).clip(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(factor)
-    return total
+        if error_if_nonfinite:
+            total = stack([g.norm(ord=norm_type) for g in gradients]).norm(ord=norm_type).item()
+            if not math.isfinite(total):
+                raise AnomalyError(
+                    f"clip_grad_norm_: the norm of the gradients is {total}, so they cannot be scaled; "
+                    'fit(debug="nan") finds where that began, error_if_nonfinite=False lets it pass'
+                )
+        norm: Tensor = clip_norm_(*gradients, max_norm=max_norm, ord=norm_type)
+    return norm
 
 
 def clip_grad_value_(params: Any, clip_value: float) -> None:
