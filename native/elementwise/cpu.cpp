@@ -6,6 +6,7 @@
 
 #include "core/map.h"
 #include "core/params.h"
+#include "core/threads.h"
 
 namespace chainrule {
 namespace {
@@ -25,6 +26,34 @@ Owned map_pair(const MapKernel* kernels, const Operand& a, const Operand& b, dou
     return map(kernels[index], to_bool ? DType::boolean : dtype,
                {a.is_array() ? MapOperand(a.array) : MapOperand(&va), b.is_array() ? MapOperand(b.array) : MapOperand(&vb)},
                cost);
+}
+
+/// The same in the memory of x, if b is one number or lies as x does; x itself.
+Owned map_into(const MapKernel* kernels, const Array& x, const Operand& b) {
+    const DType dtype = common(Operand{Operand::Kind::array, x}, b);
+    const int index = float_index(dtype);
+    if (index < 0 || !x.writable() || !x.dense()) return not_implemented();
+    Value value(b.value, dtype);  // a copy: b may be an element of x
+    const bool single = !b.is_array() || (b.array.size() == 1 && b.array.rank() <= x.rank());
+    if (b.is_array() && single) {
+        if (dtype == DType::float32) value.f32 = *b.array.data<float>();
+        else value.f64 = *b.array.data<double>();
+    }
+    if (!single) {
+        if (b.array.rank() != x.rank()) return not_implemented();
+        for (int d = 0; d < x.rank(); ++d)
+            if (b.array.dim(d) != x.dim(d) || (x.dim(d) > 1 && b.array.stride(d) != x.stride(d))) return not_implemented();
+    }
+    const long n = x.size(), item = item_size(dtype);
+    char* to = x.data<char>();
+    const char* from = single ? reinterpret_cast<const char*>(&value) : b.array.data<char>();
+    if (!single && from != to && from < to + n * item && to < from + n * item) return not_implemented();  // they overlap
+    const ReleaseGil gil(static_cast<double>(n) * cheap);
+    parallel_range(n, 1L << 17, [&](long begin, long end) {
+        char* part = to + begin * item;
+        kernels[index](part, part, single ? from : from + begin * item, nullptr, single ? 2 : 0, end - begin);
+    });
+    return reference(x);
 }
 
 Owned map_one(const MapKernel* kernels, const Array& x, double cost) {
@@ -118,6 +147,11 @@ void bind_elementwise(nb::module_& m) {
         return map_logical(elementwise_kernels().name, a, b);                                      \
     }, "a"_a, "b"_a);
     CHAINRULE_LOGICAL(X)
+#undef X
+#define X(name)                                                                                                      \
+    m.def(#name "_", [](const Array& x, const Operand& v) { return map_into(elementwise_kernels().name, x, v); }, "x"_a, \
+          "v"_a);
+    X(add) X(sub) X(mul) X(div)
 #undef X
     m.def("logical_not", &logical_not, "x"_a);
     m.def("isfinite", &isfinite, "x"_a);

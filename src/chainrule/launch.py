@@ -194,6 +194,6 @@ def wrapped(raw: Any, known: list[Tensor], backend: Any) -> Any:
 
 
 def verify(backend: Any, name: str, arrays: list[Any], raw: Any) -> None:
-    """Raise if a kernel gave an argument back, whose memory would then have two versions."""
-    if name != "assign" and any(raw is a for a in arrays if a is not None):
+    """Raise if a kernel that does not write to it gave an argument back, whose memory would then have two versions."""
+    if name != "assign" and name[-1] != "_" and any(raw is a for a in arrays if a is not None):
         raise DTypeError(f"[{name}] the {backend} kernel returned an argument; it has to return a copy or a view")

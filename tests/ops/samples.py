@@ -56,6 +56,9 @@ ELEMENTWISE = [
     *rows("clip", lambda x, min: np.maximum(x, min), [(3, 4)], span=BOTH, min=0.25),
     *rows("clip", lambda x, max: np.minimum(x, max), [(3, 4)], span=BOTH, max=0.25),
     *rows("where", np.where, [WHOLE > 0, (2, 3), (3,)], [WHOLE > 0, (2, 3), 1.5], [WHOLE > 0, -1, ()]),
+    *[r for name, f in {"add_": np.add, "sub_": np.subtract, "mul_": np.multiply, "div_": np.divide}.items()
+      for r in rows(name, f, [Fixed((3, 4)), Fixed((3, 4))], [Fixed((2, 3)), 2], [Fixed((3, 4)), Fixed((4,))],
+                    [Fixed(()), 0.5], [Fixed((3, 2)), Fixed((1, 1))])],
     *rows("eq", np.equal, [WHOLE, 3], [WHOLE, WHOLE[::-1]], [(3,), (2, 1)]),
     *rows("ne", np.not_equal, [WHOLE, 3], [WHOLE, WHOLE[::-1]], [(3,), (2, 1)]),
     *rows("lt", np.less, [WHOLE, 3], [WHOLE, WHOLE[::-1]], [(3,), (2, 1)]),

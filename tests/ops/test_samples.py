@@ -14,7 +14,18 @@ from chainrule.ops._op import OPS
 from chainrule.tensor import from_array
 
 NATIVE = set(importlib.import_module("chainrule.backends.cpu").NATIVE)
-WRITES = {"assign", "sgd_", "adam_", "rmsprop_", "adagrad_", "lion_"}  # they return an argument
+WRITES = {
+    "assign",
+    "sgd_",
+    "adam_",
+    "rmsprop_",
+    "adagrad_",
+    "lion_",
+    "add_",
+    "sub_",
+    "mul_",
+    "div_",
+}  # they return an argument
 
 
 def op(sample):

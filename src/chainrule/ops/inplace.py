@@ -12,20 +12,60 @@ from ..domain.errors import ArgumentError, ArgumentTypeError, ChainruleError, DT
 from ..modes import modes, revisions
 from ..tensor import Tensor, from_array
 from . import index as indexing
+from ._op import OpCall, op
+from .elementwise import add, div, mul, sub
 from .memory import assign
 
 EVERYWHERE = (...,)
 
 
+def written(call: OpCall, shows: str) -> OpCall:
+    """The op ``<call>_``, whose result is in the memory of its first operand; for what is not on the tape."""
+
+    def body(x: Tensor, v: Tensor | float) -> Tensor:
+        result = call(x, v)
+        if result.shape != x.shape:
+            raise misfit(call, x, result)
+        write(x, result)
+        return x
+
+    body.__name__ = body.__qualname__ = f"{call.__name__}_"
+    meaning = f"``x = {call.__name__}(x, v)`` in the memory of ``x``; for the framework itself, outside of any graph."
+    body.__doc__ = f"{meaning}\n\n>>> Tensor([6.0]).{body.__name__}(2.0)\n{shows}\n"
+    return op(mutates=lambda x, v: [x], nondifferentiable=True)(body)
+
+
+add_, sub_ = written(add, "tensor([8.])"), written(sub, "tensor([4.])")
+mul_, div_ = written(mul, "tensor([12.])"), written(div, "tensor([3.])")
+DIRECT = {"add": add_.exact, "sub": sub_.exact, "mul": mul_.exact, "div": div_.exact}
+
+
+def recorded(x: Tensor, v: Any) -> bool:
+    """Whether ``x += v`` goes on the tape, or ``v`` is nothing that a kernel takes."""
+    if isinstance(v, Tensor):
+        return modes.grad and (x.edge is not None or v.edge is not None)
+    return type(v) not in SCALAR or (modes.grad and x.edge is not None)
+
+
+def misfit(call: Any, x: Tensor, result: Tensor) -> ShapeError:
+    """The error of a result that is larger than what it should be written to."""
+    return ShapeError(
+        f"[{call.__name__}] in place, the result keeps the shape {x.shape} of x, but it is {result.shape}"
+    )
+
+
 def in_place(op: Any, symbol: str) -> Callable[..., Tensor]:
     """The in-place form of ``op``: what ``x += y`` does for add."""
 
+    direct: Any = DIRECT.get(op.__name__)
+
     def apply(x: Tensor, *others: Any, **params: Any) -> Tensor:
+        if direct is not None and len(others) == 1 and not params and not recorded(x, others[0]):
+            direct(x, others[0])
+            return x
         result = op(x, *others, **params)
         if result.shape != x.shape:
-            raise ShapeError(
-                f"[{op.__name__}] in place, the result keeps the shape {x.shape} of x, but it is {result.shape}"
-            )
+            raise misfit(op, x, result)
         if result.requires_grad:
             become(x, cast_to(x, result), f"x = x {symbol} y" if symbol else f"x = {op.__name__}(x)")
         else:
