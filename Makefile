@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What an installation is made from: it is renewed when any of this changes, so nothing runs a stale native module.
 sources := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/null)
 
-.PHONY: help demo test prove fuzz learn parity interchange bench lint docs clean
+.PHONY: help demo test prove sanitize fuzz learn parity interchange bench lint docs clean
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -31,6 +31,9 @@ test: $(venv)/.installed-dev ## the tests: the product in 5 seconds, then everyt
 
 prove: $(venv)/.installed-dev,bench,sklearn,browser ## what takes longer, with PyTorch as a peer; results are kept in docs/proof
 	CHAINRULE_STRICT=1 $(python) -m pytest -v tests/prove
+
+sanitize: $(venv)/.installed-dev,bench,sklearn,browser ## the native tests under the address, undefined-behaviour and thread sanitizers
+	CHAINRULE_STRICT=1 $(python) -m pytest -v tests/prove/test_sanitizers.py
 
 parity: $(venv)/.installed-dev,bench,sklearn,browser ## how far every op, layer, loss and optimizer is from PyTorch: docs/parity.md
 	$(python) -m tests.prove.parity

@@ -59,6 +59,7 @@ def work(i):
         n.exp(x), n.sum(x), n.sum(x, axis=0), n.matmul(x, x.T), n.softmax(x, axis=-1), n.cumsum(x, axis=1)
         n.conv2d(images, filters, None, groups=1, **sizes)
         n.normal(np.array([0, 0]), shape=(50_000,), dtype="float32")
+        n.contiguous(x.T), n.sort(x), n.mse(x, x), n.clip_norm_(x.copy(), x.copy(), max_norm=1.0), n.norm(x)
         n.empty_cache(), n.memory_stats()
 threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
 [t.start() for t in threads]
