@@ -236,6 +236,31 @@ def test_export_and_summary(flowers, run):
     assert run("summary", "lstm", "--input-shape", "20,12", "--json").json()["total"] > 0
 
 
+def test_models_of_other_formats_are_used_as_ours(run, flowers):
+    for name in ("m.onnx", "m.keras"):
+        run("export", flowers, name)
+    Path("iris.csv").write_text("sepal length,sepal width,petal length,petal width\n5.1,3.5,1.4,0.2\n6.3,3.3,6.0,2.5\n")
+    found = run("predict", flowers, "iris.csv", "--json").json()
+    assert [f["label"] for f in found] == ["setosa", "virginica"]
+    ours = run("evaluate", flowers, "--data", "iris", "--json").json()
+    for name in ("m.onnx", "m.keras"):
+        theirs = run("evaluate", name, "--data", "iris", "--json").json()
+        assert theirs["accuracy"] == ours["accuracy"] and theirs["loss"] == pytest.approx(ours["loss"], rel=1e-5)
+
+
+def test_plot_compares_runs_and_writes_where_it_is_told(run, flowers):
+    run("train", "iris", "--epochs", "2", "--set", "train.tensorboard=true", "--out", "other")
+    assert any(Path("other/tensorboard/validation").iterdir())
+    done = run("plot", "other", "--against", flowers)
+    assert "val_loss over epochs" in done.out and f"a other   b {flowers}" in done.out and "⠉" in done.out
+    assert Path("other/plots/compare.png").stat().st_size > 1000 and "written: other/plots/compare.png" in done.out
+    (made,) = run("plot", "other", "--out", "deep/h.svg", "--json").json()
+    assert made["path"] == "deep/h.svg" and Path("deep/h.svg").read_text().count("<svg") == 1
+    assert made["values"]["epoch"] == [1, 2]
+    assert run("plot", "other", "graph", "--against", flowers).code == 2
+    assert "written" not in run("plot", "other", "--text").out
+
+
 def test_data(run, monkeypatch, mnist):
     from chainrule.data import cache_folder
 

@@ -109,6 +109,34 @@ def test_history_groups_and_marks_the_best_epoch(tmp_path):
     assert plots.lr_find(Trial([0.1, 0.2], [1.0, 2.0])).axes[0].get_xscale() == "log"
 
 
+def test_trainings_are_compared_by_what_all_report():
+    small, large = (
+        {"loss": [3.0, 2.0], "val_loss": [3.0, 2.5], "lr": [0.1, 0.1]},
+        {"loss": [1.0, 0.5, 0.2], "val_loss": [2.0] * 3},
+    )
+    figure = plots.compare({"small": small, "large": {**large, "accuracy": [0.1] * 3}})
+    (axes,) = figure.axes
+    drawn = [(line.get_label(), line.get_linestyle(), list(line.get_ydata())) for line in axes.lines]
+    assert drawn[0] == ("small", "-", [3.0, 2.0]) and drawn[2] == ("large", "-", [1.0, 0.5, 0.2])
+    assert drawn[1][1:] == ("--", [3.0, 2.5]) and len(drawn) == 4
+    assert axes.lines[0].get_color() == axes.lines[1].get_color() != axes.lines[2].get_color()
+    with pytest.raises(DataError, match="nothing to compare"):
+        plots.compare({"a": {"loss": [1.0]}, "b": {"accuracy": [1.0]}})
+
+
+def test_predictions_have_the_score_of_scikit_learn(rng):
+    from sklearn.metrics import r2_score
+
+    true = rng.standard_normal(50)
+    said = true + 0.3 * rng.standard_normal(50)
+    left, right = plots.predictions(true[:, None], cr.tensor(said)).axes
+    assert left.get_title() == f"predicted over true, R² {r2_score(true, said):.3f}"
+    np.testing.assert_allclose(left.collections[0].get_offsets(), np.stack([true, said], axis=1))
+    assert sum(patch.get_height() for patch in right.patches) == 50
+    with pytest.raises(DataError, match="2 targets and 3 predictions"):
+        plots.predictions([1, 2], [1, 2, 3])
+
+
 def test_filters_are_the_weights(rng):
     model = small()
     shown = [image.get_array() for image in plots.filters(model).axes[0].images]
@@ -351,6 +379,7 @@ def test_a_model_of_the_zoo_trains_and_is_saved(name, kind, rng, tmp_path):
         ("resnet", {"depth": "20"}, "depth is '20', expected a size"),
         ("resnet", {"depth": 21}, "6n"),
         ("mlp", {"dropout": True}, "dropout is True, expected a number"),
+        ("lstm", {"masking": 1}, "masking is 1, expected true or false"),
     ],
 )
 def test_what_the_zoo_has_not(name, options, message):

@@ -190,14 +190,26 @@ def encoder(width: int, depth: int, heads: int, dropout: float) -> TransformerEn
 
 
 def recurrent(
-    layer: Callable[..., Any], outputs: int, width: int, layers: int, dropout: float, softmax: bool, text: bool
+    layer: Callable[..., Any],
+    outputs: int,
+    width: int,
+    layers: int,
+    dropout: float,
+    masking: bool,
+    softmax: bool,
+    text: bool,
 ) -> Sequential:
     """What ``lstm`` and ``gru`` make."""
     if text:
         cells = [layer(width, batch_first=True, return_sequences=True) for _ in range(layers)]
         return Sequential(Embedding(outputs, 64), *cells, Dropout(dropout), Linear(outputs), Permute((0, 2, 1)))
     cells = [Bidirectional(layer(width, batch_first=True, return_sequences=k < layers - 1)) for k in range(layers)]
-    return ended([Masking(), *cells, Dropout(dropout), Linear(outputs)], softmax)
+    return ended([*masked(masking), *cells, Dropout(dropout), Linear(outputs)], softmax)
+
+
+def masked(wanted: bool) -> list[Module]:
+    """What has layers pass over steps of zeros, if it is wanted."""
+    return [Masking()] if wanted else []
 
 
 def lstm(
@@ -206,17 +218,19 @@ def lstm(
     width: int = 64,
     layers: int = 1,
     dropout: float = 0.3,
+    masking: bool = True,
     softmax: bool = True,
     text: bool = False,
 ) -> Sequential:
-    """Sequences (n, steps, features) read both ways by LSTMs; steps of zeros are padding. With ``text`` a language model,
-    from characters (n, steps) to scores of the next ones, (n, outputs, steps).
+    """Sequences (n, steps, features) read both ways by LSTMs; with ``masking`` steps of zeros are padding.
+
+    With ``text`` a language model, from characters (n, steps) to scores of the next ones, (n, outputs, steps).
 
     >>> import chainrule as cr
     >>> lstm(9)(cr.ones(2, 20, 12)).shape, lstm(65, text=True)(cr.zeros(2, 20, dtype="int64")).shape
     ((2, 9), (2, 65, 20))
     """
-    return recurrent(LSTM, outputs, width, layers, dropout, softmax, text)
+    return recurrent(LSTM, outputs, width, layers, dropout, masking, softmax, text)
 
 
 def gru(
@@ -225,6 +239,7 @@ def gru(
     width: int = 64,
     layers: int = 1,
     dropout: float = 0.3,
+    masking: bool = True,
     softmax: bool = True,
     text: bool = False,
 ) -> Sequential:
@@ -234,11 +249,18 @@ def gru(
     >>> gru(9)(cr.ones(2, 20, 12)).shape
     (2, 9)
     """
-    return recurrent(GRU, outputs, width, layers, dropout, softmax, text)
+    return recurrent(GRU, outputs, width, layers, dropout, masking, softmax, text)
 
 
 def transformer(
-    outputs: int = 10, *, width: int = 64, depth: int = 2, heads: int = 4, dropout: float = 0.1, softmax: bool = True
+    outputs: int = 10,
+    *,
+    width: int = 64,
+    depth: int = 2,
+    heads: int = 4,
+    dropout: float = 0.1,
+    masking: bool = True,
+    softmax: bool = True,
 ) -> Sequential:
     """Sequences (n, steps, features) through transformer layers; the mean over the steps is classified.
 
@@ -247,7 +269,7 @@ def transformer(
     (2, 9)
     """
     layers = [
-        *(Masking(), Linear(width), SinusoidalPositions(), encoder(width, depth, heads, dropout)),
+        *(*masked(masking), Linear(width), SinusoidalPositions(), encoder(width, depth, heads, dropout)),
         *(ChannelsLast(GlobalAvgPool1d()), Flatten(), Linear(outputs)),
     ]
     return ended(layers, softmax)
@@ -342,18 +364,23 @@ def create(name: str, outputs: int, *, kind: str | None = None, softmax: bool = 
     for option, value in options.items():
         if option not in entry.options:
             raise unknown(f"option of {name}", option, entry.options or ["none"])
-        default = entry.options[option]
-        whole = all(type(v) is int for v in value) if isinstance(value, (list, tuple)) else type(value) is int
-        many = isinstance(default, tuple) == isinstance(value, (list, tuple))
-        if not (many and whole) and not (isinstance(default, float) and type(value) in (int, float)):
-            kind = (
-                "sizes, as [64, 32]"
-                if isinstance(default, tuple)
-                else "a number"
-                if isinstance(default, float)
-                else "a size"
+        if not suits(value, entry.options[option]):
+            default = entry.options[option]
+            kinds = {tuple: "sizes, as [64, 32]", float: "a number", bool: "true or false", int: "a size"}
+            raise ArgumentError(
+                f"[zoo] {name}: {option} is {value!r}, expected {kinds[type(default)]}; {default!r} if it is left out"
             )
-            raise ArgumentError(f"[zoo] {name}: {option} is {value!r}, expected {kind}; {default!r} if it is left out")
     fixed = {"softmax": softmax and kind != "text", "text": kind == "text"}
     taken = inspect.signature(entry.make).parameters
     return entry.make(outputs, **{k: v for k, v in fixed.items() if k in taken}, **options)
+
+
+def suits(value: Any, default: Any) -> bool:
+    """Whether a value is of the kind of a default: true or false, a size, several, or a number.
+
+    >>> suits([3, 4], (5,)), suits(3, (5,)), suits(1, 0.5), suits(True, 0.5)
+    (True, False, True, False)
+    """
+    if isinstance(default, tuple):
+        return isinstance(value, (list, tuple)) and bool(value) and all(type(v) is int for v in value)
+    return type(value) in (float, int) if isinstance(default, float) else type(value) is type(default)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ import typer
 from ..domain.errors import ChainruleError
 from .bench import bench
 from .commands import machine, models, seeing, training
-from .commands.shared import PANELS, Json, Threads, use_threads
+from .commands.shared import PANELS, Json, Threads, use_threads, warn
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,16 +44,23 @@ def options(
     """What stands before a command."""
 
 
+def file_of(model: Path | None) -> Path | None:
+    """The file of a model, of a run's folder too."""
+    from .runs import subject
+
+    return None if model is None else subject(model).path
+
+
 training.add(app)
 models.add(app)
 seeing.add(app)
 app.add_typer(bench, name="bench", rich_help_panel=PANELS[3])
 
 
-@app.command(epilog="Example: `chainrule draw runs/mine/model.safetensors`", rich_help_panel=PANELS[0])
+@app.command(epilog="Example: `chainrule draw runs/mine`", rich_help_panel=PANELS[0])
 def draw(
     model: Annotated[
-        Path | None, typer.Argument(help="A model file; the one that comes with chainrule if left out.")
+        Path | None, typer.Argument(help="A run, or a file of a model; the one that comes with chainrule if left out.")
     ] = None,
     selftest: Annotated[bool, typer.Option("--selftest", help="Draw by itself, check what is read, and end.")] = False,
     threads: Threads = None,
@@ -62,13 +70,13 @@ def draw(
     from .predictor import SHIPPED, DigitPredictor
 
     use_threads(threads)
-    run(DigitPredictor(model) if model or SHIPPED.exists() else None, selftest=selftest)
+    run(DigitPredictor(file_of(model)) if model or SHIPPED.exists() else None, selftest=selftest)
 
 
-@app.command(epilog="Example: `chainrule serve runs/mine/model.safetensors --port 8080`", rich_help_panel=PANELS[0])
+@app.command(epilog="Example: `chainrule serve runs/mine --port 8080`", rich_help_panel=PANELS[0])
 def serve(
     model: Annotated[
-        Path | None, typer.Argument(help="A model file; the one that comes with chainrule if left out.")
+        Path | None, typer.Argument(help="A run, or a file of a model; the one that comes with chainrule if left out.")
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at. Others than this machine's own open it to all.")
@@ -81,7 +89,7 @@ def serve(
     from .serve import serve as run
 
     use_threads(threads)
-    run(DigitPredictor(model), host, port)
+    run(DigitPredictor(file_of(model)), host, port)
 
 
 @app.command(epilog="Example: `chainrule inspect runs/mine/model.safetensors`", rich_help_panel=PANELS[1])
@@ -140,7 +148,8 @@ machine.add(app)
 
 
 def main() -> None:
-    """Run the command line; an error that a user can mend is a line on stderr."""
+    """Run the command line; an error that a user can mend is a line on stderr, and so is a warning."""
+    warnings.showwarning = lambda message, *_: warn(str(message))
     try:
         app(prog_name="chainrule")
     except ChainruleError as error:

@@ -95,6 +95,7 @@ class Data:
     mode: str = ""
     scale: dict[str, Any] = field(default_factory=dict)
     digits: bool = False
+    padded: bool = False  # whether steps of zeros are no steps
 
     @property
     def outputs(self) -> int:
@@ -184,7 +185,7 @@ def named(name: str, settings: DataSettings, progress: bool) -> Data:
     else:
         x_train, y_train, x_test, y_test = load(progress=progress)
     found = of_arrays(name, known.kind, x_train, y_train, x_test, y_test, list(known.classes))
-    found.digits = name == "mnist"
+    found.digits, found.padded = name == "mnist", known.kind == "sequences"
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,13 @@ from .. import losses, plots
 from ..domain.errors import ArgumentError, DataError, MissingDependencyError, unknown
 from ..plots import terminal
 from ..plots.classes import counted
-from ..plots.curves import groups
+from ..plots.curves import common, groups
 from ..plots.layers import training_loss
 from ..random import manual_seed
 from ..train import lr_find
 from .kinds import KINDS
 from .runs import Run
-from .testing import Evaluated, tested
+from .testing import Evaluated, with_data
 from .training import built, compiled
 
 BATCH = 256  # samples of what looks at a batch
@@ -55,7 +55,7 @@ class Figures:
     @cached_property
     def tested(self) -> Evaluated:
         """The model with its data, compiled."""
-        found = tested(self.run.folder, progress=self.progress)
+        found = with_data(self.run.folder, progress=self.progress)
         regression = found.data.task == "regression"
         found.model.compile(losses.MSE() if regression else losses.CrossEntropy(), "sgd")
         return found
@@ -106,6 +106,25 @@ class Figures:
             found.append(f"{title} over epochs\n{drawn}")
         return "\n\n".join(found), values
 
+    def compare(self, others: Sequence[Run], out: Path | None = None, *, text: bool = False) -> Made:
+        """The curves of this run and others, as ``make`` makes figures. Errors: DataError if they have nothing in common."""
+        histories = {str(run.folder): run.history() for run in (self.run, *others)}
+        found = []
+        for title, names in common(histories).items():
+            for name in names if title != "learning rate" else ():
+                series = {label: values[name] for label, values in histories.items()}
+                drawn = terminal.lines(series, width=self.width, height=10, ascii=terminal.ascii_only())
+                found.append(f"{name} over epochs\n{drawn}")
+        made = Made("compare", text="\n\n".join(found), values=histories)
+        path = out or self.run.folder / "plots" / "compare.png"
+        if not text:
+            try:
+                plots.compare(histories, path)
+                made.path = path
+            except MissingDependencyError as error:
+                made.note = str(error)
+        return made
+
     def confusion(self, path: Path | None) -> Any:
         """Which class is taken for which."""
         found = self.tested
@@ -131,6 +150,13 @@ class Figures:
         found = self.tested
         self.only("images")
         return plots.misclassified(found.data.test, found.data.test_labels, found.chances, found.data.classes, path)
+
+    def predictions(self, path: Path | None) -> Any:
+        """What is predicted over what is true."""
+        found = self.tested
+        if found.data.task != "regression":
+            raise ArgumentError(f"[plot] {found.data.name} has no numbers to predict: it is {found.data.task}")
+        return plots.predictions(found.data.test_labels, found.model.predict(found.data.test), path)
 
     def filters(self, path: Path | None) -> Any:
         """Weights of a layer as images."""

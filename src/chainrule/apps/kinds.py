@@ -6,6 +6,7 @@ KINDS = {
     "history": "losses and metrics over the epochs",
     "confusion": "which class is taken for which",
     "classes": "precision, recall and F1 of each class",
+    "predictions": "what is predicted over what is true, of numbers",
     "misclassified": "images that are taken for another class",
     "filters": "weights of the first layer as images",
     "features": "what the layers make of an image",

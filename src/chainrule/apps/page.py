@@ -43,6 +43,7 @@ nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .9rem; } nav a
 SECTIONS = {  # kinds of figures by heading
     "history": "Curves",
     "confusion": "Confusion",
+    "predictions": "Predictions",
     "misclassified": "Mistakes",
     "boundary": "Decision boundary",
     "filters": "Filters",

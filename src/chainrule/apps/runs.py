@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..domain.errors import ArgumentError, DataError, FileFormatError, FileWriteError, MissingFileError
@@ -153,9 +154,15 @@ class Subject:
         """See the class; empty of a file alone."""
         return {} if self.run is None else self.run.data
 
-    def model(self) -> Any:
-        """The model. Errors: those of what reads it."""
-        return load(self.path)
+    def model(self, shape: tuple[int | None, ...] | None = None) -> Any:
+        """The model, of any format that ``convert`` reads; some need the ``shape`` of an input. Errors: those of readers."""
+        from .convert import convert, source_format
+
+        if not self.path.exists() or source_format(self.path) == "chainrule":
+            return load(self.path)
+        with TemporaryDirectory() as folder:
+            convert(self.path, f"{folder}/model.safetensors", input_shape=shape)
+            return load(f"{folder}/model.safetensors")
 
 
 def subject(path: str | Path) -> Subject:

@@ -53,7 +53,8 @@ class TrainSettings:
     clip_norm: float = 0.0  # of the gradients; 0 for none
     augment: str = "none"  # of images: AUGMENTS
     patience: int = 0  # epochs without progress in val_loss before it ends; 0: it does not
-    precision: str = "32"
+    precision: str = "32"  # or "bf16-mixed", "fp16-mixed"
+    tensorboard: bool = False  # whether logs for TensorBoard are written, too
     seed: int = 0
 
 

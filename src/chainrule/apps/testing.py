@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import plots
 from ..domain.errors import ArgumentError
+from ..nn import Sequential, Softmax
 from .datasets import Data, find
 from .predictor import probabilities
 from .runs import subject
@@ -27,6 +28,11 @@ class Evaluated:
     @cached_property
     def values(self) -> dict[str, Any]:
         """See the class."""
+        if self.gives_probabilities:
+            y = self.data.test_labels
+            loss = -np.log(np.maximum(self.chances[np.arange(len(y)), y].astype(np.float64), 1e-12)).mean()
+            right = (self.chances.argmax(axis=1) == y).mean()
+            return {"loss": float(loss), "accuracy": float(right), "samples": len(y)}
         regression = self.data.task == "regression"
         metrics = ["mae", "r2"] if regression else ["accuracy"]
         compiled = self.model.compile("mse" if regression else "cross_entropy", "sgd", metrics=metrics)
@@ -40,6 +46,14 @@ class Evaluated:
             raise ArgumentError(f"[test] {self.data.name} has no classes: it is {self.data.task}")
         return probabilities(self.model.predict(self.data.test))
 
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether there are no scores to be had of it, as of a classifier that came from elsewhere."""
+        if self.data.task != "classes" or (isinstance(self.model, Sequential) and isinstance(self.model[-1], Softmax)):
+            return False
+        rows = self.model.predict(self.samples([0])[0]).numpy()
+        return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-4))
+
     def per_class(self) -> Any:
         """Precision, recall and F1 of each class: a ``plots.ClassReport``."""
         return plots.class_report(self.data.test_labels, self.chances.argmax(axis=1), self.data.classes)
@@ -51,7 +65,7 @@ class Evaluated:
         return x, y
 
 
-def tested(path: str | Path, data: str | None = None, *, progress: bool = True) -> Evaluated:
+def with_data(path: str | Path, data: str | None = None, *, progress: bool = True) -> Evaluated:
     """A run's model with its data, or a file's with ``data``, a name or a path. Errors: those of what reads them."""
     chosen = subject(path)
     if data is not None:
@@ -80,6 +94,6 @@ def outputs_of(about: dict[str, Any]) -> int:
 
 def evaluate(path: str | Path, data: str | None = None, *, progress: bool = True) -> Evaluated:
     """The same, evaluated: what cannot be is told before anything is printed."""
-    found = tested(path, data, progress=progress)
+    found = with_data(path, data, progress=progress)
     _ = found.values
     return found

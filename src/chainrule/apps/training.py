@@ -18,7 +18,7 @@ from ..domain.errors import ArgumentError, unknown
 from ..nn import Module, Rescaling, Sequential
 from ..optim import schedules
 from ..random import manual_seed
-from ..train import Checkpoint, EarlyStopping, JSONLLogger, LRScheduler, ModelCheckpoint, ProgressBar
+from ..train import Checkpoint, EarlyStopping, JSONLLogger, LRScheduler, ModelCheckpoint, ProgressBar, TensorBoard
 from ..train.progress import clock, watched
 from .about import about, threads
 from .datasets import Data, find
@@ -172,6 +172,8 @@ def built(settings: Settings, data: Data) -> Module:
     softmax, options = data.task == "classes", dict(settings.model.options)
     if settings.model.name == "gpt":
         options.setdefault("context", settings.data.length)
+    if data.kind == "sequences" and "masking" in zoo.MODELS[settings.model.name].options:
+        options.setdefault("masking", data.padded)
     model = zoo.create(settings.model.name, data.outputs, kind=data.kind, softmax=softmax, **options)
     if data.scale:
         mean, std = data.scale["x"]
@@ -239,6 +241,8 @@ def fitted(
     """Train, test, write down."""
     told, (train_set, validation) = settings.train, parts
     callbacks = [*callbacks, JSONLLogger(run.folder / HISTORY)]
+    if told.tensorboard:
+        callbacks.append(TensorBoard(run.folder / "tensorboard", histogram_freq=1))
     if validation is not None:
         callbacks.append(ModelCheckpoint(run.folder / BEST, monitor="val_loss", save_best_only=True))
         if told.patience:

@@ -16,7 +16,7 @@ accuracy      0.750
 
 from . import terminal
 from .classes import ClassReport, class_report, confusion_matrix, misclassified
-from .curves import history, lr_find
+from .curves import compare, history, lr_find, predictions
 from .graph import ComputationGraph, computation_graph, program_graph
 from .layers import attention, feature_maps, filters, gradients, weights
 from .surface import decision_boundary, loss_landscape
@@ -26,6 +26,7 @@ __all__ = [
     "ComputationGraph",
     "attention",
     "class_report",
+    "compare",
     "computation_graph",
     "program_graph",
     "confusion_matrix",
@@ -37,6 +38,7 @@ __all__ = [
     "loss_landscape",
     "lr_find",
     "misclassified",
+    "predictions",
     "terminal",
     "weights",
 ]

@@ -63,7 +63,7 @@ def export(
         warn(warning)
     say(f"{done.target}: {done.content}, {done.target_format}, {done.numbers:,} numbers, {done.bytes:,} bytes")
     if differs is not None:
-        say(f"ONNX Runtime computes the same: the largest difference is {differs:.1e}")
+        say(f"ONNX Runtime computes the same: the largest difference is {differs:.1e} of the largest output")
 
 
 def add(app: typer.Typer) -> None:

@@ -33,6 +33,9 @@ def plot(
     out: Annotated[
         Path | None, typer.Option(help="File of the figure, .png, .svg, .pdf; RUN/plots/KIND.png if not given.")
     ] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Another run, whose curves are drawn beside; once for each.")
+    ] = None,
     text: Annotated[bool, typer.Option("--text", help="Characters alone, no file.")] = False,
     sample: Annotated[int, typer.Option(min=0, help="The sample of the test part, for features and attention.")] = 0,
     layer: Annotated[
@@ -49,10 +52,12 @@ def plot(
     wanted = kinds or ["history"]
     if out is not None and len(wanted) > 1:
         raise typer.BadParameter("one file cannot hold several figures: give one KIND", param_hint="--out")
+    if against and kinds not in (None, [], ["history"]):
+        raise typer.BadParameter("curves are compared, other figures are of one run", param_hint="--against")
     made = Figures(opened(run), sample=sample, layer=layer)
     found = []
     for kind in wanted:
-        one = made.make(kind, out, text=text)
+        one = made.compare([*map(opened, against)], out, text=text) if against else made.make(kind, out, text=text)
         found.append(one)
         if as_json:
             continue
