@@ -154,6 +154,7 @@ CONVNET = ("convnet", "2.5.3", "convnet_files.py")
 MPNN = ("mpneuralnetwork", "1.1.1", "mpnn_files.py")
 ROWS: list[tuple[tuple[str, str, str], Callable[[Trial, Path], None]]] = [
     *[((f"`{suffix}` of ours", "written, read", "the model"), own(suffix)) for suffix in (".safetensors", ".npz", ".h5")],
+    *[((f"{name} of ours", "written, read", "the model"), own(end)) for name, end in (("`.json`", ".json"), ("folders", "/"))],
     (("PyTorch `.pt`, weights", "written, read", "the model, by way of PyTorch"), torch_weights),
     (("PyTorch modules, float64", "read, written", "PyTorch"), torch_modules),
     (("Keras `.keras`, `.h5`", "read", "Keras"), keras_read),
