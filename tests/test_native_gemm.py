@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -89,6 +92,21 @@ def test_big_products_are_packed_and_copied(layout):
     close(_native.matmul(a, b), a.astype(float) @ b.astype(float), "float32", 700)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_that_collide_in_the_caches_are_copied(dtype):
+    b = normal((1024, 300), dtype, 1)
+    for a in (normal((200, 1024), dtype), normal((150, 2048), dtype)[:, ::2], normal((1100, 1024), dtype)):
+        close(_native.matmul(a, b), a.astype(float) @ b.astype(float), dtype, 1024)
+
+
+@pytest.mark.parametrize("m", range(1, 15))
+def test_few_rows_are_dot_products(m):
+    for n, k in itertools.product([m, 37], [255, 256, 300]):
+        x, w, b = normal((m, k), "float32"), normal((n, k), "float32", 1), normal((n,), "float32", 2)
+        close(_native.linear(x, w, b)[0], x.astype(float) @ w.T + b, "float32", k)
+        close(_native.linear(w, x, None)[0], w.astype(float) @ x.T, "float32", k)
+
+
 def test_a_tall_product_is_worked_in_stripes():
     a, b = normal((9000, 520), "float32"), normal((520, 300), "float32", 1)
     close(_native.matmul(a, b), a @ b, "float32", 4 * 520)
@@ -114,7 +132,17 @@ def test_linear_and_gradients(shape, out, dtype):
 @pytest.mark.parametrize("kind", ["relu", "sigmoid", "tanh"])
 @pytest.mark.parametrize(
     "m, n, k",  # of dot products both ways round, one tile, several blocks of K, stripes, nothing to sum
-    [(1, 33, 20), (50, 3, 20), (32, 128, 78), (6, 70, 2500), (300, 520, 600), (3000, 290, 700), (5, 7, 0), (0, 3, 2)],
+    [
+        (1, 33, 20),
+        (50, 3, 20),
+        (9, 30, 300),
+        (32, 128, 78),
+        (6, 70, 2500),
+        (300, 520, 600),
+        (3000, 290, 700),
+        (5, 7, 0),
+        (0, 3, 2),
+    ],
 )
 def test_an_activation_is_the_same_bits_as_its_op(m, n, k, kind, dtype):
     if m * n * k > 1e8 and (dtype, kind) != ("float32", "tanh"):
@@ -162,7 +190,14 @@ def test_linear_of_awkward_strides():
 
 
 def test_thread_count_changes_no_bit():
-    cases = [((700, 600), (600, 700)), ((64, 3000), (3000, 40)), ((40, 64, 64),) * 2, ((1, 2000), (2000, 3000))]
+    cases = [
+        ((700, 600), (600, 700)),
+        ((64, 3000), (3000, 40)),
+        ((40, 64, 64),) * 2,
+        ((1, 2000), (2000, 3000)),
+        ((10, 900), (900, 2000)),
+    ]
+    cases += [((768, 128), (128, 512)), ((400, 1024), (1024, 400)), ((3000, 64), (64, 500))]
     results = []
     for threads in (1, 2, 3):
         _native.set_num_threads(threads)
@@ -175,6 +210,32 @@ def test_thread_count_changes_no_bit():
         results.append(row)
     _native.set_num_threads(2)
     assert results[0] == results[1] == results[2]
+
+
+def test_a_large_product_lets_other_threads_run_and_a_small_one_does_not():
+    ticks, over = [0], threading.Event()
+
+    def tick():
+        while not over.is_set():
+            ticks[0] += 1
+            time.sleep(0.001)
+
+    small, large = normal((100, 100), "float32"), normal((1500, 1500), "float32")
+    interval = sys.getswitchinterval()
+    thread = threading.Thread(target=tick)
+    thread.start()
+    sys.setswitchinterval(60)  # from here on only who gives the GIL away loses it
+    try:
+        before = ticks[0]
+        for _ in range(500):
+            _native.matmul(small, small)
+        assert ticks[0] == before
+        _native.matmul(large, large)
+        assert ticks[0] >= before + 5
+    finally:
+        sys.setswitchinterval(interval)
+        over.set()
+        thread.join()
 
 
 def test_other_dtypes_and_wrong_shapes():

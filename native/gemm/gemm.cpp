@@ -1,6 +1,6 @@
 // The driver of matrix products: which operand is broadcast and which is read in vectors, what is packed, how the work
-// is cut. Bound by FMAs. Measured on one core (Zen 5, AVX-512) in shares of its peak: 32..1024 x 784 x 128 94-95 %, with
-// (out, in) weights 86-95 %, 1024 x 1024 x 1024 84-88 %, 2048 cubed 86 %.
+// is cut. Bound by FMAs. Measured on one core (Zen 4, AVX-512) in shares of its peak, weights (out, in): 4..12 x 784 x 128
+// 68-77 %, 32..1024 x 784 x 128 93-96 %, 768 x 128..512 x 128..512 94-98 %, 1024 cubed 88-93 %; docs/performance.md has more.
 //
 // The micro-kernel broadcasts one operand (any strides) and reads the other in vectors (columns must be contiguous).
 // C = A·B reads B in vectors; C^T = B^T·A^T reads A. Whichever is contiguous the right way is taken; if neither is,
@@ -253,7 +253,7 @@ class Gemm {
     long row_blocks_, groups_;    // the grid of a stripe: blocks of rows x groups of panels
 };
 
-// A few rows against many, both contiguous along K (one sample through a layer): dot products, nothing packed.
+// A few rows against many, both contiguous along K (one sample, or eight, through a layer): dot products, nothing packed.
 template <class T>
 void dot_products(const Product<T>& p) {
     const bool wide = p.m <= p.n;  // few rows of A, many of B
@@ -261,18 +261,21 @@ void dot_products(const Product<T>& p) {
     const T *x = wide ? p.a : p.b, *y = wide ? p.b : p.a;
     const long ldx = wide ? p.a_row : p.b_col, ldy = wide ? p.b_col : p.a_row;
     const auto& k = gemm_kernels().of<T>();
-    const long grain = std::max(4L, flops_per_chunk / (8 * std::max(1L, p.k)) / 4 * 4);
+    const long grain = std::max(4L, flops_per_chunk / (2 * few * std::max(1L, p.k)) / 4 * 4);
     parallel_range(many, grain, [&](long begin, long end) {
         for (long j = begin; j < end; j += 4) {
             const int cols = static_cast<int>(std::min(4L, end - j));
-            T out[4][4];
-            k.dots[few - 1](x, ldx, y + j * ldy, ldy, p.k, cols, out);
-            for (long f = 0; f < few; f++)
-                for (int q = 0; q < cols; q++) {
-                    const long row = wide ? f : j + q, col = wide ? j + q : f;
-                    T& c = p.c[row * p.ldc + col];
-                    c = out[f][q] + (p.accumulate ? c : T(0)) + (p.bias ? p.bias[col] : T(0));
-                }
+            for (long i = 0; i < few; i += 4) {
+                const long rows = std::min(4L, few - i);
+                T out[4][4];
+                k.dots[rows - 1](x + i * ldx, ldx, y + j * ldy, ldy, p.k, cols, out);
+                for (long f = 0; f < rows; f++)
+                    for (int q = 0; q < cols; q++) {
+                        const long row = wide ? i + f : j + q, col = wide ? j + q : i + f;
+                        T& c = p.c[row * p.ldc + col];
+                        c = out[f][q] + (p.accumulate ? c : T(0)) + (p.bias ? p.bias[col] : T(0));
+                    }
+            }
         }
         if (p.activate && wide) p.activate(p.c + begin, p.ldc, few, end - begin);
         if (p.activate && !wide) p.activate(p.c + begin * p.ldc, p.ldc, end - begin, few);
@@ -282,7 +285,8 @@ void dot_products(const Product<T>& p) {
 template <class T>
 void product(const Product<T>& p) {
     if (p.m == 0 || p.n == 0) return;
-    if (p.k > 1 && p.a_col == 1 && p.b_row == 1 && std::min(p.m, p.n) <= 4) return dot_products(p);
+    const long few = std::min(p.m, p.n);  // up to 12 rows would leave lanes of a panel idle, and long ones hide their sums
+    if (p.k > 1 && p.a_col == 1 && p.b_row == 1 && (few <= 4 || (few <= 12 && p.k >= 256))) return dot_products(p);
     Gemm<T>(p).run();
 }
 
