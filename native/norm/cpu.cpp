@@ -63,19 +63,38 @@ struct Layout {
     double count() const { return static_cast<double>(n) * static_cast<double>(s); }
     double nanoseconds() const { return count() * static_cast<double>(c) / 4; }
     long step() const { return std::max(1L, grain / std::max(1L, c)); }       // rows in a chunk
-    long chunks() const { return rows ? (n * s + step() - 1) / step() : n; }  // partial results per channel
+    long runs() const { return std::max(1L, 1024 / std::max(1L, s)); }       // images in a chunk
+    long chunks() const { return rows ? (n * s + step() - 1) / step() : (n + runs() - 1) / runs(); }
+    double in_chunk(long chunk) const {  // elements of a channel
+        return static_cast<double>(rows ? std::min(step(), n * s - chunk * step())
+                                        : std::min(runs(), n - chunk * runs()) * s);
+    }
 
-    // f(chunk, first element, elements per channel) over the rows, or f(chunk, ...) channel by channel over the runs.
-    template <class Rows, class Run>
-    void each(Rows on_rows, Run on_run) const {
-        if (rows) {
-            parallel_range(n * s, step(),
-                           [&](long begin, long end) { on_rows(begin / step(), begin * c, end - begin); });
-        } else {
-            parallel_range(n * c, std::max(1L, grain / std::max(1L, s)), [&](long begin, long end) {
-                for (long p = begin; p < end; p++) on_run(p / c, p % c, p * s);
-            });
-        }
+    template <class Rows>
+    void each_row(Rows on_rows) const {
+        parallel_range(n * s, step(), [&](long begin, long end) { on_rows(begin / step(), begin * c, end - begin); });
+    }
+    // on_rows(chunk, first element, rows), or on_runs(chunk, channel, first element, runs).
+    template <class Rows, class Runs>
+    void each_chunk(Rows on_rows, Runs on_runs) const {
+        if (rows) return each_row(on_rows);
+        parallel_range(chunks() * c, std::max(1L, grain / (runs() * std::max(1L, s))), [&](long begin, long end) {
+            for (long p = begin; p < end; p++) {
+                const long first = p / c * runs();
+                on_runs(p / c, p % c, (first * c + p % c) * s, std::min(runs(), n - first));
+            }
+        });
+    }
+    // on_rows the same, or on_runs(first channel, first element, runs) of one channel after the other.
+    template <class Rows, class Runs>
+    void each(Rows on_rows, Runs on_runs) const {
+        if (rows) return each_row(on_rows);
+        parallel_range(n * c, std::max(1L, grain / std::max(1L, s)), [&](long begin, long end) {
+            for (long p = begin, count; p < end; p += count) {
+                count = std::min(end - p, c - p % c);
+                on_runs(p % c, p * s, count);
+            }
+        });
     }
 };
 
@@ -129,7 +148,9 @@ Owned normalise(const Array& x, const Owned& from, const Layout& l, const Array&
         for (long i = 0; i < l.c; i++) b[static_cast<size_t>(i)] = bias ? at<T>(bias, i) : T(0);
         const T* pb = b.data();
         l.each([&](long, long at, long rows) { k.apply_rows(px + at, rows, l.c, mean, a, pb, py + at); },
-               [&](long, long c, long at) { k.apply_run(px + at, l.s, mean[c], a[c], pb[c], py + at); });
+               [&](long c, long at, long runs) {
+                   k.apply_runs(px + at, runs, l.s, mean + c, a + c, pb + c, py + at);
+               });
     }
     Py_INCREF(x.object());
     return make_tuple(std::move(y), make_tuple(Owned(x.object()), std::move(saved.mean), std::move(saved.rstd),
@@ -147,8 +168,11 @@ Owned train_of(const Array& x, const Array& weight, const Array& bias, const Arr
     {
         const ReleaseGil gil(l.nanoseconds());
         const auto& k = norm_kernels().of<T>();
-        l.each([&](long chunk, long at, long rows) { k.moments_rows(px + at, rows, l.c, means[chunk], m2s[chunk]); },
-               [&](long n, long c, long at) { k.moments_run(px + at, l.s, means[n] + c, m2s[n] + c); });
+        l.each_chunk(
+            [&](long p, long at, long rows) { k.moments_rows(px + at, rows, l.c, means[p], m2s[p]); },
+            [&](long p, long c, long at, long runs) {
+                k.moments_runs(px + at, runs, l.c * l.s, l.s, means[p] + c, m2s[p] + c);
+            });
     }
     Saved<T> saved(x);
     const auto mix = [&](const Array& running, long i, double fresh) {
@@ -159,7 +183,7 @@ Owned train_of(const Array& x, const Array& weight, const Array& bias, const Arr
     for (long i = 0; i < l.c; i++) {
         double mean = 0, m2 = 0, before = 0;
         for (long p = 0; p < chunks; p++) {  // Chan's merge, in chunk order
-            const double count = static_cast<double>(l.rows ? std::min(l.step(), l.n * l.s - p * l.step()) : l.s);
+            const double count = l.in_chunk(p);
             const double delta = means[p][i] - mean, share = count / (before + count);
             mean += delta * share;
             m2 += m2s[p][i] + delta * delta * before * share;
@@ -220,11 +244,13 @@ Owned gradients(const Array& g, const Array& x, const Array& mean_, const Array&
         const ReleaseGil gil(l.nanoseconds());
         const Channels<double> parts(l.c, 2 * chunks);
         std::fill_n(parts[0], 2 * chunks * l.c, 0.);
-        l.each([&](long p, long at,
-                   long rows) { k.sums_rows(pg + at, px + at, rows, l.c, mean, parts[2 * p], parts[2 * p + 1]); },
-               [&](long n, long c, long at) {
-                   k.sums_run(pg + at, px + at, l.s, mean[c], parts[2 * n] + c, parts[2 * n + 1] + c);
-               });
+        l.each_chunk(
+            [&](long p, long at, long rows) {
+                k.sums_rows(pg + at, px + at, rows, l.c, mean, parts[2 * p], parts[2 * p + 1]);
+            },
+            [&](long p, long c, long at, long runs) {
+                k.sums_runs(pg + at, px + at, runs, l.c * l.s, l.s, mean[c], parts[2 * p] + c, parts[2 * p + 1] + c);
+            });
         for (long p = 0; p < chunks; p++)
             for (long i = 0; i < 2 * l.c; i++) sums[0][i] += parts[2 * p][i];
     }
@@ -251,12 +277,14 @@ Owned gradients(const Array& g, const Array& x, const Array& mean_, const Array&
         if (batch)
             l.each([&](long, long at,
                        long rows) { k.back_rows(pg + at, px + at, rows, l.c, mean, scale, b, c0, to + at); },
-                   [&](long, long c, long at) {
-                       k.back_run(pg + at, px + at, l.s, mean[c], scale[c], b[c], c0[c], to + at);
+                   [&](long c, long at, long runs) {
+                       k.back_runs(pg + at, px + at, runs, l.s, mean + c, scale + c, b + c, c0 + c, to + at);
                    });
         else
             l.each([&](long, long at, long rows) { k.apply_rows(pg + at, rows, l.c, b, scale, c0, to + at); },
-                   [&](long, long c, long at) { k.apply_run(pg + at, l.s, T(0), scale[c], T(0), to + at); });
+                   [&](long c, long at, long runs) {
+                       k.apply_runs(pg + at, runs, l.s, b + c, scale + c, c0 + c, to + at);
+                   });
     }
     Owned gw = per_channel(1, [&](long i) { return r(i) * sums[1][i]; });
     Owned gb = per_channel(2, [&](long i) { return sums[0][i]; });
