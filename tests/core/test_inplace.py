@@ -137,3 +137,48 @@ def test_methods_in_place():
     assert x.add_(1.0).mul_(2.0).tolist() == [6, 8]
     assert x.clip_(max=7.0).tolist() == [6, 7]
     assert x.zero_().fill_(3).copy_(Tensor([1, 2])).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64"])
+def test_in_place_arithmetic_of_any_memory(name, dtype):
+    """Windows that overlap, an element of itself, what broadcasts, the transposed: as if the operand were copied first."""
+    if dtype == "int64" and name == "div":
+        return
+    whole = np.arange(1, 13).reshape(3, 4).astype(dtype)
+    for window, other in (
+        (lambda x: x, lambda x: x),
+        (lambda x: x, lambda x: x[0, 1]),
+        (lambda x: x[1:], lambda x: x[:-1]),
+        (lambda x: x[:, 1:], lambda x: x[:, :-1]),
+        (lambda x: x.T, lambda x: x.T),
+        (lambda x: x[:, ::2], lambda x: 2),
+        (lambda x: x, lambda x: x[:1]),
+        (lambda x: x[0, 0], lambda x: x[2, 3]),
+    ):
+        x, want = Tensor(whole.copy()), whole.copy()
+        operand = np.array(other(want))  # a copy
+        place = np.asarray(window(want)) if np.ndim(window(want)) else want[0:1, 0]
+        place[...] = getattr(np, {"add": "add", "sub": "subtract", "mul": "multiply", "div": "true_divide"}[name])(
+            place, operand
+        )
+        version = x.storage.version
+        part = window(x)
+        assert getattr(part, name + "_")(other(x)) is part
+        assert x.storage.version == version + 1
+        np.testing.assert_array_equal(x.numpy(), want)
+
+
+def test_in_place_arithmetic_refuses_what_it_has_to():
+    x = Tensor([1.0, 2.0])
+    with pytest.raises(ValueError, match="in place, the result keeps the shape"):
+        x.add_(Tensor([[1.0, 2.0], [3.0, 4.0]]))
+    with pytest.raises(ValueError, match="read-only"):
+        Tensor([1.0]).expand((3,)).mul_(2.0)
+    with pytest.raises(TypeError, match="cannot be stored in place in int64"):
+        Tensor([1, 2]).mul_(0.5)
+    y = Tensor([3.0, 4.0], requires_grad=True)
+    z = x * y
+    x.add_(1.0)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        z.sum().backward()
