@@ -18,6 +18,7 @@ from chainrule import nn
 from chainrule.data.idx import read_idx, write_idx
 from chainrule.domain.errors import ChainruleError
 from chainrule.io import load_json, load_metadata, load_weights, save_weights
+from chainrule.io.folders import INDEX
 from chainrule.io.weights import KEY
 
 FIXTURES = sorted((Path(__file__).parent.parent / "fixtures").glob("keydnn_*.json"))
@@ -39,6 +40,8 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("good")
     network().save(folder / "model.safetensors")
     network().save_json(folder / "model.json")
+    for name in ("ours.json", "ours.json.gz"):
+        network().save(folder / name)
     save_weights(
         folder / "w.safetensors", {"a": np.arange(6.0).reshape(2, 3), "b": np.zeros(0), "c": np.array(7)}, {"n": 1}
     )
@@ -46,7 +49,8 @@ def written(tmp_path_factory):
     write_idx(folder / "x.idx.gz", np.arange(24.0).reshape(2, 3, 4))
     readers = [
         (cr.load, "model.safetensors"), (load_weights, "w.safetensors"), (load_metadata, "w.safetensors"),
-        (load_json, "model.json"), (read_idx, "x.idx"), (read_idx, "x.idx.gz"),
+        (load_json, "model.json"), (cr.load, "ours.json"), (cr.load, "ours.json.gz"),
+        (read_idx, "x.idx"), (read_idx, "x.idx.gz"),
     ]  # fmt: skip
     good = [(reader, name, (folder / name).read_bytes()) for reader, name in readers]
     return good + [(load_json, path.name, path.read_bytes()) for path in FIXTURES]
@@ -180,9 +184,27 @@ def changed(draw, value):
 @given(data=st.data())
 @fuzzed(2500)
 def test_changed_json(data, written, tmp_path_factory):
-    reader, name, content = data.draw(st.sampled_from([w for w in written if w[0] is load_json]))
+    reader, name, content = data.draw(st.sampled_from([w for w in written if w[1].endswith(".json")]))
     content = json.dumps(data.draw(changed(json.loads(content)))).encode()
     harmless(reader, tmp_path_factory.getbasetemp() / name, content)
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory):
+    """A model in a folder, and its index."""
+    folder = tmp_path_factory.mktemp("sharded")
+    network().save(f"{folder}/", max_shard_size=100)
+    return folder, json.loads((folder / INDEX).read_text())
+
+
+@given(data=st.data())
+@fuzzed(800)
+def test_changed_indices(data, sharded):
+    folder, index = sharded
+    text = json.dumps(data.draw(changed(index))).encode()
+    content = text if data.draw(st.booleans()) else data.draw(damaged(text))
+    for reader in (lambda path: cr.load(path.parent), lambda path: load_weights(path.parent, mmap=True)):
+        harmless(reader, folder / INDEX, content)
 
 
 @given(data=st.data())
@@ -194,7 +216,7 @@ def test_changed_headers_of_models(data, written, tmp_path_factory):
     header, body = json.loads(content[8 : 8 + length]), content[8 + length :]
     text = json.loads(header["__metadata__"][KEY].partition(" ")[2])
     kind = data.draw(st.sampled_from(["description", "description", "header"]))
-    if kind == "header":  # which the library safetensors reads
+    if kind == "header":
         header = data.draw(changed(header))
     else:
         text["metadata"] = data.draw(changed(text["metadata"]))
