@@ -68,6 +68,11 @@ def to(x: Tensor, *args: Any, device: Any = None, dtype: Any = None, copy: bool 
     return memory.clone(y) if copy and y is x else y
 
 
+def to_device(x: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """The tensor on another device, as the array API calls it."""
+    return to(x, device=device)
+
+
 _dtype = dtype
 
 
@@ -148,7 +153,7 @@ METHODS: dict[str, Any] = {
     "__neg__": e.neg, "__abs__": e.abs, "__invert__": e.bitwise_not, "__pos__": lambda x: x,
     "__getitem__": index.get, "__setitem__": set_item, "T": property(transposed), "mT": property(last_two),
     "backward": backward, "softmax": softmax, "log_softmax": log_softmax,
-    "to": to, "astype": astype, "copy_": copy_, "fill_": fill_, "zero_": zero_,
+    "to": to, "to_device": to_device, "astype": astype, "copy_": copy_, "fill_": fill_, "zero_": zero_,
     "float": lambda x: to(x, dtype="float32"), "double": lambda x: to(x, dtype="float64"),
     "long": lambda x: to(x, dtype="int64"), "bool": lambda x: to(x, dtype="bool"),
     "half": lambda x: to(x, dtype="float16"), "cpu": lambda x: to(x, device="cpu"),
