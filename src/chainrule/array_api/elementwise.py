@@ -58,6 +58,7 @@ from ..ops import sub as subtract
 from ..ops import tan as tan
 from ..ops import tanh as tanh
 from ..tensor import Tensor
+from .dtypes import result_type
 
 __all__ = [
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_invert",
@@ -106,7 +107,7 @@ def copysign(x1: Any, x2: Any, /) -> Any:
     >>> copysign(Tensor([1.0, 2.0]), Tensor([-0.0, 3.0]))
     tensor([-1.,  2.])
     """
-    size = ops.abs(x1)
+    size = ops.abs(x1).to(dtype=result_type(x1, x2))
     return ops.where(signbit(x2 if isinstance(x2, Tensor) else Tensor(x2)), -size, size)
 
 
