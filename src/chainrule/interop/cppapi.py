@@ -23,6 +23,7 @@ ACTIVATIONS: dict[str, Callable[[], Module] | None] = {
     "LeakyReLU": lambda: nn.LeakyReLU(0.2),
     "Tanh": nn.Tanh,
 }
+MOST_UNITS = 1 << 13  # what is more was not meant
 LOSSES = {"MSE": MSEOfSamples, "CROSS_ENTROPY": losses.CrossEntropy}
 
 
@@ -80,8 +81,10 @@ def _layer(given: Any, index: int) -> tuple[int, str]:
         raise ArgumentTypeError(f"[from_cppapi] layer {index} is {given!r}, expected (type, units, activation)")
     kind, units, activation = given
     _word("layer type", kind, ["Dense"])
-    if type(units) is not int or units < 1:
-        raise ArgumentError(f"[from_cppapi] layer {index} has {units!r} units, expected an integer from 1 on")
+    if type(units) is not int or not 0 < units <= MOST_UNITS:
+        raise ArgumentError(
+            f"[from_cppapi] layer {index} has {units!r} units, expected an integer from 1 to {MOST_UNITS}"
+        )
     return units, _word("activation", activation, ACTIVATIONS)
 
 
