@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from chainrule.apps.cli import app
 from chainrule.apps.cli import main as start
+from chainrule.random import manual_seed
 
 QUICK = ["--limit-train", "600", "--epochs", "2", "--model", "mlp", "--set", "hidden=[32]", "--lr", "0.01"]
 HOME = Path(__file__).parent.parent
@@ -96,6 +97,7 @@ def test_train_prints_an_epoch_a_line_and_keeps_a_run(trained):
 
 def test_the_config_of_a_run_gives_the_same_model_again(trained, run):
     folder, _ = trained
+    manual_seed(123)  # whatever was drawn before does not count
     again = run("train", "--config", folder / "config.toml", "--out", "again", "--threads", "1", "--json").json()
     first = json.loads((folder / "report.json").read_text())
     assert again["test_loss"] == first["test_loss"] and again["threads"] == 1
@@ -105,7 +107,7 @@ def test_the_config_of_a_run_gives_the_same_model_again(trained, run):
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_model(run, monkeypatch):
-    """Ctrl-C comes with the first checkpoint, after 100 of 270 steps."""
+    """Ctrl-C comes with the first checkpoint, after 135 of 270 steps."""
     from chainrule.train import Checkpoint
 
     small = [*QUICK, "--batch-size", "4"]
@@ -122,10 +124,13 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_model(run, monkeypatch):
     assert stopped.code == 130 and "chainrule resume cut goes on" in stopped.out
     assert json.loads(Path("cut/report.json").read_text())["interrupted"] is True
     monkeypatch.setattr(Checkpoint, "write", write)
+    steps, told = Checkpoint.on_batch_end, []
+    monkeypatch.setattr(Checkpoint, "on_batch_end", lambda *a: (told.append(1), steps(*a)))
     done = run("resume", "cut", "--json").json()
     assert done["epochs"] == 2 and not done["interrupted"]
     assert Path("cut/model.safetensors").read_bytes() == Path("straight/model.safetensors").read_bytes()
     assert len(Path("cut/history.jsonl").read_text().splitlines()) == 2
+    assert len(told) == 135, "what was done is not done again"
     more = run("resume", "cut", "--epochs", "3", "--json").json()
     assert more["epochs"] == 3 and tomllib.loads(Path("cut/config.toml").read_text())["train"]["epochs"] == 3
     less = run("resume", "cut", "--epochs", "2")

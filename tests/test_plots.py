@@ -179,10 +179,15 @@ def test_gradients_are_those_of_the_loss_and_nothing_changes(rng):
     medians = [float(line.get_xdata()[0]) for line in figure.axes[0].lines if line.get_marker() == "|"]
     expected = [np.median(np.abs(p.grad.numpy())) for p in model.parameters()]
     np.testing.assert_allclose(medians, expected, rtol=1e-5)
-    normed, images = small(), rng.random((8, 1, 10, 10)).astype(np.float32)
+    normed = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(), nn.Linear(6, 2)).build((None, 4)).compile("cross_entropy")
     before = state(normed)
-    plots.gradients(normed, images, rng.integers(0, 3, 8))
+    figure = plots.gradients(normed, x, y)
     assert same(state(normed), before) and all(p.grad is None for p in normed.parameters())
+    medians = [float(line.get_xdata()[0]) for line in figure.axes[0].lines if line.get_marker() == "|"]
+    cr.losses.cross_entropy(normed.train()(cr.tensor(x)), cr.tensor(y)).backward()  # as in training
+    expected = [np.median(np.abs(p.grad.numpy()[p.grad.numpy() != 0])) for p in normed.parameters()]
+    np.testing.assert_allclose(medians[0], expected[0], rtol=1e-4)
+    np.testing.assert_allclose(medians[-2:], expected[-2:], rtol=1e-4)
     dead = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).compile("cross_entropy", "sgd")
     dead[0].bias.load(np.full(6, -1e3, np.float32))
     notes = [a.get_text() for a in plots.gradients(dead, x, y).axes[0].texts]
@@ -283,6 +288,20 @@ def test_the_computation_graph_is_the_tape(tmp_path):
         plots.computation_graph(cr.ones(2))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_boxes_of_a_graph_do_not_overlap_wherever_they_want_to_be(seed):
+    from chainrule.plots.graph import GAP, Box, spread
+
+    rng = np.random.default_rng(seed)
+    keys = [f"n{k}" for k in range(rng.integers(1, 12))]
+    boxes = {k: Box(k, "x" * int(rng.integers(1, 30)), "op", x=float(rng.integers(-100, 100))) for k in keys}
+    layer = sorted(keys, key=lambda k: boxes[k].x)
+    spread(layer, boxes)
+    for one, other in zip(layer, layer[1:], strict=False):
+        apart = boxes[other].x - boxes[one].x
+        assert apart >= (boxes[one].width + boxes[other].width) / 2 + GAP - 1e-6
+
+
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     from chainrule.train.plots import figure_type
 
@@ -337,54 +356,7 @@ def test_terminal_pictures_and_matrices():
     assert plots.terminal.matrix(np.eye(30), [f"class {k}" for k in range(30)], width=40) == "nothing is confused"
 
 
-# ---- the zoo, and the report of a run
-
-SHAPES = {"images": (1, 28, 28), "table": (5,), "sequences": (9, 4), "text": (8,)}
-CASES = [(name, kind) for name, entry in zoo.MODELS.items() for kind in entry.takes]
-SMALL = {
-    "resnet": {"depth": 8, "width": 4},
-    "resnet18": {"width": 4},
-    "vit": {"depth": 1},
-    "gpt": {"depth": 1, "context": 8},
-}
-
-
-@pytest.mark.parametrize(("name", "kind"), CASES)
-def test_a_model_of_the_zoo_trains_and_is_saved(name, kind, rng, tmp_path):
-    shape = SHAPES[kind]
-    model = zoo.create(name, 6, kind=kind, **SMALL.get(name, {}))
-    if kind == "text":
-        x = rng.integers(0, 6, (8, *shape))
-        y = x
-    else:
-        x, y = rng.random((8, *shape)).astype(np.float32), rng.integers(0, 6, 8)
-    model.build((None, *shape)).compile("cross_entropy", "adam")
-    before = model.evaluate(x, y)["loss"]
-    model.fit(x, y, epochs=15, verbose=0, batch_size=8)
-    assert model.evaluate(x, y)["loss"] < before
-    model.save(tmp_path / "m.safetensors")
-    again = cr.load(tmp_path / "m.safetensors").predict(x).numpy()
-    np.testing.assert_array_equal(again, model.predict(x).numpy())
-    assert kind == "text" or np.allclose(again.sum(axis=1), 1, atol=1e-5)
-    assert zoo.MODELS[name].about
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("resnt", {}, "did you mean 'resnet'"),
-        ("lstm", {"kind": "images"}, "takes sequences or text, not images; linear, mlp"),
-        ("mlp", {"hiden": [3]}, "did you mean 'hidden'"),
-        ("mlp", {"hidden": 3}, "hidden is 3, expected sizes"),
-        ("resnet", {"depth": "20"}, "depth is '20', expected a size"),
-        ("resnet", {"depth": 21}, "6n"),
-        ("mlp", {"dropout": True}, "dropout is True, expected a number"),
-        ("lstm", {"masking": 1}, "masking is 1, expected true or false"),
-    ],
-)
-def test_what_the_zoo_has_not(name, options, message):
-    with pytest.raises(ArgumentError, match=message):
-        zoo.create(name, 3, **options)
+# ---- the figures and the report of a run
 
 
 @pytest.fixture(scope="module")

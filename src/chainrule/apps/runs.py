@@ -13,6 +13,7 @@ from typing import Any
 from ..domain.errors import ArgumentError, DataError, FileFormatError, FileWriteError, MissingFileError
 from ..io import load
 from ..io.atomic import atomic_write
+from ..io.folders import INDEX
 from . import settings
 
 CONFIG, DATA, ENVIRONMENT, HISTORY, REPORT = (
@@ -168,7 +169,7 @@ class Subject:
 def subject(path: str | Path) -> Subject:
     """A run's folder, or a file of a model; a file in a run's folder knows its data, too."""
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir() and not (path / INDEX).is_file():  # which is a model in shards
         run = opened(path)
         return Subject(run.model_path, run)
     home = next((p for p in (path.parent, path.parent.parent) if (p / DATA).is_file() and (p / CONFIG).is_file()), None)

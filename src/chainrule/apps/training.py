@@ -143,10 +143,9 @@ def resume(
     prepared = compiled(model, settings.train, data, len(train_set))
     run.write(CONFIG, settings.to_toml())
     introduce(say, run, settings, data, model, train_set, validation)
-    last = run.folder / LAST
-    return fitted(
-        run, settings, data, model, prepared, (train_set, validation), verbose, last if last.exists() else None
-    )
+    last = run.folder / LAST if (run.folder / LAST).exists() else None
+    say("no checkpoint was written yet: it begins anew" if last is None else f"goes on from {last}")
+    return fitted(run, settings, data, model, prepared, (train_set, validation), verbose, last)
 
 
 def resolved(settings: Settings, data: Data) -> Settings:
