@@ -28,11 +28,9 @@ def loaded(name: str, shape: Shape, outputs: int = 10) -> tuple[Module, Shape]:
     61706
     """
     path = Path(name)
-    if path.is_dir():
-        found = subject(path)
-        return found.model(), shape or tuple(found.about["shape"])
     if path.exists() or path.suffix in READ:
-        regular(path, f"[summary] {path}")
+        if not path.is_dir():
+            regular(path, f"[summary] {path}")
         chosen = subject(path)
         return chosen.model(shape), shape or (tuple(chosen.about["shape"]) if chosen.about else None)
     if name not in zoo.MODELS:

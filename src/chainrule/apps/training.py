@@ -271,9 +271,8 @@ def fitted(
             resume=last,
             verbose=0,
         )
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start + (run.report.get("train_seconds", 0.0) if last is not None else 0.0)
     model.save(run.folder / MODEL)
-    trained = len(history.epoch) - first
     report: dict[str, Any] = {
         "run": str(run.folder),
         "checkpoint": str(run.folder / MODEL),
@@ -283,7 +282,7 @@ def fitted(
         "interrupted": history.interrupted,
         "train_samples": len(train_set),
         "train_seconds": round(seconds, 3),
-        "samples_per_second": round(trained * len(train_set) / seconds, 1),
+        "samples_per_second": round(len(history.epoch) * len(train_set) / seconds, 1),
         "batch_size": told.batch_size,
         "learning_rate": told.lr,
         "seed": told.seed,
