@@ -104,6 +104,8 @@ CASES = {
     "colour": ((2, 3, 10, 11), (33, 5, 5), params(padding=(2, 2))),
     "no padding": ((2, 5, 8, 8), (7, 3, 2), params()),
     "pointwise": ((2, 20, 6, 5), (40, 1, 1), params()),
+    "pointwise, planes": ((2, 20, 9, 10), (40, 1, 1), params()),
+    "pointwise, groups of planes": ((3, 36, 8, 9), (30, 1, 1), params(groups=2)),
     "pointwise stride": ((2, 20, 7, 5), (10, 1, 1), params(stride=(2, 2))),
     "pointwise, as large by padding": ((1, 20, 3, 3), (16, 1, 1), params(stride=(3, 2), padding=(3, 1))),
     "one channel, as large by padding": ((2, 1, 3, 3), (16, 1, 1), params(stride=(3, 2), padding=(3, 1))),
@@ -190,6 +192,7 @@ def test_thread_count_changes_no_bit():
         ((1, 8, 70, 70), (8, 8, 3, 3)),
         ((9, 20, 9, 9), (30, 20, 2, 2)),
         ((9, 3, 40, 36), (20, 3, 3, 3)),
+        ((9, 70, 4, 5), (40, 70, 3, 3)),
     ]
     results = []
     for threads in (1, 2, 3):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -157,8 +159,9 @@ def test_thread_count_changes_no_bit():
     for threads in (1, 2, 3):
         _native.set_num_threads(threads)
         row = []
-        for order in (np.ascontiguousarray, channels_last):
-            x = order(normal((16, 24, 25, 25), "float32"))
+        orders = np.ascontiguousarray, channels_last
+        for order, shape in product(orders, ((16, 24, 25, 25), (150, 24, 4, 4))):
+            x = order(normal(shape, "float32"))
             running = np.zeros(24, "float32"), np.ones(24, "float32")
             y, saved = _native.batch_norm_train(x, None, None, *running, momentum=0.1, eps=1e-5)
             g = order(normal(x.shape, "float32", 1))

@@ -6,8 +6,8 @@
 namespace chainrule {
 
 // Two layouts: "rows" are pixels of c channels side by side (per-channel values are arrays), a "run" is n consecutive
-// elements of one channel (they are numbers), or several, `step` apart or of one channel after the other. mean and m2 (the sum of squared distances from it) are over the part given;
-// sums are added to what is there.
+// elements of one channel (they are numbers), or several, `step` apart or of one channel after the other. mean and m2
+// (the sum of squared distances from it) are over the part given; sums are added to what is there.
 template <class T>
 struct NormKernels {
     void (*moments_rows)(const T* x, long rows, long c, double* mean, double* m2);

@@ -325,8 +325,9 @@ void sample_params(const T* g, const T* x, long n, T mean, T a, T* gw, T* gb) {
 
 template <class T>
 constexpr NormKernels<T> table() {
-    return {&moments_rows<T>, &moments_runs<T>, &sums_rows<T>, &sums_runs<T>, &moments_run<T>, &sums_run<T>,    &apply_rows<T>,  &apply_runs<T>,
-            &back_rows<T>,    &back_runs<T>,    &sample_apply<T>, &sample_sums<T>, &sample_back<T>, &sample_params<T>};
+    return {&moments_rows<T>, &moments_runs<T>, &sums_rows<T>,    &sums_runs<T>,  &moments_run<T>,
+            &sums_run<T>,     &apply_rows<T>,   &apply_runs<T>,   &back_rows<T>,  &back_runs<T>,
+            &sample_apply<T>, &sample_sums<T>,  &sample_back<T>,  &sample_params<T>};
 }
 
 }  // namespace
