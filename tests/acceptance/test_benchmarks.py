@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 import chainrule as cr
 from chainrule import backends
-from chainrule.apps.bench import bench, profiling, results, scaling, three_way
+from chainrule.apps.bench import profiling, results, scaling, three_way
+from chainrule.apps.bench.commands import bench
 from chainrule.apps.bench.contestants import cases
 from chainrule.domain.errors import ArgumentError
 

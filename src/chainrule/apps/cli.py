@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..domain.errors import ChainruleError
-from .bench import bench
+from .bench.commands import bench
 from .commands import machine, models, seeing, training
 from .commands.shared import PANELS, Json, Threads, use_threads, warn
 

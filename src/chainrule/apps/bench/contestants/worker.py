@@ -71,8 +71,6 @@ def main() -> None:
                 return
             if command == "ready":
                 answer["version"] = side.version(spec)
-                job = build()
-                job.wait(job.step())
             elif command == "check":
                 import numpy as np
 
@@ -81,6 +79,9 @@ def main() -> None:
                     fresh.step()  # what is looked at is a replay
                 np.savez(rest[0].strip(), **checked(fresh, 3 if case.job == "train" else 1))
             elif command == "run":
+                if job is None:
+                    job = build()
+                    job.wait(job.step())
                 answer["seconds"] = timed(job, int(rest[0]))
             elif command == "memory":
                 answer["bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
