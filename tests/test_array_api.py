@@ -1,6 +1,7 @@
 """The array API of tensors against NumPy's: values, shapes, dtypes; every name that is declared has a row."""
 
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,3 +218,11 @@ def test_gradients_flow_through():
     x = cr.randn(3, 4, dtype="float64", requires_grad=True)
     assert cr.gradcheck(lambda v: XP.sum(XP.std(v, axis=0) * XP.logaddexp(v[0], v[1]) + XP.hypot(v[0], v[2])), (x,))
     assert cr.gradcheck(lambda v: XP.linalg.matrix_norm(XP.asinh(v) + XP.atanh(v / 9)), (x,))
+
+
+def test_the_page_lists_what_is_declared():
+    text = (Path(__file__).parent.parent / "docs" / "interchange.md").read_text().partition("| Kind | Declared |")[2]
+    rows = dict(line.strip("| ").split(" | ") for line in text.partition("\n\n")[0].splitlines()[2:])
+    linalg = rows.pop("`linalg`")
+    assert sorted(name for row in rows.values() for name in row.split(", ")) == sorted({*XP.__all__} - {"linalg"})
+    assert linalg.split(", ") == sorted(XP.linalg.__all__)

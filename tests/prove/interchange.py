@@ -113,13 +113,18 @@ def keras_read(trial: Trial, folder: Path) -> None:
     trial.models = len(tests.LAYERS) + 3
 
 
-def keras_written(trial: Trial, folder: Path) -> None:
-    tests: Any = import_module("tests.prove.test_keras_files")
-    for make, shape in tests.OURS:
-        tests.test_models_of_ours_are_read_by_keras(make, shape, folder)
-    tests.test_channels_first_and_words(folder)
-    tests.test_graphs_of_ours_are_read_by_keras(folder)
-    trial.models = len(tests.OURS) + 3
+def keras_written(kind: str) -> Callable[[Trial, Path], None]:
+    """Models in files of Keras, each beside its weights alone."""
+
+    def measure(trial: Trial, folder: Path) -> None:
+        tests: Any = import_module("tests.prove.test_keras_files")
+        for make, shape in tests.OURS:
+            tests.test_models_of_ours_are_read_by_keras(make, shape, kind, folder)
+        tests.test_channels_first_and_words(kind, folder)
+        tests.test_graphs_of_ours_are_read_by_keras(kind, folder)
+        trial.models = len(tests.OURS) + 3
+
+    return measure
 
 
 def onnx_written(trial: Trial, folder: Path) -> None:
@@ -134,6 +139,39 @@ def onnx_read(trial: Trial, folder: Path) -> None:
     for name in MODELS:
         tests.test_written_and_read_again(name)
     trial.models = len(MODELS)
+
+
+def onnx_again(trial: Trial, folder: Path) -> None:
+    tests: Any = import_module("tests.prove.test_onnx_export")
+    for name in MODELS:
+        tests.test_onnxruntime_gives_the_same_for_what_was_read_and_written_again(name)
+    trial.models = len(MODELS)
+
+
+def shared(library: str) -> Callable[[Trial, Path], None]:
+    """Weights that go to another library and come back, in its memory."""
+
+    def measure(trial: Trial, folder: Path) -> None:
+        peer: Any = import_module(library)
+        for name in MODELS:
+            model, _, batches = made(name)
+            again = made(name)[0]
+            states = model.state_dict(), again.state_dict()
+            for key, value in states[0].items():
+                states[1][key].copy_(cr.from_dlpack(peer.from_dlpack(value.detach())))
+            trial.models += 1
+            with cr.no_grad():
+                for found, wanted in zip(tensors(again(*batches)), tensors(model(*batches)), strict=True):
+                    trial.apart(found.numpy(), wanted.numpy())
+
+    return measure
+
+
+def array_api(trial: Trial, folder: Path) -> None:
+    tests: Any = import_module("tests.prove.test_array_api")
+    figures: dict[str, Any] = {}
+    tests.test_scikit_learn_and_scipy(figures.__setitem__)
+    trial.models, trial.worst = figures["functions of scikit-learn and SciPy"], figures["largest deviation"]
 
 
 def original(name: str, version: str, program: str, test: str, models: int) -> Callable[[Trial, Path], None]:
@@ -158,9 +196,14 @@ ROWS: list[tuple[tuple[str, str, str], Callable[[Trial, Path], None]]] = [
     (("PyTorch `.pt`, weights", "written, read", "the model, by way of PyTorch"), torch_weights),
     (("PyTorch modules, float64", "read, written", "PyTorch"), torch_modules),
     (("Keras `.keras`, `.h5`", "read", "Keras"), keras_read),
-    (("Keras `.keras`", "written", "Keras"), keras_written),
+    (("Keras `.keras`, `.weights.h5`", "written", "Keras"), keras_written("keras")),
+    (("Keras `.h5`", "written", "Keras"), keras_written("h5")),
     (("ONNX", "written", "onnxruntime"), onnx_written),
     (("ONNX", "written, read", "the model"), onnx_read),
+    (("ONNX", "read, written again", "onnxruntime"), onnx_again),
+    (("DLPack, weights", "both ways", "the model, by way of PyTorch"), shared("torch")),
+    (("DLPack, weights", "both ways", "the model, by way of JAX"), shared("jax.dlpack")),
+    (("Array API: functions", "both ways", "scikit-learn and SciPy on NumPy"), array_api),
     (("KeyDNN `.json`", "read, written again", "KeyDNN 2.1.0"), original(*KEYDNN, "test_keydnn", 5)),
     (("KeyDNN `.json`", "written", "KeyDNN 2.1.0"), original(*KEYDNN, "test_models_of_ours_in_keydnn", 2)),
     (("ConvNet `.hdf5`, `.npz`", "read, written again", "ConvNet 2.5.3"), original(*CONVNET, "test_convnet", 5)),
@@ -204,11 +247,16 @@ def table(before: str) -> tuple[str, int]:
     return out.getvalue(), count
 
 
-def main() -> int:
-    text = PAGE.read_text()
-    head, _, rest = text.partition(BEGIN)
+def parts() -> tuple[str, str, str]:
+    """The page before the matrix, the matrix, the page behind it."""
+    head, _, rest = PAGE.read_text().partition(BEGIN)
     before, _, tail = rest.partition(END.lstrip())
-    lines, count = table(before)
+    return head, before, tail
+
+
+def main() -> int:
+    lines, count = table(parts()[1])
+    head, _, tail = parts()  # as it is now
     with atomic_write(PAGE, text=True) as file:
         file.write(head + BEGIN + lines + END + tail)
     print(lines, f"{PAGE.name} is written; {count} of {len(ROWS)} rows were measured", sep="\n")
