@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 
 #include "core/array.h"
+#include "core/chain.h"
 #include "core/isa.h"
 #include "core/memory.h"
 #include "core/program.h"
@@ -41,6 +42,7 @@ NB_MODULE(_native, m) {
     m.def("set_poison", &set_poison, "on"_a, "For tests: fill new arrays with 0xff bytes before a kernel writes them.");
 
     bind_program(m);
+    bind_chain(m);
 #define ROOM(name) bind_##name(m);
 #include "rooms.inc"
 #undef ROOM

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/map_watch.h"
 #include "core/threads.h"
 #include "core/transpose_kernels.h"
 
@@ -235,7 +236,17 @@ bool flat(std::initializer_list<MapOperand> operands, const Array*& first) {
 
 }  // namespace
 
+thread_local void (*map_watcher)(const MapRequest&) = nullptr;
+
 Owned map(MapKernel kernel, DType result, std::initializer_list<MapOperand> operands, double cost) {
+    if (map_watcher) {
+        MapRequest request{kernel, result, cost, 0, {}, {}};
+        for (const MapOperand& operand : operands) {
+            request.is_array[request.count] = static_cast<bool>(operand.array);
+            request.operands[request.count++] = operand.value;
+        }
+        map_watcher(request);
+    }
     const Array* first = nullptr;
     if (flat(operands, first)) return map_flat(kernel, make_like(*first, result), result, operands, cost);
 

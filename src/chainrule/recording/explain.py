@@ -36,7 +36,7 @@ class Row:
             count = len(call.arguments) - len(call.names)
             params = dict(zip(call.names, [plan.values[p] for p in call.arguments[count:]], strict=True))
             like = [[SimpleNamespace(shape=k.shape, size=math.prod(k.shape)) for k in some] for some in (given, made)]
-            self.flops = FLOPS[call.name](*like, params)  # type: ignore[arg-type]
+            self.flops = FLOPS[call.name](*like, params)
         self.seconds: float | None = None
 
     def cells(self) -> tuple[str, str, str, str, str, str, str]:

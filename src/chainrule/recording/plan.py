@@ -12,6 +12,7 @@ from ..launch import declined
 from ..ops import OPS
 from ..tensor import Storage, wrap
 from . import engine as reference
+from .chains import chained
 from .passes import flat, folded, last_uses, needed
 from .recorder import Call, Recorder
 from .rewrite import relu_after_pooling
@@ -34,7 +35,8 @@ class Plan:
         calls = needed(recorder.calls, kept)
         fixed = {place for place, value in enumerate(self.values) if hasattr(value, "strides")}
         calls = relu_after_pooling(calls, self.values, self.kinds, kept)
-        self.calls = folded(calls, self.values, self.kinds, kept, fixed, run)
+        calls = folded(calls, self.values, self.kinds, kept, fixed, run)
+        self.calls = chained(calls, self.values, self.kinds, kept)
         passing = {place for call in self.calls for place in flat(call.results)}
         self.drops = last_uses(self.calls, passing - kept)
         self.functions: list[Callable[..., Any]] = [kernel(call) for call in self.calls]
@@ -55,7 +57,7 @@ class Plan:
 
 def kernel(call: Call) -> Callable[..., Any]:
     """What a call runs."""
-    found: Callable[..., Any] = call.backend.kernels[call.name]
+    found: Callable[..., Any] = call.function or call.backend.kernels[call.name]
     return found
 
 

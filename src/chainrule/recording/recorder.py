@@ -23,6 +23,7 @@ class Call:
 
     def __init__(self, name: str, backend: Any, arguments: list[int], names: tuple[str, ...], line: str) -> None:
         self.name, self.backend, self.arguments, self.names, self.line = name, backend, arguments, names, line
+        self.function: Any = None  # what runs instead of the kernel of that name
         self.results: Any = -1
         self.writes: list[Any] = []
 

@@ -42,9 +42,9 @@ def relu_after_pooling(calls: list[Call], values: list[Any], kinds: dict[int, Ki
             continue
         before, after = relu.arguments[0], flat(relu.results)[0]
         users = uses.only(after, "max_pool2d", "relu_vjp")
-        if users is None or users[0] is None or users[0].arguments[0] != after:
+        pool, relu_vjp = users if users is not None else (None, None)
+        if pool is None or pool.arguments[0] != after:
             continue
-        pool, relu_vjp = users
         pooled, saved = parts(pool.results)
         pools = None if saved is None else uses.only(flat(saved)[0], "max_pool2d_vjp")
         pool_vjp = None if pools is None else pools[0]

@@ -1,0 +1,145 @@
+"""Elementwise calls in a row become one, which does them piece by piece while the numbers are in the cache."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from typing import Any
+
+import numpy as np
+
+from .passes import flat
+from .recorder import Call, Kind
+
+NATIVE: Any = None
+if importlib.util.find_spec("chainrule._native") is not None:
+    NATIVE = importlib.import_module("chainrule._native")
+LEAST = 4096  # elements: fewer take less time than it takes to say what to do with them
+MOST = 48  # calls in a chain
+ONE_TO_ONE = frozenset(
+    # these kernels give each element from the elements at its place
+    "add sub mul div maximum minimum pow neg abs sign sqrt floor ceil round square reciprocal rsqrt exp expm1 log log1p tanh "
+    "sigmoid erf sin cos tan eq ne lt le gt ge where clip clip_vjp relu relu_vjp leaky_relu leaky_relu_vjp elu elu_vjp gelu "
+    "gelu_vjp silu silu_vjp relu6 relu6_vjp hardsigmoid hardsigmoid_vjp hardswish hardswish_vjp selu selu_vjp softplus "
+    "softplus_vjp logsigmoid logsigmoid_vjp hardtanh hardtanh_vjp mish mish_vjp softsign softsign_vjp".split()
+)
+TWO_NUMBERS = frozenset({"clip", "clip_vjp", "hardtanh", "hardtanh_vjp"})
+
+
+class Link:
+    """A call that can be part of a chain: the place of its ``result``, and how its kernel is run."""
+
+    def __init__(self, call: Call, result: int, request: Any) -> None:
+        self.call, self.result = call, result
+        self.kernel, self.dtype, self.cost, self.operands = request
+
+
+def chained(calls: list[Call], values: list[Any], kinds: dict[int, Kind], kept: set[int]) -> list[Call]:
+    """Put neighbouring calls on arrays of one shape and layout together, where one uses what another gives."""
+    found: list[Call] = []
+    row: list[Link] = []
+
+    def close() -> None:
+        for part in connected(row):
+            found.extend(joined(part, calls, kinds, kept))
+        row.clear()
+
+    for call in calls:
+        link = link_of(call, values, kinds)
+        if link is None or (row and (frame(kinds[link.result]) != frame(kinds[row[0].result]) or len(row) == MOST)):
+            close()
+        if link is None:
+            found.append(call)
+        else:
+            row.append(link)
+    close()
+    return found
+
+
+def frame(kind: Kind) -> Any:
+    """The shape and the order of an array in memory."""
+    return kind.shape, tuple(s // kind.dtype.itemsize for n, s in zip(kind.shape, kind.strides, strict=True) if n > 1)
+
+
+def is_dense(kind: Kind) -> bool:
+    """Whether each place of its memory is one element."""
+    n = 1
+    for step, size in sorted(zip(frame(kind)[1], [s for s in kind.shape if s > 1], strict=True)):
+        if step != n:
+            return False
+        n *= size
+    return True
+
+
+def link_of(call: Call, values: list[Any], kinds: dict[int, Kind]) -> Link | None:
+    """How a call runs, if each element of its result is of the elements at its place."""
+    if NATIVE is None or call.name not in ONE_TO_ONE or call.backend.name != "cpu" or call.writes:
+        return None
+    count = len(call.arguments) - len(call.names)
+    arrays = [place for place in call.arguments[:count] if place in kinds]
+    made = dict.fromkeys(place for place in flat(call.results) if place not in arrays)
+    if len(made) != 1:
+        return None
+    (result,) = made
+    kind = kinds[result]
+    if math.prod(kind.shape) < LEAST or kind.base is not None or not is_dense(kind):
+        return None
+    if not all(math.prod(kinds[p].shape) == 1 or frame(kinds[p]) == frame(kind) for p in arrays):
+        return None
+    given = [np.zeros(4 if kinds[p].shape == kind.shape else (), kinds[p].dtype) if p in kinds else values[p]
+             for p in call.arguments[:count]]  # fmt: skip
+    params = dict(zip(call.names, [values[place] for place in call.arguments[count:]], strict=True))
+    function = call.backend.kernels[call.name]
+    request = NATIVE._probe(function, tuple(given), params, 2 if call.name in TWO_NUMBERS else 1)
+    return None if request is None else Link(call, result, request)
+
+
+def connected(row: list[Link]) -> list[list[Link]]:
+    """A row of links in parts that have nothing to do with one another, each in its order."""
+    part: dict[int, list[Link]] = {}
+    for link in row:
+        near = [part[place] for place in link.call.arguments if place in part]
+        mine = near[0] if near else []
+        for other in near[1:]:
+            if other is not mine:
+                mine.extend(other)
+                part.update({p: mine for p, where in part.items() if where is other})
+        mine.append(link)
+        part[link.result] = mine
+        for place in link.call.arguments:  # those that read the same array belong together, too
+            if place >= 0:
+                part.setdefault(place, mine)
+    order = {id(link): i for i, link in enumerate(row)}
+    unique = {id(links): links for links in part.values()}.values()
+    return sorted((sorted(links, key=lambda link: order[id(link)]) for links in unique), key=lambda p: order[id(p[0])])
+
+
+def joined(part: list[Link], calls: list[Call], kinds: dict[int, Kind], kept: set[int]) -> list[Call]:
+    """One call that does those of ``part``; a single one as it is."""
+    if len(part) < 2:
+        return [link.call for link in part]
+    inside = {id(link.call) for link in part}
+    results = {link.result: number for number, link in enumerate(part)}
+    wanted = kept | {place for call in calls if id(call) not in inside for place in call.arguments}
+    outputs = [link.result for link in part if link.result in wanted]
+    inputs: dict[int, int] = {}
+    steps = []
+    for link in part:
+        operands: list[Any] = []
+        for operand in link.operands:
+            if isinstance(operand, bytes):
+                operands.append(operand)
+                continue
+            place = link.call.arguments[operand]
+            if place in results and results[place] < len(steps):
+                operands.append((1, results[place]))
+            else:
+                operands.append((0, inputs.setdefault(place, len(inputs))))
+        output = outputs.index(link.result) if link.result in outputs else -1
+        steps.append((link.kernel, link.dtype, link.cost, operands, output))
+    first = part[0].call
+    names = list(dict.fromkeys(link.call.name for link in part))
+    call = Call(" ".join(names[:4]) + " …" * (len(names) > 4), first.backend, [*inputs], (), first.line)
+    call.function = NATIVE._Chain(steps)
+    call.results = outputs[0] if len(outputs) == 1 else tuple(outputs)
+    return [call]
