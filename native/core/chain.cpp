@@ -62,7 +62,8 @@ struct Watch {
 
 /// Runs function(*arguments, **parameters) and says how: (kernel, dtype, cost, operands), where an operand is the number
 /// of an argument or the bytes of numbers; None unless it was one map. `numbers` is how many the kernel takes in one operand.
-nb::typed<nb::object, nb::any> probe(nb::object function, nb::tuple arguments, nb::dict parameters, int numbers) {
+nb::typed<nb::object, nb::any> probe(nb::object function, nb::typed<nb::tuple, nb::any, nb::ellipsis> arguments,
+                                       nb::typed<nb::dict, nb::str, nb::any> parameters, int numbers) {
     nb::object result;
     {
         const Watch watch(numbers == 2 ? 16 : 8);

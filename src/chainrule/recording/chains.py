@@ -123,7 +123,7 @@ def joined(part: list[Link], calls: list[Call], kinds: dict[int, Kind], kept: se
     wanted = kept | {place for call in calls if id(call) not in inside for place in call.arguments}
     outputs = [link.result for link in part if link.result in wanted]
     inputs: dict[int, int] = {}
-    steps = []
+    steps: list[Any] = []
     for link in part:
         operands: list[Any] = []
         for operand in link.operands:
