@@ -1,5 +1,6 @@
 """The command line, as a user starts it: what it prints, what it leaves behind, how it fails."""
 
+import io
 import json
 import os
 import re
@@ -323,6 +324,17 @@ def test_version_and_completion(run, monkeypatch):
     monkeypatch.setenv("COMP_WORDS", "chainrule train --model res")
     monkeypatch.setenv("COMP_CWORD", "3")
     assert run().out.split() == ["resnet", "resnet18"]
+
+
+@pytest.mark.parametrize(("command", "shown"), [("data list", "28 x 28"), ("summary mlp", "----\n0  Flatten")])
+def test_a_terminal_that_has_only_ascii(command, shown, monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setattr(sys, "argv", ["chainrule", *command.split()])
+    with pytest.raises(SystemExit) as end:
+        start()
+    sys.stdout.flush()
+    assert not end.value.code and shown in raw.getvalue().decode("ascii")
 
 
 def test_the_script_is_installed_as_declared():

@@ -15,7 +15,7 @@ import typer
 from ..domain.errors import ChainruleError
 from .bench.commands import bench
 from .commands import machine, models, seeing, training
-from .commands.shared import PANELS, Json, Threads, use_threads, warn
+from .commands.shared import PANELS, Json, Threads, any_terminal, use_threads, warn
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -149,6 +149,7 @@ machine.add(app)
 
 def main() -> None:
     """Run the command line; an error that a user can mend is a line on stderr, and so is a warning."""
+    any_terminal()
     warnings.showwarning = lambda message, *_: warn(str(message))
     try:
         app(prog_name="chainrule")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import shutil
 import sys
@@ -24,6 +26,20 @@ MODELS = "linear mlp lenet cnn vgg resnet resnet18 vit lstm gru transformer gpt"
 DATA = (
     "mnist fashion-mnist cifar10 cifar100 digits iris wine breast-cancer diabetes japanese-vowels shakespeare moby-dick sotu"
 ).split()
+PLAIN = {
+    "×": "x",
+    "→": "->",
+    "←": "<-",
+    "·": "|",
+    "─": "-",
+    "│": "|",
+    "█": "#",
+    "░": ".",
+    "…": "...",
+    "°": "o",
+    "µ": "u",
+}
+PLAIN |= {"“": '"', "”": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "²": "2"}
 NARROW = 60  # columns
 PANELS = "Train and use", "Models and files", "See", "This machine"
 
@@ -45,6 +61,21 @@ def completing(names: Iterable[str]) -> Callable[[str], list[str]]:
     """What a shell offers for a name that is begun."""
     known = list(names)
     return lambda incomplete: [name for name in known if name.startswith(incomplete)]
+
+
+def in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that a stream cannot have: "x" for "×"; an error handler of codecs."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+def any_terminal() -> None:
+    """Have stdout and stderr take all texts, whatever their encoding is."""
+    codecs.register_error("chainrule", in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="chainrule")
 
 
 def use_threads(count: int | None) -> None:
