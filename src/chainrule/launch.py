@@ -35,7 +35,7 @@ def launch(name: str, inputs: Any, params: dict[str, Any], promotion: str | None
                 backend, first = x.backend, array.dtype
             elif x.backend is not backend:
                 raise elsewhere(name, inputs)
-            elif array.dtype is not first:
+            elif array.dtype is not first and array.dtype != first:
                 mixed = True
             if x.edge is not None:
                 taped = True

@@ -330,7 +330,7 @@ def host_array(data: Any, dtype_: object = None) -> Any:
         elif array.dtype.name not in DTYPES:
             raise DTypeError(f"data of dtype {array.dtype} cannot be a tensor; known dtypes: {', '.join(DTYPES)}")
         else:
-            wanted = array.dtype.newbyteorder("=")
+            wanted = np.dtype(array.dtype.type)  # in native order, and the one object that kernels' results have
     elif array.dtype.kind in "OUSc":
         raise DTypeError(f"data of dtype {array.dtype} cannot be a tensor of {wanted}")
     with np.errstate(all="ignore"):  # what is too large becomes infinity

@@ -173,3 +173,10 @@ def test_generators_repeat():
     g.set_state(state)
     assert g.normal((5,)).tolist() == second
     assert cr.Generator(3).normal((5,)).tolist() == first and g.fork().get_state() != g.get_state()
+
+
+@pytest.mark.parametrize("dtype", ["float32", ">f4", "float64", "int64", "bool"])
+def test_the_dtype_of_an_array_is_numpy_s_own_object(dtype):
+    """Two tensors of one dtype are of one dtype at a glance: kernels are not asked in which they meet."""
+    array = cr.tensor(np.zeros(3, dtype)).array
+    assert array.dtype is np.dtype(array.dtype.type)
