@@ -107,6 +107,24 @@ def test_contiguous_of_any_layout():
     assert _native.contiguous(np.ones((3, 4), np.float16).T) is NotImplemented
 
 
+def test_assign_to_all_of_an_array():
+    for x in windows(300):
+        x = x.copy("K")
+        y = np.asarray(np.random.default_rng(3).integers(0, 2, x.shape)).astype(x.dtype)
+        for v in (y, np.array(y, order="F")):
+            assert _native._assign(x, v) is x
+            np.testing.assert_array_equal(x, v, strict=True)
+    x = np.ones((300, 400), np.float32).T
+    for value in (0, -2.5, np.inf, np.nan, True):
+        assert _native._assign(x, value) is x
+        np.testing.assert_array_equal(x, np.full(x.shape, value, np.float32))
+    for where, v in (
+        (x, 1e300), (x[::2], 1.0), (x, np.ones(300)), (x, np.ones((400, 300))), (x[:-1], x[1:]), (x.astype(int), 1),
+        (np.broadcast_to(x, (2, 400, 300)), 0.0),
+    ):  # fmt: skip
+        assert _native._assign(where, v) is NotImplemented
+
+
 def test_flip_of_any_layout():
     random = np.random.default_rng(2)
     for x in windows(300):

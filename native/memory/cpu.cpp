@@ -3,6 +3,7 @@
 #include <cfloat>
 #include <cmath>
 
+#include "core/copy.h"
 #include "core/map.h"
 #include "core/params.h"
 #include "core/threads.h"
@@ -64,6 +65,34 @@ Owned in_order(const Array& x) {
 
 Owned clone(const Array& x) { return cast(x, {x.dtype()}); }
 
+/// x, after v was written to all of it: a number in a dense x of floats, or an array of its dtype and shape elsewhere.
+Owned assign(const Array& x, const Operand& v) {
+    const DType dtype = x.dtype();
+    if (dtype == DType::other || !x.writable()) return not_implemented();
+    const long n = x.size(), item = item_size(dtype);
+    char* to = x.data<char>();
+    if (!v.is_array()) {
+        const Value value(v.value, dtype);
+        const bool fits = dtype == DType::float64 || !std::isfinite(v.value) || std::abs(v.value) <= FLT_MAX;
+        if (!x.is_float() || !x.dense() || !fits) return not_implemented();
+        const ReleaseGil gil(0.1 * static_cast<double>(n));
+        parallel_range(n, 65536, [&](long begin, long end) {
+            if (dtype == DType::float32) std::fill(x.data<float>() + begin, x.data<float>() + end, value.f32);
+            else std::fill(x.data<double>() + begin, x.data<double>() + end, value.f64);
+        });
+        return reference(x);
+    }
+    const Array& from = v.array;
+    if (from.dtype() != dtype || from.rank() != x.rank() || !x.dense() || !from.dense() ||
+        !std::equal(x.shape(), x.shape() + x.rank(), from.shape()))
+        return not_implemented();
+    const char* source = from.data<char>();
+    if (to < source + n * item && source < to + n * item) return not_implemented();  // they overlap
+    const ReleaseGil gil(0.5 * static_cast<double>(n));
+    copy_elements(x.rank(), x.shape(), to, x.strides(), source, from.strides(), item);
+    return reference(x);
+}
+
 }  // namespace
 
 void bind_memory(nb::module_& m) {
@@ -71,6 +100,7 @@ void bind_memory(nb::module_& m) {
     m.def("cast", &cast, "x"_a, nb::kw_only(), "dtype"_a, "A copy of x in another dtype.");
     m.def("_from_half", &from_half, "bits"_a, "brain"_a, "float32 of the bits of float16 or bfloat16, given as int16.");
     m.def("_to_half", &to_half, "x"_a, "brain"_a, "The bits of float32 rounded to float16 or bfloat16, as int16.");
+    m.def("_assign", &assign, "x"_a, "v"_a, "Writes v to all of x and returns x; NotImplemented where it does not.");
     m.def("full", &full, nb::kw_only(), "shape"_a, "value"_a, "dtype"_a, "An array of one value.");
     m.def("contiguous", &in_order, "x"_a, "x in C order: a view where it lies so, else a copy.");
     m.def("clone", &clone, "x"_a, "A copy of x, of x's memory order where x is dense.");

@@ -37,7 +37,14 @@ def cast(x: Any, *, dtype: str) -> Any:
     return _native.cast(x, dtype=dtype)
 
 
-KERNELS: dict[str, Callable[..., Any]] = {**reference.KERNELS, **NATIVE, "cast": cast}
+def assign(x: Any, v: Any, *indices: Any, pattern: Any) -> Any:
+    """Written natively where all of ``x`` is: by a number, or an array of its shape."""
+    if pattern == (...,) and _native._assign(x, v) is not NotImplemented:
+        return x
+    return reference.KERNELS["assign"](x, v, *indices, pattern=pattern)
+
+
+KERNELS: dict[str, Callable[..., Any]] = {**reference.KERNELS, **NATIVE, "cast": cast, "assign": assign}
 REFERENCE = reference.KERNELS
 DECLINES = dict.fromkeys(NATIVE, "float32 and float64 natively; the reference or the body for the rest")
 # 16-bit floats go through these as float32; not what only moves numbers, or writes to them. For gradients see ops
