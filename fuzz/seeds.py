@@ -19,7 +19,7 @@ from chainrule import interop, nn
 from chainrule.data import write_idx
 from chainrule.io.weights import save_weights
 
-from .targets import CORPUS, zipped
+from .targets import CORPUS, SHARD, zipped
 
 FIXTURES = CORPUS.parent.parent / "tests" / "fixtures"
 COPIED = {
@@ -56,6 +56,14 @@ def write(folder: Path) -> None:
     for kind in ("safetensors", "npz", "h5"):
         save_weights(folder / f"w.{kind}", ARRAYS, {"epoch": 1})
         keep(f"{kind}/weights.{kind}", (folder / f"w.{kind}").read_bytes())
+    save_weights(f"{folder}/shards/", ARRAYS, {"epoch": 1})
+    (shard,) = (folder / "shards").glob("*.safetensors")
+    keep("safetensors/shard.safetensors", shard.read_bytes())
+    index = (folder / "shards" / "model.safetensors.index.json").read_text()
+    keep("folder/index.json", index.replace(shard.name, SHARD).encode())
+    for name, kind in (("w.json", "json_v2"), ("w.json.gz", "json_gz")):
+        save_weights(folder / name, ARRAYS, {"epoch": 1})
+        keep(f"{kind}/{name}", (folder / name).read_bytes())
     keep("inspect/weights.safetensors", (folder / "w.safetensors").read_bytes())
     for name, array in {**ARRAYS, "f": np.asfortranarray(ARRAYS["a"]), "h": np.ones((2, 1), ">f2")}.items():
         file = BytesIO()

@@ -27,6 +27,7 @@ from chainrule.domain.errors import ChainruleError
 from chainrule.io.weights import KEY
 
 CORPUS = Path(__file__).parent / "corpus"
+SHARD = "model-00001-of-00001-00000000.safetensors"
 
 
 class Target(NamedTuple):
@@ -121,6 +122,13 @@ def table(path: Path) -> Any:
 TARGETS: dict[str, Target] = {
     "safetensors": Target(io.weights.load_weights, "w.safetensors"),
     "description": Target(cr.load, "m.safetensors", described),
+    "folder": Target(
+        lambda path: io.weights.load_weights(path.parent),
+        "model.safetensors.index.json",
+        beside={SHARD: "safetensors/shard.safetensors"},
+    ),
+    "json_v2": Target(io.weights.load_weights, "w.json"),
+    "json_gz": Target(io.weights.load_weights, "w.json.gz"),
     "npz": Target(io.weights.load_weights, "w.npz"),
     "npy": Target(io.weights.load_weights, "w.npz", lambda data: zipped({"a.npy": data})),
     "h5": Target(io.weights.load_weights, "w.h5"),
