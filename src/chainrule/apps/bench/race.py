@@ -84,6 +84,7 @@ class Contestant:
             places = list(package.submodule_search_locations or []) if package else []
             root = str(Path(entrant.path).resolve()) if entrant.path else str(Path(places[0]).parent)
             env["PYTHONPATH"] = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH")]))
+            spec = spec | {"root": root}
         elif entrant.path:
             env["PYTHONPATH"] = os.pathsep.join(filter(None, [entrant.path, env.get("PYTHONPATH")]))
         asked = json.dumps(spec | {"side": entrant.side, "mode": entrant.mode})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import chainrule as cr
@@ -29,7 +30,10 @@ class Job:
 
 
 def version(spec: Any) -> str:
-    """What runs."""
+    """What runs. Errors: UnavailableError if it is not of the folder that is to race."""
+    found = Path(cr.__file__).resolve().parent.parent
+    if found != Path(spec["root"]).resolve():
+        raise UnavailableError(f"chainrule was imported from {found}, not from {spec['root']}")
     return f"chainrule {cr.__version__}"
 
 
