@@ -29,6 +29,7 @@ COPIED = {
     "torch_zip/small.pt": "torch_2.13_small.pt",
     "keras_h5/sequential.h5": "keras_3.15.1_sequential.h5",
     "keras_weights/sequential.weights.h5": "keras_3.15.1_sequential.weights.h5",
+    "inspect_h5/sequential.h5": "keras_3.15.1_sequential.h5",
     "keras/functional.keras": "keras_3.15.1_functional.keras",
 }
 ARRAYS = {"a": np.arange(6.0).reshape(2, 3), "b": np.zeros(0, np.float32), "c": np.array(7, np.int16)}

@@ -155,4 +155,5 @@ TARGETS: dict[str, Target] = {
     "zip": Target(packed_data, "x.zip"),
     "tar": Target(packed_data, "x.tar.gz"),
     "inspect": Target(contents, "m.safetensors"),
+    "inspect_h5": Target(contents, "m.h5"),
 }

@@ -16,11 +16,12 @@ from ..domain.errors import ArgumentError, FileFormatError
 from ..io import load_metadata
 from ..io.arrayfiles import opened_h5
 from ..io.h5 import noted, unescaped
+from ..io.h5_texts import check_lengths
 from ..io.jsonfile import is_ours, json_headers
 from ..io.keydnn import read_payload
 from ..io.npz import npz_headers
 from ..io.weights import opened, suffix_of
-from ..io.zipped import regular
+from ..io.zipped import mapped, regular
 
 MOST_ARRAYS = 1 << 17
 MOST_NESTED = 30  # branches of the tree that is shown
@@ -159,13 +160,23 @@ def _hdf5(path: Any) -> Read:
     with opened_h5(path, where) as file:
         text, bits = noted(file, where)
         stopped = file.visititems(visit)  # links that lead elsewhere are not followed
-        notes = {name: _text(value) for name, value in file.attrs.items()} if text is None else {}
+        data = mapped(path, where)
+        notes = {name: _attribute(file, data, name, where) for name in file.attrs} if text is None else {}
     if stopped:
         raise FileFormatError(f"{where} has more than {MOST_ARRAYS} arrays")
     if text is None:
         return "HDF5", arrays, notes
     ours = [replace(a, name=unescaped(a.name)) for a in arrays]
     return "HDF5", [replace(a, dtype="bfloat16") if a.name in bits else a for a in ours], load_metadata(path)
+
+
+def _attribute(file: Any, data: Any, name: str, where: str) -> str:
+    """An attribute as a text, if it is one that can be asked for."""
+    try:
+        check_lengths(data, name, where)
+    except FileFormatError as error:
+        return f"not shown: {error}"
+    return _text(file.attrs[name])
 
 
 def _text(value: Any) -> str:
