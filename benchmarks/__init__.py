@@ -1,1 +1,1 @@
-"""Benchmarks: the standard workloads, ours beside a peer's, interleaved in one run."""
+"""Programs that measure one thing closely, and the results of races; races themselves are ``chainrule bench``."""

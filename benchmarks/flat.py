@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import chainrule as cr
-
-from .__main__ import SPOILED, machine
+from chainrule.apps.bench.race import SPOILED
+from chainrule.apps.bench.results import machine
 
 LEVELS = {"L1": 24 << 10, "L2": 512 << 10, "L3": 8 << 20, "memory": 256 << 20}  # bytes of all operands of a call
 COLUMNS = 512  # of the matrices

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .worker import peak
+from chainrule.apps.bench.limits import Limits
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,7 +80,7 @@ def sweep(dtype: str, rounds: int) -> dict[str, Any]:
     from chainrule import _native
 
     _native.set_num_threads(1)
-    top = peak() * (1.0 if dtype == "float32" else 0.5)
+    top = Limits(1).found["flops32" if dtype == "float32" else "flops64"]
     rows = []
     for s in shapes():
         rate = 2.0 * s.batch * s.m * s.n * s.k / seconds(case(s, dtype), rounds)
