@@ -8,6 +8,7 @@
 #include "conv/geometry.h"
 #include "conv/images.h"
 #include "conv/planar.h"
+#include "conv/volume.h"
 #include "core/array.h"
 #include "core/memory.h"
 #include "core/params.h"
@@ -226,6 +227,7 @@ void bind_conv(nb::module_& m) {
           "output_padding"_a, "groups"_a, "dilation"_a);
     m.def("conv_transpose2d_vjp", &conv_transpose2d_vjp, "g"_a, "x"_a, "weight"_a, nb::kw_only(), "needs"_a, "stride"_a,
           "padding"_a, "output_padding"_a, "groups"_a, "dilation"_a);
+    bind_volumes(m);
 }
 
 }  // namespace chainrule

@@ -61,6 +61,8 @@ SAMPLES = [
     *[row("conv3d", x, w, b, span=BOTH, expected=conv3d, **p) for x, w, b, p in (
         ((2, 2, 3, 4, 3), (3, 2, 2, 2, 3), (3,), {}),
         ((1, 2, 4, 4, 5), (3, 2, 2, 1, 2), (3,), {"stride": (2, 1, 3), "padding": (1, 0, 1)}),
+        ((2, 2, 2, 3, 4), (3, 2, 3, 3, 2), (3,), {"padding": (1, 1, 0), "dilation": (1, 1, 2)}),
+        ((2, 1, 2, 3, 3), (2, 1, 2, 1, 1), None, {"padding": (3, 0, 0)}),
         ((1, 4, 5, 3, 4), (2, 2, 2, 2, 2), None, {"groups": 2, "dilation": (3, 1, 2)}))],
     *[row("conv1d", x, w, b, span=BOTH, expected=of_sequences(o.conv2d), **p) for x, w, b, p in (
         ((2, 3, 7), (4, 3, 3), (4,), {"stride": 2, "padding": 1}), ((2, 4, 7), (6, 2, 2), None, {"groups": 2, "dilation": 2}))],
@@ -72,5 +74,6 @@ SAMPLES = [
 LARGE = [
     row("conv_transpose2d", (8, 16, 10, 10), (16, 8, 3, 3), (8,), stride=(2, 2), padding=(1, 1), output_padding=(1, 1),
         span=BOTH),
+    row("conv3d", (2, 8, 6, 14, 14), (16, 8, 3, 3, 3), (16,), padding=(1, 1, 1), span=BOTH),
     row("conv1d", (8, 6, 300), (16, 6, 3), (16,), padding=1, span=BOTH),
 ]  # fmt: skip
