@@ -25,8 +25,8 @@ void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const We
     if (ay.outputs <= 0 || ax.outputs <= 0 || y.n == 0) return;
     if (is_depthwise(groups, w.ins, w.outs)) return depthwise(x, ay, ax, w, bias, y);
     if (y.sc != 1 && w.ins > 0 && is_pointwise(x, ay, ax, y)) return pointwise(x, w, groups, bias, y);
-    if (y.sc != 1 && planar_pays(ay, ax, w.ins, w.outs)) return planar(x, ay, ax, w, groups, bias, y);
     if (winograd_pays(ay, ax, groups, w.ins, w.outs, y.n)) return winograd(x, ay, ax, w, bias, y);
+    if (y.sc != 1 && planar_pays(ay, ax, w.ins, w.outs)) return planar(x, ay, ax, w, groups, bias, y);
     const auto& k = gemm_kernels().of<T>();
     const long width = 2 * k.lanes, panels = (w.outs + width - 1) / width, depth = ay.taps * ax.taps * w.ins;
     const Scratch<T> packed(static_cast<size_t>(groups * panels * depth * width));

@@ -11,7 +11,7 @@ namespace chainrule {
 /// Whether it pays: enough channels to fill vectors, enough tiles for the transformed weights.
 inline bool winograd_pays(const Axis& ay, const Axis& ax, long groups, long ins, long outs, long n) {
     const auto simple = [](const Axis& a) { return a.taps == 3 && a.step == 1 && a.tap_step == 1 && a.out_step == 1; };
-    return simple(ay) && simple(ax) && groups == 1 && ins >= 16 && outs >= 16 && ay.outputs >= 2 && ax.outputs >= 2 &&
+    return simple(ay) && simple(ax) && groups == 1 && ins > 8 && outs > 8 && ay.outputs >= 2 && ax.outputs >= 2 &&
            n * ay.outputs * ax.outputs >= 128;
 }
 
