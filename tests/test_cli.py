@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.commands import command_line
 from typer.testing import CliRunner
 
 from chainrule.apps.cli import app
@@ -21,41 +22,7 @@ HOME = Path(__file__).parent.parent
 PAGE = (HOME / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
-class Done:
-    """What a command came to."""
-
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-
-    def json(self):
-        assert self.code == 0, self.err
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Start a command in a folder of its own, in this process: ``run("train", "iris")``."""
-    monkeypatch.chdir(tmp_path)
-    return runner(monkeypatch, capsys)
-
-
-def runner(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["chainrule", *map(str, args)])
-        capsys.readouterr()
-        try:
-            start()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        read = capsys.readouterr()
-        assert "Traceback" not in read.err
-        return Done(code, read.out, read.err)
-
-    return run
+run = command_line  # a fixture
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +46,7 @@ def flowers(tmp_path_factory):
 def test_train_prints_an_epoch_a_line_and_keeps_a_run(trained):
     folder, out = trained
     lines = out.splitlines()
-    assert lines[0] == "digits: 540 images to train on, 60 to validate, 360 to test with"
+    assert lines[0] == "digits: 540 images to train on, 60 to validate, 360 to test with (10 classes)"
     assert lines[3].startswith("Epoch 1/2 · ") and " lr " in lines[3] and lines[4].startswith("Epoch 2/2 · ")
     report = json.loads((folder / "report.json").read_text())
     assert lines[5].startswith(f"test accuracy {report['test_accuracy']:.4f}, ")
@@ -172,61 +139,6 @@ def test_predict_reads_pictures_dark_on_light_and_light_on_dark(run, mnist, tmp_
     assert [result["digit"] for result in results] == expected
     assert all(len(result["top"]) == 3 and 0 < result["probability"] <= 1 for result in results)
     assert run("predict", SHIPPED, pictures[0]).out.startswith(f"{pictures[0]}: {expected[0]} (")
-
-
-def test_a_table_of_ones_own(run):
-    """A column of text is told from two others; scales are in the model; rows of a file are told."""
-    rng = np.random.default_rng(0)
-    rows = [
-        (float(a), float(b), "big" if a > 1000 else "small")
-        for a, b in zip(rng.normal(1000, 300, 120), rng.random(120), strict=True)
-    ]
-    Path("t.csv").write_text("size,other,kind\n" + "".join(f"{a:.3f},{b:.3f},{c}\n" for a, b, c in rows))
-    report = run("train", "t.csv", "--target", "kind", "--epochs", "12", "--lr", "0.01", "--out", "r", "--json").json()
-    assert report["test_accuracy"] > 0.8 and report["model"] == "mlp"
-    Path("new.csv").write_text("other,size\n0.5,2000\n0.5,100\n")
-    found = run("predict", "r", "new.csv", "--json").json()
-    assert [(f["row"], f["label"]) for f in found] == [(1, "big"), (2, "small")]
-    assert run("predict", "r", "new.csv").out.splitlines()[0].startswith("new.csv, row 1: big (")
-    Path("price.csv").write_text("a,b\n" + "".join(f"{a:.3f},{500 + 3 * a:.3f}\n" for a, _, _ in rows))
-    report = run(
-        "train", "price.csv", "--model", "linear", "--epochs", "30", "--lr", "1", "--out", "p", "--json"
-    ).json()
-    assert report["test_r2"] > 0.99
-    Path("one.csv").write_text("a\n1000\n")
-    (found,) = run("predict", "p", "one.csv", "--json").json()
-    assert found["value"] == pytest.approx(3500, rel=0.02)
-
-
-def test_images_of_ones_own(run):
-    from PIL import Image
-
-    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
-        Path("pictures", name).mkdir(parents=True)
-        for k in range(12):
-            shade = tuple(min(255, c + 4 * k) for c in colour)
-            Image.new("RGB", (20 + k, 16), shade).save(f"pictures/{name}/{k}.png")
-    report = run("train", "pictures", "--size", "8", "--epochs", "12", "--model", "cnn", "--out", "r", "--json").json()
-    assert report["test_accuracy"] == 1.0
-    found = run("predict", "r", "pictures/red/3.png", "pictures/blue/5.png", "--json").json()
-    assert [f["label"] for f in found] == ["red", "blue"]
-    about = run("data", "show", "pictures", "--size", "8", "--json").json()
-    assert about["classes"] == ["blue", "red"] and about["shape_of_a_sample"] == [3, 8, 8]
-    Path("pictures/green").mkdir()
-    assert "green has no images" in run("train", "pictures").err
-
-
-def test_a_text_of_ones_own(run):
-    Path("t.txt").write_text("abcd" * 400)
-    small = ["--set", "width=16", "--set", "data.length=16", "--epochs", "12", "--batch-size", "8", "--lr", "0.02"]
-    report = run("train", "t.txt", "--model", "lstm", *small, "--out", "r", "--json").json()
-    assert report["test_accuracy"] > 0.9
-    assert run("predict", "r", "--text", "ab", "--length", "6", "--temperature", "0").out == "abcdabcd\n"
-    drawn = [
-        run("predict", "r", "--text", "ab", "--length", "30", "--temperature", "3", "--seed", s).out for s in (1, 1, 2)
-    ]
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert "'x' at 0 is not in the vocabulary" in run("predict", "r", "--text", "x").err
 
 
 def test_export_and_summary(flowers, run):

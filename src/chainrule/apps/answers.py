@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..data import CharVocabulary, load_csv
+from ..data import CharVocabulary
 from ..data.folder import pillow
 from ..domain.errors import ArgumentError, DataError, FileFormatError, MissingFileError
 from ..random import Generator
+from . import tables
 from .predictor import probabilities
 from .runs import Subject
 
@@ -53,11 +54,10 @@ def ranked(names: Sequence[Any], chances: Any, top: int, key: str) -> Answer:
 
 def rows_of(model: Any, about: Answer, path: Path, top: int) -> list[Answer]:
     """The answers for each row of a table."""
-    wanted = about["columns"]
-    found = load_csv(path, delimiter="\t" if path.suffix == ".tsv" else ",", columns=wanted or None)
-    if found.x.shape[1] != about["shape"][0]:
-        raise DataError(f"[predict] {path} has {found.x.shape[1]} columns, expected {about['shape'][0]}")
-    output = model.predict(found.x)
+    x = tables.rows_of(path, about["columns"], about["kinds"])
+    if x.shape[1] != about["shape"][0]:
+        raise DataError(f"[predict] {path} has {x.shape[1]} columns, expected {about['shape'][0]}")
+    output = model.predict(x)
     if about["task"] == "regression":
         values = output.numpy().reshape(-1).tolist()
         return [{"file": str(path), "row": k + 1, "value": round(v, 6)} for k, v in enumerate(values)]

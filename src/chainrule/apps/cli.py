@@ -150,16 +150,18 @@ machine.add(app)
 def main() -> None:
     """Run the command line; an error that a user can mend is a line on stderr, and so is a warning."""
     any_terminal()
-    warnings.showwarning = lambda message, *_: warn(str(message))
-    try:
-        app(prog_name="chainrule")
-    except ChainruleError as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"{error.filename or ''} {error.strerror or error}".strip())
-    except KeyboardInterrupt:
-        print("", file=sys.stderr)
-        sys.exit(130)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: warn(str(message))
+        try:
+            app(prog_name="chainrule")
+        except ChainruleError as error:
+            fail(str(error))
+        except OSError as error:
+            fail(f"{error.filename or ''} {error.strerror or error}".strip())
+        except KeyboardInterrupt:
+            print("", file=sys.stderr)
+            sys.exit(130)
 
 
 def fail(text: str) -> None:

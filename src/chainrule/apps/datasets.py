@@ -23,6 +23,7 @@ from ..data import (
 )
 from ..data.folder import EXTENSIONS
 from ..domain.errors import ArgumentError, DataError, FileFormatError, unknown
+from . import tables
 from .settings import DataSettings
 
 IN_MEMORY = 1 << 30  # bytes of images that are read once; more are read again in each epoch
@@ -77,7 +78,8 @@ class Data:
 
     ``pool`` makes the data set of all training samples, with a transformation or without; ``labels`` (n,) and
     ``test_labels`` are their targets, None for a text. ``shape`` is that of an input without the batch. ``classes`` are
-    names, ``columns`` those of a table, ``symbols`` the characters of a text. ``digits``: drawings are made MNIST's first.
+    names, ``columns`` those of a table, ``kinds`` the texts in columns of text, ``features`` the names of all inputs,
+    ``symbols`` the characters of a text. ``digits``: drawings are made MNIST's first.
     """
 
     name: str
@@ -90,6 +92,8 @@ class Data:
     test_labels: Any = None
     classes: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
+    kinds: dict[str, list[str]] = field(default_factory=dict)
+    features: list[str] = field(default_factory=list)
     target: str = ""
     symbols: list[str] = field(default_factory=list)
     mode: str = ""
@@ -104,7 +108,7 @@ class Data:
 
     def describe(self) -> dict[str, Any]:
         """What later commands need to know of it, as JSON can hold it."""
-        names = ("name", "kind", "task", "classes", "columns", "target", "symbols", "mode", "digits")
+        names = ("name", "kind", "task", "classes", "columns", "kinds", "target", "symbols", "mode", "digits")
         return {**{name: getattr(self, name) for name in names}, "shape": list(self.shape)}
 
     def parts(self, settings: DataSettings, seed: int, augment: str = "none") -> tuple[Any, Any]:
@@ -211,7 +215,7 @@ def tabular(name: str, x: Any, y: Any, classes: list[str], *, task: str, columns
         y = np.asarray(y, np.float32).reshape(-1, 1)
     x, x_test, y, y_test = train_test_split(np.asarray(x, np.float32), y, test_size=HELD, stratify=stratify, seed=0)
     found = of_arrays(name, "table", x, y, x_test, y_test, classes)
-    found.task, found.columns = task, columns or []
+    found.task, found.columns, found.features = task, columns or [], columns or []
     found.scale = {"x": scales(x)} | ({"y": scales(y)} if task == "regression" else {})
     return found
 
@@ -224,18 +228,21 @@ def scales(values: Any) -> list[list[float]]:
 
 def table(path: Path, settings: DataSettings) -> Data:
     """A CSV file; its target is the column that settings name, or the last."""
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    target: str | int = settings.target or -1
-    read = sets.load_csv(path, target=target, missing="drop", delimiter=delimiter)
-    y, classes = read.y, read.classes
-    whole = y.dtype.kind == "i"
-    if classes is None and whole and len(kinds := np.unique(y)) <= max(2, min(20, len(y) // 5)):
-        classes = [str(k) for k in kinds]
+    found = tables.read(path, settings.target, [name.strip() for name in settings.drop.split(",") if name.strip()])
+    y, classes = found.y, found.classes
+    kinds = np.unique(y)
+    if settings.task == "regression" and classes is not None:
+        raise ArgumentError(
+            f"[data] {path}: column {found.target!r} is text, no number to predict: leave out data.task"
+        )
+    few = y.dtype.kind == "i" and len(kinds) <= max(2, min(20, len(y) // 5))
+    if classes is None and settings.task != "regression" and (few or settings.task == "classes"):
+        classes = [f"{k:g}" for k in kinds]
         y = np.searchsorted(kinds, y)
     task = "regression" if classes is None else "classes"
-    found = tabular(str(path), read.x, y, classes or [], task=task, columns=read.columns)
-    found.target = settings.target
-    return found
+    made = tabular(str(path), found.x, y, classes or [], task=task, columns=found.columns)
+    made.target, made.kinds, made.features = found.target, found.kinds, found.features
+    return made
 
 
 def arrays(path: Path, settings: DataSettings) -> Data:

@@ -234,7 +234,7 @@ class Figures:
         x, y = found.samples(np.arange(min(len(found.data.test), MOST)))
         inner = np.stack([x[y == c].mean(axis=0) for c in np.unique(y)]).std(axis=0) / np.maximum(x.std(axis=0), 1e-9)
         one, other = (int(k) for k in np.argsort(-inner, kind="stable")[:2])
-        names = found.data.columns or None
+        names = found.data.features or None
         return plots.decision_boundary(
             found.model, x, y, path, features=(one, other), classes=found.data.classes, names=names
         )

@@ -15,6 +15,7 @@ from ..domain.errors import ArgumentError, FileFormatError, MissingDependencyErr
 SCHEDULES = ("linear", "cosine", "onecycle", "constant")
 AUGMENTS = ("none", "crop", "flip", "crop+flip")
 MODES = ("RGB", "L")
+TASKS = ("", "classes", "regression")
 KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
@@ -34,6 +35,8 @@ class DataSettings:
     validation: float = 0.1  # of the training samples, held out
     limit: int = 0  # training samples; 0 for all
     target: str = ""  # the column of a table that is to be predicted; the last, if empty
+    task: str = ""  # of a table: "classes" or "regression"; by its target, if empty
+    drop: str = ""  # columns to leave out, with commas between
     size: int = 64  # height and width that images of a folder are brought to
     mode: str = "RGB"  # or "L", grey
     length: int = 128  # characters of a piece of text
@@ -113,6 +116,7 @@ class Settings:
             ("schedule", train.schedule, SCHEDULES),
             ("augmentation", train.augment, AUGMENTS),
             ("mode", data.mode, MODES),
+            ("task", data.task, TASKS),
         )
         for what, value, known in words:
             if value not in known:

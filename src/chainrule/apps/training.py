@@ -217,8 +217,9 @@ def introduce(
     """What is trained, with what, and where it is kept."""
     told, what = settings.train, {"images": "images", "table": "rows", "text": f"pieces of {settings.data.length}"}
     held = f", {len(validation):,} to validate" if validation is not None else ""
+    aim = {"classes": f" ({len(data.classes)} classes)", "regression": f" (a number, {data.target or 'the target'})"}
     counts = f"{len(train_set):,} {what.get(data.kind, data.kind)} to train on{held}, {len(data.test):,} to test with"
-    say(f"{data.name}: {counts}")
+    say(f"{data.name}: {counts}{aim.get(data.task, '')}")
     parameters = sum(parameter.size for parameter in model.parameters())
     say(
         f"{settings.model.name}: {parameters:,} parameters; {told.optimizer}, learning rate {told.lr:g} ({told.schedule}), "
