@@ -254,6 +254,15 @@ def test_the_script_is_installed_as_declared():
     assert project["project"]["scripts"] == {"chainrule": "chainrule.apps.cli:main"}
 
 
+def test_the_settings_that_the_docs_show_are_all_there_are():
+    from chainrule.apps.settings import Settings
+
+    tables = tomllib.loads(re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)[1])
+    found = Settings.of(tables)
+    assert {name: {*entries} for name, entries in found.tables().items()} == {n: {*e} for n, e in tables.items()}
+    assert Settings.of(tomllib.loads(found.to_toml())) == found
+
+
 def test_names_of_the_command_line_are_those_of_the_parts():
     """They stand there again so that help and completion need nothing else."""
     from chainrule import zoo
