@@ -6,6 +6,7 @@
 // double: the C library's functions, lane by lane (below 1 ulp).
 #pragma once
 
+#include "core/normal_tail.h"
 #include "core/simd.h"
 
 namespace chainrule::CHAINRULE_ISA {
@@ -150,12 +151,19 @@ inline F32 erf(F32 x) {
 }
 
 // The normal distribution function (1 + erf(x / sqrt 2)) / 2, without cancellation for negative x.
+#if defined(__AVX512F__)
+inline F32 normal_cdf(F32 x) {
+    const F32 tail = normal_tail(abs(x));
+    return x < F32{} ? tail : splat(1.f) - tail;
+}
+#else
 inline F32 normal_cdf(F32 x) {
     const F32 z = x * splat(0.707106781f), t = abs(z);
     const F32 tail = t > splat(6.f) ? F32{} : splat(0.5f) * erfc_tail(t);  // 0, lest gelu(-1e30) be -1e13
     const F32 outer = x < F32{} ? tail : splat(1.f) - tail;
     return t > splat(0.925f) ? outer : fma(splat(0.5f), erf_centre(z), splat(0.5f));
 }
+#endif
 
 // ---- double
 
