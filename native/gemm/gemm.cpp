@@ -82,7 +82,7 @@ class Gemm {
         panels_ = ceil_div(cols_, width_);
         const bool unit = a_row_ == 1;
         // One K block keeps the rows of A within reach of the translation buffers, and C from being read too often.
-        const long deepest = (unit ? 1024 : 4096) / static_cast<long>(sizeof(T));
+        const long deepest = unit ? 256 : 4096 / static_cast<long>(sizeof(T));
         blocks_ = std::max(1L, ceil_div(depth_, deepest));
         const long long b_bytes = static_cast<long long>(depth_) * cols_ * sizeof(T);
         const bool pack_all = (b_col_ != 1 && cols_ > 1) || (rows_ >= 256 && b_bytes > 512 * 1024);
