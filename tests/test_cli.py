@@ -322,6 +322,7 @@ def test_names_of_the_command_line_are_those_of_the_parts():
         (["plot", "RUN", "attention"], 1, "no MultiHeadAttention"),
         (["plot", "RUN", "filters", "--text"], 1, "as text there are"),
         (["report", "RUN", "--out", "a.txt"], 1, "expected .html"),
+        (["export", "none", "a.onnx"], 1, "none does not exist"),
         (["export", "RUN", "a.foo"], 1, "what is written ends in"),
         (["summary", "resnt"], 1, "did you mean 'resnet'"),
         (["data", "download", "nope"], 1, "unknown data set 'nope'"),

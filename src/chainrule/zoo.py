@@ -24,7 +24,9 @@ from .nn import (
     Flatten,
     GlobalAvgPool1d,
     GlobalAvgPool2d,
+    Graph,
     Identity,
+    Input,
     LayerNorm,
     LearnedPositions,
     Linear,
@@ -40,9 +42,7 @@ from .nn import (
     Tanh,
     TransformerEncoder,
     TransformerEncoderLayer,
-    register,
 )
-from .tensor import Tensor
 
 KINDS = ("images", "table", "sequences", "text")
 
@@ -275,38 +275,28 @@ def transformer(
     return ended(layers, softmax)
 
 
-@register
-class GPT(Module):
+def gpt(
+    outputs: int = 256,
+    *,
+    width: int = 128,
+    depth: int = 4,
+    heads: int = 4,
+    context: int = 256,
+    dropout: float = 0.1,
+) -> Graph:
     """A decoder-only transformer (Radford et al., 2018): from tokens (n, steps) to scores of the next, (n, outputs, steps).
 
     ``context`` is the largest number of steps. Errors: ShapeError for more.
 
     >>> import chainrule as cr
-    >>> GPT(65, width=32, depth=2, heads=2, context=16)(cr.zeros(2, 16, dtype="int64")).shape
+    >>> gpt(65, width=32, depth=2, heads=2, context=16)(cr.zeros(2, 16, dtype="int64")).shape
     (2, 65, 16)
     """
-
-    def __init__(
-        self,
-        outputs: int = 256,
-        *,
-        width: int = 128,
-        depth: int = 4,
-        heads: int = 4,
-        context: int = 256,
-        dropout: float = 0.1,
-    ) -> None:
-        self.outputs, self.context = outputs, context
-        self.embedding = Embedding(outputs, width, init={"name": "normal", "std": 0.02})
-        self.positions = LearnedPositions(context, width)
-        self.blocks = encoder(width, depth, heads, dropout)
-        self.scores = Linear(width, outputs, bias=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """See the class."""
-        x = self.blocks(self.positions(self.embedding(tokens)), is_causal=True)
-        y: Tensor = self.scores(x).permute(0, 2, 1)
-        return y
+    tokens = Input((None,), name="tokens", dtype="int64")
+    x = Embedding(outputs, width, init={"name": "normal", "std": 0.02})(tokens, name="embedding")
+    x = LearnedPositions(context, width)(x, name="positions")
+    x = encoder(width, depth, heads, dropout)(x, is_causal=True, name="blocks")
+    return Graph(tokens, Permute((0, 2, 1))(Linear(width, outputs, bias=False)(x, name="scores")))
 
 
 class Entry(NamedTuple):
@@ -340,7 +330,7 @@ MODELS = {
     "lstm": Entry(lstm, ("sequences", "text"), 3e-3),
     "gru": Entry(gru, ("sequences", "text"), 3e-3),
     "transformer": Entry(transformer, ("sequences",), 1e-3),
-    "gpt": Entry(GPT, ("text",), 1e-3),
+    "gpt": Entry(gpt, ("text",), 1e-3),
 }
 
 

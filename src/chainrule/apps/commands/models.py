@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ...domain.errors import MissingFileError
 from .shared import PANELS, Json, as_text, say, warn
 
 InputShape = Annotated[str | None, typer.Option(help="Shape of an input without the batch: 1,28,28.")]
@@ -47,6 +48,8 @@ def export(
     from ..runs import subject
 
     chosen = subject(run)
+    if not chosen.path.exists():
+        raise MissingFileError(f"[export] {chosen.path} does not exist")
     shape = shape_of(input_shape)
     if shape is None and chosen.about:
         shape = tuple(chosen.about["shape"])
