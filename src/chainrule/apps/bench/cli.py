@@ -186,7 +186,7 @@ def jobs(
     from .jobs import jobs as measured
     from .race import Entrant
 
-    entrants = [Entrant.of(x) for x in ["chainrule", *parts(peer)]]
+    entrants = [Entrant.of(x) for x in ["chainrule", "chainrule:jit", *parts(peer)]]
     for row in measured(entrants, plan_of(blocks, 0, 0, peer_python, False), 1, steps):
         results.keep([row | results.stamp()], out or results.home() / "jobs.jsonl")
         print(*([json.dumps(row)] if as_json else job_lines(row)), sep="\n", flush=True)
