@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +32,16 @@ def fill(
     places: dict[str, list[str]] = {}  # by name in the file: there may be several parts of it
     for name in loading:
         places.setdefault(state[name].name, []).append(name)
-    if not new and not mmap:
+    taken: Iterable[tuple[str, Any]]
+    if mmap:
+        taken = source.views(places)
+    elif new:
+        taken = source.take(places)
+    elif source.mappable and all(unborn(loading[name], state[name]) for name in loading):
+        taken = [*source.take(places)]  # what will be the memory of the model
+    else:
         source.verify(places)
-    taken = source.views(places) if mmap else source.take(places, verify=new)
+        taken = source.take(places, verify=False)
     for place, array in taken:
         for name in places[place]:
             rows = state[name].rows
@@ -44,6 +52,12 @@ def fill(
             else:
                 put(loading[name], value)
     return found
+
+
+def unborn(tensor: Tensor, spec: Spec) -> bool:
+    """Whether a tensor has no memory yet, and can have that of an array."""
+    pending = isinstance(tensor, LazyTensor) and tensor.pending is not None
+    return pending and tensor.dtype == spec.dtype and spec.rows is None
 
 
 def may_adopt(tensor: Tensor, value: Tensor, mmap: bool) -> bool:

@@ -37,9 +37,10 @@ NOTES = "__metadata__"
 KEY = "chainrule"  # one key of the header, because the order of several changes from file to file
 MOST_HEADER = 100_000_000  # bytes, the most that the layout allows
 ALIGNED = 64  # where values begin
-BLOCK = 1 << 22  # bytes that are checked at a time: of few, threads would wait for one another
+BLOCK = 1 << 20  # bytes that are summed at a time: of fewer, threads would wait for one another
 AHEAD = 1 << 25  # bytes that are read before they are asked for
 SMALL = 1 << 20  # bytes for which no thread is started
+POPULATED = getattr(mmap, "MAP_POPULATE", 0)
 UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000 if os.uname().sysname == "Linux" else 0)
 THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
@@ -100,6 +101,12 @@ class TensorFile:
         self._into(array.reshape(-1).view(np.uint8), place.at)
         return array
 
+    def summed(self, name: str) -> tuple[Any, str]:
+        """The same, and their checksum, as ``crc32`` gives it."""
+        place = self._known(name)
+        array = memory(place.dtype, place.shape)
+        return array, self._sum(name, place, array.reshape(-1).view(np.uint8))
+
     def view(self, name: str) -> Any:
         """The values where they lie in the file, mapped: what is written there stays in this process.
 
@@ -116,12 +123,16 @@ class TensorFile:
         return array if array.flags.aligned else self.read(name)
 
     def checksum(self, name: str) -> str:
-        """The checksum of an array, as ``crc32`` gives it; the values are not kept."""
+        """The checksum of an array; the values are not kept."""
         place = self._known(name)
+        return self._sum(name, place, np.empty(min(BLOCK, place.nbytes), np.uint8))
+
+    def _sum(self, name: str, place: Place, data: Any) -> str:
+        """Read values into ``data``, or if they are more, one block over the other; each is summed while in the cache."""
         found = zlib.crc32(f"{name} {place.dtype} {place.shape}".encode())
-        block: Any = np.empty(min(BLOCK, place.nbytes), np.uint8)
         for start in range(0, place.nbytes, BLOCK):
-            part = block[: place.nbytes - start]
+            count = min(BLOCK, place.nbytes - start)
+            part = data[start : start + count] if len(data) == place.nbytes else data[:count]
             self._into(part, place.at + start)
             found = zlib.crc32(part, found)
         return f"{found:08x}"
@@ -195,9 +206,16 @@ def numpy_dtype(name: str) -> Any:
 
 
 def memory(dtype: str, shape: tuple[int, ...]) -> Any:
-    """A new array, which begins where a line of the cache does, as kernels like it."""
+    """A new array, which begins where a line of the cache does, as kernels like it.
+
+    A large one is of pages as they come. NumPy asks for huge ones, and where memory is in pieces the system then moves
+    others about to make them: that took two to three times as long as reading the values.
+    """
     wanted = numpy_dtype(dtype)
     size = prod(shape) * wanted.itemsize
+    if size >= SMALL:
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | POPULATED)
+        return np.frombuffer(pages, wanted).reshape(shape)
     found = np.empty(size + ALIGNED, np.uint8)
     start = -found.ctypes.data % ALIGNED
     return found[start : start + size].view(wanted).reshape(shape)
