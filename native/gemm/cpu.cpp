@@ -10,7 +10,6 @@
 #include "core/threads.h"
 #include "gemm/epilogue.h"
 #include "gemm/gemm.h"
-#include "gemm/kernels.h"
 
 using namespace nb::literals;
 
@@ -196,9 +195,8 @@ Owned linear_vjp_of(const Array& g, const Array& x, const Array& weight, const N
         gb = make_output(1, shape, x.dtype());
         const Owned flat = mg.col == 1 ? Owned() : contiguous(g);
         const Scratch<double> sums(static_cast<size_t>(out));
-        std::fill(sums.data(), sums.data() + out, 0.);
-        gemm_kernels().of<T>().column_sums(flat ? flat.data<T>() : rows_g.data<T>(), flat ? out : mg.row, mg.rows, out,
-                                           sums.data());
+        const ReleaseGil gil(static_cast<double>(mg.rows * out) / 4);
+        column_sums(flat ? flat.data<T>() : rows_g.data<T>(), flat ? out : mg.row, mg.rows, out, sums.data());
         std::copy(sums.data(), sums.data() + out, gb.data<T>());
     }
     return make_tuple(std::move(gx), std::move(gw), std::move(gb));

@@ -295,4 +295,14 @@ void product(const Product<T>& p) {
 void gemm(const Product<float>& p) { product(p); }
 void gemm(const Product<double>& p) { product(p); }
 
+template <class T>
+void column_sums(const T* s, long lds, long rows, long cols, double* sums) {
+    std::fill(sums, sums + cols, 0.);
+    parallel_range(cols, rows * cols > 100'000 ? 64 : cols, [&](long begin, long end) {
+        gemm_kernels().of<T>().column_sums(s + begin, lds, rows, end - begin, sums + begin);
+    });
+}
+template void column_sums(const float* s, long lds, long rows, long cols, double* sums);
+template void column_sums(const double* s, long lds, long rows, long cols, double* sums);
+
 }  // namespace chainrule

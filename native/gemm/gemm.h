@@ -26,4 +26,8 @@ struct Product {
 void gemm(const Product<float>& p);
 void gemm(const Product<double>& p);
 
+/// sums[j]: the sum of s[i*lds + j] over i < rows, for j < cols; on the thread pool when it pays.
+template <class T>
+void column_sums(const T* s, long lds, long rows, long cols, double* sums);
+
 }  // namespace chainrule

@@ -181,15 +181,6 @@ Owned forward(Kind kind, const Array& x, const Array& wi, const Array& wh, const
                                 : forward_of<double>(net, x, wi, wh, bi, bh, h0, c0, mask);
 }
 
-// The sum of each column of a (rows, cols) matrix.
-template <class T>
-void column_sums(const T* s, long rows, long cols, double* sums) {
-    std::fill(sums, sums + cols, 0.);
-    parallel_range(cols, rows * cols > 100'000 ? 64 : cols, [&](long begin, long end) {
-        gemm_kernels().of<T>().column_sums(s + begin, cols, rows, end - begin, sums + begin);
-    });
-}
-
 // A state's gradient on its way back through time: at the end it is that of the state at the beginning.
 Owned flowing(const Array& g, int rank, const npy_intp* shape, DType dtype) {
     Owned d = make_output(rank, shape, dtype);
@@ -274,7 +265,7 @@ Owned backward_of(const Net& net, const Array& gy, const Array& gh, const Array&
         }
         if (needs[3] || needs[4]) {
             const Scratch<double> sums(static_cast<size_t>(pitch));
-            column_sums(d, rows, pitch, sums.data());
+            column_sums(d, pitch, rows, pitch, sums.data());
             if (needs[3]) std::copy(sums.data(), sums.data() + width, gbi.data<T>());
             if (needs[4]) {
                 std::copy(sums.data(), sums.data() + width, gbh.data<T>());
