@@ -134,6 +134,8 @@ def test_what_cannot_be(tmp_path: Path) -> None:
     ):
         with pytest.raises(error, match=message):
             save_weights(f"{tmp_path}/{path}", ARRAYS, **options)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="ends in 'nothing'"):  # not the folder that one is in
+        model().save("")
     many = {str(i): np.ones(1) for i in range(801)}
     with pytest.raises(ArgumentError, match=r"max_shard_size=1 makes 801 files of it, at most 800"):
         save_weights(tmp_path / "many", many, max_shard_size=1)

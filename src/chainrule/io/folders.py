@@ -39,7 +39,7 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     (True, True, False)
     """
     name = os.fspath(path)
-    return name.endswith("/") or not Path(name).suffix or Path(name, INDEX).is_file()
+    return bool(name) and (name.endswith("/") or not Path(name).suffix or Path(name, INDEX).is_file())
 
 
 def open_folder(path: str | os.PathLike[str], where: str) -> Tensors:

@@ -72,7 +72,7 @@ class Tensors(Source):
         try:
             self.sums, self.metadata = unsigned(texts, where)
             if self.sums is not None:
-                self._belong(self.sums)
+                self._belong(self.sums, [file for file in self.opened if file.texts is not texts])
         except BaseException:
             self.close()
             raise
@@ -125,11 +125,11 @@ class Tensors(Source):
         if self.sums is not None and self.files[name].checksum(name) != self.sums[name]:
             raise damaged(self.where, name)
 
-    def _belong(self, sums: Mapping[str, Any]) -> None:
+    def _belong(self, sums: Mapping[str, Any], shards: list[TensorFile]) -> None:
         """Raise FileFormatError unless the files have the arrays that were written, as their headers say."""
         for name in sums.keys() ^ self.files.keys():
             raise damaged(self.where, name)
-        for file in self.opened:
+        for file in shards:
             where = f"[load_weights] {file.path}"
             own, _ = unsigned(file.texts, where)
             for name in own or {}:
