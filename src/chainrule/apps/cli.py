@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from ..domain.errors import ChainruleError
-from .bench.commands import bench
+from .bench import commands as _  # noqa: F401  (they are added to bench)
+from .bench.cli import bench
 from .commands import machine, models, seeing, training
 from .commands.shared import PANELS, Json, Threads, any_terminal, use_threads, warn
 
