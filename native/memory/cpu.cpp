@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
+#include <cstring>
 
 #include "core/copy.h"
 #include "core/map.h"
@@ -28,11 +29,19 @@ Owned to_half(const Array& x, bool brain) {
     return map(memory_kernels().to_half[brain], DType::int16, {x}, cheap);
 }
 
+/// Zeros by memset: it stores whole lines where the compiler's loop, for any processor, stores quarters of them.
+template <class T>
+void fill(T* begin, T* end, T value) {
+    const T zero{};
+    if (std::memcmp(&value, &zero, sizeof zero) == 0) std::memset(begin, 0, (end - begin) * sizeof(T));
+    else std::fill(begin, end, value);
+}
+
 template <class T>
 Owned filled(const Shape& shape, T value) {
     Owned y = make_output(shape.rank, shape.dims, dtype_of<T>);
     T* to = y.data<T>();
-    parallel_range(shape.size(), 65536, [&](long begin, long end) { std::fill(to + begin, to + end, value); });
+    parallel_range(shape.size(), 65536, [&](long begin, long end) { fill(to + begin, to + end, value); });
     return y;
 }
 
@@ -77,8 +86,8 @@ Owned assign(const Array& x, const Operand& v) {
         if (!x.is_float() || !x.dense() || !fits) return not_implemented();
         const ReleaseGil gil(0.1 * static_cast<double>(n));
         parallel_range(n, 65536, [&](long begin, long end) {
-            if (dtype == DType::float32) std::fill(x.data<float>() + begin, x.data<float>() + end, value.f32);
-            else std::fill(x.data<double>() + begin, x.data<double>() + end, value.f64);
+            if (dtype == DType::float32) fill(x.data<float>() + begin, x.data<float>() + end, value.f32);
+            else fill(x.data<double>() + begin, x.data<double>() + end, value.f64);
         });
         return reference(x);
     }
