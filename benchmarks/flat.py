@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -328,7 +327,7 @@ def main() -> None:
         torch.set_num_threads(1)
     except ImportError:
         torch = None
-    import_module("chainrule._native").set_num_threads(1)
+    cr.set_num_threads(1)
     limits = bandwidth()
     for level, figures in limits.items():
         print(f"{level:7}" + "  ".join(f"{k} {v / 1e9:.0f} GB/s" for k, v in figures.items()))
