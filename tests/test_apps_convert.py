@@ -63,11 +63,11 @@ def test_every_pair_of_formats_computes_the_same(tmp_path, one):
     WRITE[one](model, source)
     for other in WRITE:
         target = tmp_path / "to" / FILES[other]
-        if one == "onnx" and other != "chainrule":  # nodes, not layers
+        if one == "onnx" and other not in ("chainrule", "onnx"):  # nodes, not layers
             with pytest.raises((NotSupportedError, ArgumentError), match="Onnx"):
                 convert(source, target, to=other, input_shape=(4,))
             continue
-        done = convert(source, target, to=other, input_shape=(4,))
+        done = convert(source, target, to=other, input_shape=None if one == other == "onnx" else (4,))
         assert (done.source_format, done.target_format, done.content) == (one, other, "model")
         assert done.bytes == target.stat().st_size and done.numbers == 43
         np.testing.assert_allclose(OPEN[other](target)(x).numpy(), model(x).numpy(), rtol=1e-5, atol=1e-7)
