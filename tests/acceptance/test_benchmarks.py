@@ -11,7 +11,7 @@ from chainrule import backends
 from chainrule.apps.bench import profiling, results, scaling, three_way
 from chainrule.apps.bench.commands import bench
 from chainrule.apps.bench.contestants import cases
-from chainrule.domain.errors import ArgumentError
+from chainrule.domain.errors import ArgumentError, ChainruleError
 
 
 def lines(*arguments):
@@ -43,7 +43,7 @@ def test_7_three_ways_and_the_speedups(command, count, monkeypatch):
 def test_a_wrong_result_stops_a_benchmark(monkeypatch):
     monkeypatch.setitem(three_way.CONV, "here", (1, 1, 4, 1, 3, 1, 0))
     monkeypatch.setattr(three_way, "pure_conv", lambda *a, **k: [[[[9.0] * 2] * 2]])
-    with pytest.raises(AssertionError):
+    with pytest.raises(ChainruleError, match=r"conv here, python.* away from NumPy"):
         lines("three-way", "conv", "--presets", "here", "--sanity", "--repeats", 1)
 
 

@@ -12,6 +12,7 @@ import chainrule as cr
 
 from ... import backends
 from ...domain.errors import DeviceError, unknown
+from .three_way import agree
 
 CONV = {  # images, channels, size, filters, kernel, stride, padding, bias
     "big": (8, 64, 112, 128, 3, 1, 1, True), "no-bias": (8, 64, 112, 128, 3, 1, 1, False),
@@ -56,9 +57,9 @@ def both(name: str, make: Make, device: str | None, repeats: int, sanity: bool) 
     if sanity:
         found = make("cpu")().numpy()
         with backends.use("numpy"):
-            np.testing.assert_allclose(found, make("cpu")().numpy(), rtol=1e-3, atol=1e-4)
+            agree(f"{name}, cpu", found, make("cpu")().numpy())
         if device is not None:
-            np.testing.assert_allclose(found, make(device)().to("cpu").numpy(), rtol=1e-3, atol=1e-4)
+            agree(f"{name}, {device}", make(device)().to("cpu").numpy(), found)
         row["sanity"] = "PASS"
     return row
 
