@@ -23,7 +23,9 @@ template <class T>
 void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, long groups, const T* bias,
               const Images<T>& y) {
     if (ay.outputs <= 0 || ax.outputs <= 0 || y.n == 0) return;
-    if (is_depthwise(groups, w.ins, w.outs)) return depthwise(x, ay, ax, w, bias, y);
+    const bool planes = y.sc != 1 && ax.step == 1 && ax.outputs >= 12;  // rows that fill vectors
+    if (is_depthwise(groups, w.ins, w.outs) && !(planes && planar_pays(ay, ax, w.ins, w.outs)))
+        return depthwise(x, ay, ax, w, bias, y);
     if (y.sc != 1 && w.ins > 0 && is_pointwise(x, ay, ax, y)) return pointwise(x, w, groups, bias, y);
     if (winograd_pays(ay, ax, groups, w.ins, w.outs, y.n)) return winograd(x, ay, ax, w, bias, y);
     if (y.sc != 1 && planar_pays(ay, ax, w.ins, w.outs)) return planar(x, ay, ax, w, groups, bias, y);

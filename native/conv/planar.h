@@ -6,10 +6,10 @@
 
 namespace chainrule {
 
-/// Whether these functions apply (and pay): up to 8 outputs a group, or up to 4 inputs and rows that fill vectors.
+/// Whether these functions apply (and pay): up to 8 outputs a group, or few inputs and rows that fill vectors.
 inline bool planar_pays(const Axis& ay, const Axis& ax, long ins, long outs) {
-    return ay.out_step == 1 && ax.out_step == 1 && (outs <= planar_outs || (ins <= 4 && ax.outputs >= 12) ||
-            (ins < 16 && ax.step == 1 && ax.outputs >= 24));
+    const bool few = (ins <= 4 && ax.outputs >= 12) || (ins < 16 && ax.step == 1 && ax.outputs >= 24);
+    return ay.out_step == 1 && ax.out_step == 1 && (outs <= planar_outs || few);
 }
 
 /// The same as convolve and weight_gradient, where planar_pays and (forward) y is row-major.
