@@ -95,7 +95,9 @@ def serve(
 
 @app.command(epilog="Example: `chainrule inspect runs/mine/model.safetensors`", rich_help_panel=PANELS[1])
 def inspect(
-    file: Annotated[Path, typer.Argument(help="Weights or a model: .safetensors, .npz, .pt, .pth, .json, .h5, .hdf5.")],
+    file: Annotated[
+        Path, typer.Argument(help="Weights or a model: .safetensors, a folder of them, .npz, .pt, .pth, .json, .h5.")
+    ],
     as_json: Json = False,
 ) -> None:
     """What a file holds: names, dtypes, shapes and sizes of arrays, and the texts beside them. No values are read."""
@@ -116,7 +118,7 @@ def convert(
     target: Annotated[Path, typer.Argument(help="The file to write; it may be there already.")],
     to: Annotated[
         str | None,
-        typer.Option(help="Format of the target where its suffix does not say it: convnet, mpneuralnetwork."),
+        typer.Option(help="Format of the target where its suffix does not say it: keydnn, convnet, mpneuralnetwork."),
     ] = None,
     input_shape: Annotated[
         str | None, typer.Option(help="Shape of an input without the batch, for .keras and .onnx: 1,28,28.")
