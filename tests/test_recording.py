@@ -495,3 +495,30 @@ def test_a_program_is_drawn():
     assert {box.name for box in graph.boxes.values()} >= {"argument 0", "linear", "cross_entropy_vjp", "adam_", "array"}
     assert [box.name for box in graph.boxes.values() if box.kind == "output"] == ["cross_entropy"]
     assert graph.svg().count("<rect") == len(graph.boxes)
+
+
+def test_what_is_recorded_takes_no_more_memory_than_a_call():
+    def f(x):
+        for _ in range(20):
+            x = x * 1.5
+        return x.sum()
+
+    x = cr.ones(1 << 18)
+    peaks = []
+    for function in (f, cr.jit(f)):
+        function(x)
+        before = cr._native.memory_stats()["in_use"]
+        seen = []
+
+        def watched(x, function=f, seen=seen):
+            for _ in range(20):
+                x = x * 1.5
+                seen.append(cr._native.memory_stats()["in_use"])
+            return x.sum()
+
+        run = cr.jit(watched) if function is not f else watched
+        run(x)
+        seen.clear()
+        run(x)
+        peaks.append(max(seen) - before)
+    assert peaks[1] <= peaks[0] + (1 << 12)

@@ -52,7 +52,7 @@ class Recorder:
         self.values: list[Any] = []
         self.kinds: dict[int, Kind] = {}
         self.places: dict[int, int] = {}  # by the identity of an array
-        self.arrays: list[Any] = []  # so that identities stay
+        self.arrays: dict[int, Any] = {}  # by place: weak references, which take the identity away with the array
         self.made: dict[int, Call] = {}  # by place: the call whose result it is
         self.outside: dict[int, Tensor] = {}
         self.leaves: dict[Leaf, int | None] = {}  # whose gradients were looked at or changed: the place of the gradient
@@ -87,8 +87,9 @@ class Recorder:
         """The place of an array; a new one if it has none yet."""
         place = self.places.get(id(array))
         if place is None:
-            place = self.places[id(array)] = self.new(value)
-            self.arrays.append(array)
+            name = id(array)
+            place = self.places[name] = self.new(value)
+            self.arrays[place] = ref(array, lambda _: self.places.pop(name, None))
             base = array.base
             while base is not None and id(base) not in self.places:  # windows lie in what NumPy puts between
                 base = getattr(base, "base", None)
@@ -184,12 +185,9 @@ class Recorder:
             while (base := self.kinds[place].base) is not None and base not in spared:
                 spared.add(base)
                 place = base
-        arrays, self.arrays = self.arrays, []
-        watched = [(self.places[id(a)], ref(a)) for a in arrays if self.places[id(a)] in self.made]
-        arrays.clear()
-        self.places.clear()
+        watched = [place for place in self.made if place not in spared]
         for again in (False, True):
-            alive = [place for place, array in watched if place not in spared and array() is not None]
+            alive = [place for place in watched if self.arrays[place]() is not None]
             if not alive:
                 return
             if not again:
