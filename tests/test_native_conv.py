@@ -115,6 +115,8 @@ CASES = {
     "rectangular": ((2, 4, 9, 14), (6, 1, 5), params(stride=(1, 2), padding=(0, 3), dilation=(1, 2))),
     "dilation 2 stride 2": ((1, 3, 13, 15), (4, 3, 3), params(stride=(2, 2), padding=(1, 2), dilation=(2, 2))),
     "dilation 2 stride 3": ((1, 3, 15, 17), (4, 4, 3), params(stride=(3, 2), padding=(3, 1), dilation=(2, 3))),
+    "groups, stride beyond the kernel": ((2, 4, 9, 8), (6, 2, 2), params(stride=(3, 4), groups=2)),
+    "groups, strides that dilation meets": ((2, 3, 5, 9), (6, 3, 4), params((1, 2), (3, 1), (1, 2), groups=3)),
     "groups": ((2, 8, 7, 7), (12, 3, 3), params(padding=(1, 1), groups=4)),
     "depthwise": ((2, 6, 8, 8), (6, 3, 3), params(padding=(1, 1), groups=6)),
     "depthwise stride": ((2, 40, 9, 9), (80, 3, 3), params(stride=(2, 2), padding=(1, 1), groups=40)),

@@ -19,10 +19,27 @@
 
 namespace chainrule {
 
+namespace {
+
+// Outputs that read nothing: inputs that no window of a strided convolution reaches get a gradient of zero.
+template <class T>
+void without_taps(const Axis& ay, const Axis& ax, const T* bias, const Images<T>& y) {
+    for (long n = 0; n < y.n; n++)
+        for (long r = 0; r < ay.outputs; r++)
+            for (long q = 0; q < ax.outputs; q++) {
+                T* to = y.data + n * y.sn + (ay.out_first + r * ay.out_step) * y.sh +
+                        (ax.out_first + q * ax.out_step) * y.sw;
+                for (long c = 0; c < y.c; c++) to[c * y.sc] = bias ? bias[c] : T(0);
+            }
+}
+
+}  // namespace
+
 template <class T>
 void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, long groups, const T* bias,
               const Images<T>& y) {
     if (ay.outputs <= 0 || ax.outputs <= 0 || y.n == 0) return;
+    if (ay.taps == 0 || ax.taps == 0) return without_taps(ay, ax, bias, y);
     const bool planes = y.sc != 1 && ax.step == 1 && ax.outputs >= 12;  // rows that fill vectors
     if (is_depthwise(groups, w.ins, w.outs) && !(planes && planar_pays(ay, ax, w.ins, w.outs)))
         return depthwise(x, ay, ax, w, bias, y);
