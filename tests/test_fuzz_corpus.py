@@ -6,6 +6,7 @@ from fuzz.targets import CORPUS, TARGETS, trial
 FOUND = {  # what fuzzing found, by name; every other file is good
     "cppapi/huge_layer.json": "a TypeError of a kernel",
     "cppapi/unequal_rows.json": "a ValueError of NumPy",
+    "folder/long_name.json": "an OSError, for a name of a file",
     "h5/heap_without_end.h5": "HDF5 read a heap for ever",
     "h5/long_text.h5": "HDF5 took two gigabytes for a text that is not there",
     "h5/long_text_again.h5": "HDF5 took two gigabytes for a text whose name has no end",

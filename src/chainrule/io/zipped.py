@@ -30,8 +30,13 @@ NARROW = 0x7FFFFFFF  # bytes of a member whose sizes are written in 32 bits
 
 def regular(path: str | os.PathLike[str], where: str) -> None:
     """Raise MissingFileError unless there is a file to read at ``path``. ``where`` begins the message."""
-    if not Path(path).is_file():
-        raise MissingFileError(f"{where} {'is not a regular file' if Path(path).exists() else 'does not exist'}")
+    try:
+        if Path(path).is_file():
+            return
+        what = "is not a regular file" if Path(path).exists() else "does not exist"
+    except OSError as error:  # a name that none can have
+        raise MissingFileError(f"{where} cannot be looked for: {error.strerror}") from error
+    raise MissingFileError(f"{where} {what}")
 
 
 def mapped(path: str | os.PathLike[str], where: str) -> Any:
