@@ -30,7 +30,8 @@ modes = Modes()
 # The listeners and autocasts of all threads: a look at these is cheaper than one at a thread-local.
 listening: list[Listener] = []
 casting: list[Any] = []
-revisions = [0]  # counts changes that a recorded step cannot see: attributes of modules, options, arrays put in place of others
+# Counts changes that a recorded step cannot see: attributes of modules, options, arrays put in place of others.
+revisions = [0]
 
 
 class listen:
