@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,11 @@ def test_predict_reads_pictures_dark_on_light_and_light_on_dark(run, mnist, tmp_
 
 def test_export_and_summary(flowers, run):
     said = run("export", flowers, "m.onnx", "--json").json()
-    assert said["target_format"] == "onnx" and 0 <= said["largest_difference"] < 1e-4
+    assert said["target_format"] == "onnx"
+    if find_spec("onnxruntime") is None:
+        assert said["largest_difference"] is None
+    else:
+        assert 0 <= said["largest_difference"] < 1e-4
     assert "m.keras: model, keras" in run("export", flowers, "m.keras").out
     table = run("summary", flowers, "--json").json()
     assert (

@@ -1,5 +1,6 @@
 """The command line on data of one's own: tables, images, texts, arrays."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,10 @@ def test_arrays_of_ones_own(run):
     np.savez("s.npz", x=sequences, y=y)
     report = run("train", "s.npz", "--model", "gru", "--epochs", "6", "--lr", "0.02", "--out", "s", "--json").json()
     assert report["test_accuracy"] == 1.0
-    assert "ONNX Runtime computes the same" in run("export", "s", "s.onnx").out  # no mask, for nothing is padded
+    there = find_spec("onnxruntime") is not None
+    assert (
+        "ONNX Runtime computes the same" in run("export", "s", "s.onnx").out
+    ) == there  # no mask, for nothing is padded
     np.save("one.npy", sequences[y == 1][0, :4])
     assert run("predict", "s", "one.npy", "--json").json()[0]["label"] == "1"
     images = (rng.integers(0, 60, (40, 1, 8, 8)) + 150 * y[:40, None, None, None]).astype(np.uint8)

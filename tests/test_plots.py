@@ -303,13 +303,9 @@ def test_boxes_of_a_graph_do_not_overlap_wherever_they_want_to_be(seed):
 
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
-    from chainrule.train.plots import figure_type
-
-    figure_type.cache_clear()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependencyError, match=re.escape("pip install 'chainrule[plot]'")):
         plots.weights(small())
-    monkeypatch.undo()
     figure_type.cache_clear()
     assert plots.weights(small()).axes
 

@@ -250,6 +250,7 @@ FLOPS: dict[str, Callable[..., int]] = {
     "matmul": products(last), "linear": products(last), "linear_activation": products(last), "conv2d": products(window),
     "linear_vjp": of_gradient(last), "linear_activation_vjp": of_gradient(last), "conv2d_vjp": of_gradient(window),
     "scaled_dot_product_attention": lambda given, made, params: 2 * attended(*given[:3]),
+    "conv3d": products(window), "conv3d_vjp": of_gradient(window),
     "conv_transpose2d": lambda given, made, params: 2 * given[0].size * window(given),
     **dict.fromkeys(["rnn", "gru", "lstm"], lambda given, made, params: 2 * recurrent(*given[:3])),
 }  # fmt: skip

@@ -17,11 +17,10 @@ DPI = 120
 
 
 @cache
-def figure_type() -> Any:
-    """Matplotlib's Figure, which a notebook shows though nothing is drawn by pyplot."""
-    from matplotlib.figure import Figure
+def shown(figure: Any) -> Any:
+    """The kind of Matplotlib's figures, which a notebook shows though nothing is drawn by pyplot."""
 
-    class Shown(Figure):  # type: ignore[misc, unused-ignore]
+    class Shown(figure):  # type: ignore[misc, unused-ignore]
         """A figure that notebooks show."""
 
         def _repr_png_(self) -> bytes:
@@ -35,10 +34,10 @@ def figure_type() -> Any:
 def blank(name: str, width: float, height: float) -> Any:
     """A figure of so many inches. Errors: MissingDependencyError, which names the function ``name``."""
     try:
-        make = figure_type()
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError(f"[{name}] needs matplotlib: pip install 'chainrule[plot]'") from error
-    return make(figsize=(width, height), layout="constrained")
+    return shown(Figure)(figsize=(width, height), layout="constrained")
 
 
 def panels(name: str, titles: list[str]) -> tuple[Any, list[Any]]:
