@@ -306,7 +306,7 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependencyError, match=re.escape("pip install 'chainrule[plot]'")):
         plots.weights(small())
-    figure_type.cache_clear()
+    monkeypatch.undo()
     assert plots.weights(small()).axes
 
 
