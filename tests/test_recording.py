@@ -522,3 +522,17 @@ def test_what_is_recorded_takes_no_more_memory_than_a_call():
         run(x)
         peaks.append(max(seen) - before)
     assert peaks[1] <= peaks[0] + (1 << 12)
+
+
+def test_a_forward_that_only_its_gradient_follows_is_left_out():
+    x, w = (cr.tensor(a, requires_grad=True) for a in arrays((3, 4), (5, 4)))
+
+    def both(g):
+        return cr.grad(cr.linear(x, w, None), (x, w), g)
+
+    step = cr.jit(both)
+    g = cr.tensor(arrays((3, 5), seed=7)[0])
+    for _ in range(3):
+        found = step(g)
+    assert [call.name for call in step.programs[0].plan.calls] == ["linear_vjp"]
+    assert [y.tolist() for y in found] == [y.tolist() for y in both(g)]
