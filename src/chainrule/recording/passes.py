@@ -33,7 +33,8 @@ def needed(calls: list[Call], kept: set[int]) -> list[Call]:
     """The calls whose results somebody uses, or that write to memory."""
     wanted, found = {*kept}, list[Call]()
     for call in reversed(calls):
-        made = {*flat(call.results)}.difference(call.arguments)  # what a kernel saves of its arguments, it does not make
+        # what a kernel saves of its arguments, it does not make
+        made = {*flat(call.results)}.difference(call.arguments)
         if call.writes or not wanted.isdisjoint(made):
             wanted.update(call.arguments)
             found.append(call)
