@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from typing import Any
 
@@ -12,6 +13,7 @@ from .modes import listening, modes
 from .tensor import Storage, Tensor, from_array, view, wrap
 
 STRICT = os.environ.get("CHAINRULE_STRICT") == "1"  # hold backends to their contract
+PACKAGE = __name__.partition(".")[0] + "."
 fallbacks: Counter[tuple[str, str]] = Counter()  # (backend, kernel): how often it declined
 
 
@@ -197,3 +199,11 @@ def verify(backend: Any, name: str, arrays: list[Any], raw: Any) -> None:
     """Raise if a kernel that does not write to it gave an argument back, whose memory would then have two versions."""
     if name != "assign" and name[-1] != "_" and any(raw is a for a in arrays if a is not None):
         raise DTypeError(f"[{name}] the {backend} kernel returned an argument; it has to return a copy or a view")
+
+
+def caller() -> str:
+    """Where the call under way was made: the nearest line outside this package."""
+    frame: Any = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..autograd import grad
 from ..domain.errors import GraphError
-from ..launch import launch
+from ..launch import caller, launch
 from ..modes import enable_grad, modes
 from ..saved import restore, save
 from ..tape import Flow, Input, Node
@@ -42,7 +42,7 @@ def attach(op: Any, args: Any, params: dict[str, Any], result: Any, kernel_saved
         vjp, call = without_rules(op, args, params, vjp, kernel_saved)
     node = Node(op.name, vjp, inputs, call)
     if modes.anomaly:
-        node.line = modes.anomaly.where(op.caller())
+        node.line = modes.anomaly.where(caller())
     if type(result) is tuple:
         node.outputs = [(y.shape, y.dtype) if y.is_floating else None for y in result]
         for k, y in enumerate(result):

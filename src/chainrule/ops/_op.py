@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import namedtuple
 from collections.abc import Callable
 from functools import update_wrapper
@@ -120,14 +119,6 @@ class Op:
         """
         self.normalise = function
         return function
-
-    def caller(self) -> str:
-        """Where the op was called: the nearest line outside this package."""
-        frame: Any = sys._getframe(1)
-        package = __name__.partition(".")[0] + "."
-        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(package):
-            frame = frame.f_back
-        return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def run(op_: Op, args: Any, params: dict[str, Any]) -> Any:

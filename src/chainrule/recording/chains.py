@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from typing import Any
 
 import numpy as np
 
+from .engine import NATIVE
 from .passes import flat
 from .recorder import Call, Kind
 
-NATIVE: Any = None
-if importlib.util.find_spec("chainrule._native") is not None:
-    NATIVE = importlib.import_module("chainrule._native")
 LEAST = 4096  # elements: fewer take less time than it takes to say what to do with them
 MOST = 48  # calls in a chain
 ONE_TO_ONE = frozenset(
@@ -75,8 +72,7 @@ def link_of(call: Call, values: list[Any], kinds: dict[int, Kind]) -> Link | Non
     """How a call runs, if each element of its result is of the elements at its place."""
     if NATIVE is None or call.name not in ONE_TO_ONE or call.backend.name != "cpu" or call.writes:
         return None
-    count = len(call.arguments) - len(call.names)
-    arrays = [place for place in call.arguments[:count] if place in kinds]
+    arrays = [place for place in call.arguments if place in kinds]
     made = dict.fromkeys(place for place in flat(call.results) if place not in arrays)
     if len(made) != 1:
         return None
@@ -86,11 +82,11 @@ def link_of(call: Call, values: list[Any], kinds: dict[int, Kind]) -> Link | Non
         return None
     if not all(math.prod(kinds[p].shape) == 1 or frame(kinds[p]) == frame(kind) for p in arrays):
         return None
-    given = [np.zeros(4 if kinds[p].shape == kind.shape else (), kinds[p].dtype) if p in kinds else values[p]
-             for p in call.arguments[:count]]  # fmt: skip
-    params = dict(zip(call.names, [values[place] for place in call.arguments[count:]], strict=True))
-    function = call.backend.kernels[call.name]
-    request = NATIVE._probe(function, tuple(given), params, 2 if call.name in TWO_NUMBERS else 1)
+    given, params = call.parted(
+        [np.zeros(4 if kinds[p].shape == kind.shape else (), kinds[p].dtype) if p in kinds else values[p]
+         for p in call.arguments]
+    )  # fmt: skip
+    request = NATIVE._probe(call.kernel, tuple(given), params, 2 if call.name in TWO_NUMBERS else 1)
     return None if request is None else Link(call, result, request)
 
 
@@ -107,8 +103,7 @@ def connected(row: list[Link]) -> list[list[Link]]:
         mine.append(link)
         part[link.result] = mine
         for place in link.call.arguments:  # those that read the same array belong together, too
-            if place >= 0:
-                part.setdefault(place, mine)
+            part.setdefault(place, mine)
     order = {id(link): i for i, link in enumerate(row)}
     unique = {id(links): links for links in part.values()}.values()
     return sorted((sorted(links, key=lambda link: order[id(link)]) for links in unique), key=lambda p: order[id(p[0])])

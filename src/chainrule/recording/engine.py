@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+NATIVE: Any = None  # the native module, where there is one
+if importlib.util.find_spec("chainrule._native") is not None:
+    NATIVE = importlib.import_module("chainrule._native")
 
 
 class Engine:

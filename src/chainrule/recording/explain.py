@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from html import escape
 from time import perf_counter
 from types import SimpleNamespace
@@ -33,8 +34,7 @@ class Row:
         self.bytes = 0 if self.view else sum(math.prod(k.shape) * k.dtype.itemsize for k in (*given, *made))
         self.flops: int | None = None
         if call.name in FLOPS:
-            count = len(call.arguments) - len(call.names)
-            params = dict(zip(call.names, [plan.values[p] for p in call.arguments[count:]], strict=True))
+            _, params = call.parted([plan.values[place] for place in call.arguments])
             like = [[SimpleNamespace(shape=k.shape, size=math.prod(k.shape)) for k in some] for some in (given, made)]
             self.flops = FLOPS[call.name](*like, params)
         self.seconds: float | None = None
@@ -98,7 +98,7 @@ class Explanation:
 
 def timed(plan: Plan) -> list[float]:
     """The seconds of each call, on zeros and on copies of what is there: nothing outside is changed."""
-    engine = Engine(plan.rows(), lambda number, given: fallback(plan.calls, number, given))
+    engine = Engine(plan.rows(), partial(fallback, plan.calls))
     best = [math.inf] * len(plan.calls)
     with np.errstate(all="ignore"):
         for _ in range(ROUNDS):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,15 +9,11 @@ from ..domain.errors import RecordingError
 from ..launch import declined
 from ..ops import OPS
 from ..tensor import Storage, wrap
-from . import engine as reference
 from .chains import chained
+from .engine import NATIVE, Engine
 from .passes import flat, folded, last_uses, needed
 from .recorder import Call, Recorder
 from .rewrite import relu_after_pooling
-
-Engine: Any = reference.Engine
-if importlib.util.find_spec("chainrule._native") is not None:
-    Engine = importlib.import_module("chainrule._native")._Program
 
 
 class Plan:
@@ -39,13 +33,13 @@ class Plan:
         self.calls = chained(calls, self.values, self.kinds, kept)
         passing = {place for call in self.calls for place in flat(call.results)}
         self.drops = last_uses(self.calls, passing - kept)
-        self.functions: list[Callable[..., Any]] = [kernel(call) for call in self.calls]
-        self.engine = Engine(self.rows(), partial(fallback, self.calls))
+        engine = Engine if NATIVE is None else NATIVE._Program
+        self.engine: Any = engine(self.rows(), partial(fallback, self.calls))
 
     def rows(self) -> list[Any]:
         """The calls as an engine takes them."""
-        rows = zip(self.functions, self.calls, self.drops, strict=True)
-        return [(f, c.arguments, c.names, c.results, d) for f, c, d in rows]
+        pairs = zip(self.calls, self.drops, strict=True)
+        return [(call.kernel, call.arguments, call.names, call.results, drops) for call, drops in pairs]
 
     def explain_error(self, error: Exception) -> None:
         """Note at an error of the engine which call it comes from."""
@@ -55,12 +49,6 @@ class Plan:
             error.add_note(f"in the recorded call {call.name}, made at {call.line}")
 
 
-def kernel(call: Call) -> Callable[..., Any]:
-    """What a call runs."""
-    found: Callable[..., Any] = call.function or call.backend.kernels[call.name]
-    return found
-
-
 def fallback(calls: list[Call], number: int, arguments: list[Any]) -> Any:
     """What a call gives whose kernel declined the arrays. Errors: that of the op for such values; RecordingError."""
     return instead(calls[number], arguments)
@@ -68,15 +56,14 @@ def fallback(calls: list[Call], number: int, arguments: list[Any]) -> Any:
 
 def run(call: Call, arguments: list[Any]) -> Any:
     """What a call gives."""
-    count = len(arguments) - len(call.names)
-    found = kernel(call)(*arguments[:count], **dict(zip(call.names, arguments[count:], strict=True)))
+    given, params = call.parted(arguments)
+    found = call.kernel(*given, **params)
     return instead(call, arguments) if found is NotImplemented else found
 
 
 def instead(call: Call, arguments: list[Any]) -> Any:
     """What the reference gives where the kernel of a call declines."""
-    count = len(arguments) - len(call.names)
-    given, params = arguments[:count], dict(zip(call.names, arguments[count:], strict=True))
+    given, params = call.parted(arguments)
     found = declined(call.backend, call.name, given, params)
     if found is NotImplemented:
         if call.name in OPS:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import gc
-import sys
 from typing import Any, NamedTuple
 from weakref import ref
 
 from ..domain.errors import RecordingError
+from ..launch import caller
 from ..modes import listen, modes
 from ..ops import OPS
 from ..tape import Leaf
 from ..tensor import Tensor
 
 VALUE_SHAPED = frozenset({"nonzero", "unique"})  # kernels whose results have shapes that depend on values
-PACKAGE = __name__.partition(".")[0] + "."
 
 
 class Call:
@@ -26,6 +25,16 @@ class Call:
         self.function: Any = None  # what runs instead of the kernel of that name
         self.results: Any = -1
         self.writes: list[Any] = []
+
+    @property
+    def kernel(self) -> Any:
+        """What it runs."""
+        return self.function or self.backend.kernels[self.name]
+
+    def parted(self, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Values for its arguments and for its parameters, which come one after another, apart."""
+        count = len(values) - len(self.names)
+        return values[:count], dict(zip(self.names, values[count:], strict=True))
 
 
 class Kind(NamedTuple):
@@ -197,11 +206,3 @@ class Recorder:
             f"{call.line} makes a tensor of shape {self.kinds[alive[0]].shape} by {call.name} that somebody keeps after the "
             "step: a replay would not renew it; return it, or change what is kept in place (total.add_(x))"
         )
-
-
-def caller() -> str:
-    """Where the call that is recorded was made: the nearest line outside this package."""
-    frame: Any = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(PACKAGE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
