@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .engine import NATIVE
-from .passes import flat
+from .passes import Uses, flat
 from .recorder import Call, Kind
 
 LEAST = 4096  # elements: fewer take less time than it takes to say what to do with them
@@ -33,12 +33,13 @@ class Link:
 
 def chained(calls: list[Call], values: list[Any], kinds: dict[int, Kind], kept: set[int]) -> list[Call]:
     """Put neighbouring calls on arrays of one shape and layout together, where one uses what another gives."""
+    uses = Uses(calls, kept)
     found: list[Call] = []
     row: list[Link] = []
 
     def close() -> None:
         for part in connected(row):
-            found.extend(joined(part, calls, kinds, kept))
+            found.extend(joined(part, uses))
         row.clear()
 
     for call in calls:
@@ -109,14 +110,13 @@ def connected(row: list[Link]) -> list[list[Link]]:
     return sorted((sorted(links, key=lambda link: order[id(link)]) for links in unique), key=lambda p: order[id(p[0])])
 
 
-def joined(part: list[Link], calls: list[Call], kinds: dict[int, Kind], kept: set[int]) -> list[Call]:
+def joined(part: list[Link], uses: Uses) -> list[Call]:
     """One call that does those of ``part``; a single one as it is."""
     if len(part) < 2:
         return [link.call for link in part]
-    inside = {id(link.call) for link in part}
+    inside = {link.call for link in part}
     results = {link.result: number for number, link in enumerate(part)}
-    wanted = kept | {place for call in calls if id(call) not in inside for place in call.arguments}
-    outputs = [link.result for link in part if link.result in wanted]
+    outputs = [link.result for link in part if uses.outside(link.result, inside)]
     inputs: dict[int, int] = {}
     steps: list[Any] = []
     for link in part:

@@ -29,6 +29,32 @@ def roots(kinds: Mapping[int, Kind]) -> Callable[[int], int]:
     return root
 
 
+class Uses:
+    """Who makes and who uses what is at a place."""
+
+    def __init__(self, calls: list[Call], kept: set[int]) -> None:
+        self.kept = kept
+        self.users: dict[int, list[Call]] = {}
+        for call in calls:
+            for place in dict.fromkeys(call.arguments):
+                self.users.setdefault(place, []).append(call)
+
+    def outside(self, place: int, inside: set[Call]) -> bool:
+        """Whether what is at a place is wanted by others than the calls ``inside``."""
+        return place in self.kept or not inside.issuperset(self.users.get(place, ()))
+
+    def only(self, place: int, *names: str) -> list[Call | None] | None:
+        """The one user of each of these names, None for a name without; or None if others use the place, too."""
+        found: dict[str, Call] = {}
+        if place in self.kept:
+            return None
+        for call in self.users.get(place, ()):
+            if call.name not in names or call.name in found or call.writes:
+                return None
+            found[call.name] = call
+        return [found.get(name) for name in names]
+
+
 def needed(calls: list[Call], kept: set[int]) -> list[Call]:
     """The calls whose results somebody uses, or that write to memory."""
     wanted, found = {*kept}, list[Call]()

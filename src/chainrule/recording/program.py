@@ -99,7 +99,7 @@ class Program:
                 return False
             self.revision = revisions[0]
         for number, leaf, at in self.before:
-            gradient = (leaf if number is None else inputs[number].edge[0]).grad  # type: ignore[index]
+            gradient = leaf_of(number, leaf, inputs).grad
             if (gradient is None) != (at < 0):
                 return False
         return True
@@ -112,7 +112,7 @@ class Program:
                 values[place] = x.array
         for number, leaf, at in self.before:
             if at >= 0:
-                values[at] = (leaf if number is None else inputs[number].edge[0]).grad.array  # type: ignore[index]
+                values[at] = leaf_of(number, leaf, inputs).grad.array
         try:
             self.plan.engine.run(values)
         except Exception as error:
@@ -122,7 +122,7 @@ class Program:
             (storage if type(storage) is Storage else inputs[storage].storage).version += times
         for number, leaf, at in self.after:
             found = None if at < 0 else wrap(values[at], self.backend, Storage())
-            (leaf if number is None else inputs[number].edge[0]).grad = found  # type: ignore[index]
+            leaf_of(number, leaf, inputs).grad = found
         if not self.results:
             return unflatten(self.around, iter(()))
         storages: dict[int, Storage] = {}
@@ -152,6 +152,11 @@ class Program:
             return view(r.base if isinstance(r.base, Tensor) else inputs[r.base], values[r.place])
         storage = storages.setdefault(r.storage, Storage())
         return wrap(values[r.place], self.backend, storage, (self.spent, 0) if r.taped else None)
+
+
+def leaf_of(number: int | None, leaf: Any, inputs: list[Tensor]) -> Any:
+    """The leaf, or that of an argument if it has a number."""
+    return leaf if number is None else inputs[number].edge[0]  # type: ignore[index]
 
 
 def gradient(recorder: Recorder, leaf: Any) -> int:

@@ -4,30 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .passes import flat
+from .passes import Uses, flat
 from .recorder import Call, Kind
-
-
-class Uses:
-    """Who makes and who uses what is at a place."""
-
-    def __init__(self, calls: list[Call], kept: set[int]) -> None:
-        self.kept = kept
-        self.users: dict[int, list[Call]] = {}
-        for call in calls:
-            for place in dict.fromkeys(call.arguments):
-                self.users.setdefault(place, []).append(call)
-
-    def only(self, place: int, *names: str) -> list[Call | None] | None:
-        """The one user of each of these names, None for a name without; or None if others use the place, too."""
-        found: dict[str, Call] = {}
-        if place in self.kept:
-            return None
-        for call in self.users.get(place, ()):
-            if call.name not in names or call.name in found or call.writes:
-                return None
-            found[call.name] = call
-        return [found.get(name) for name in names]
 
 
 def relu_after_pooling(calls: list[Call], values: list[Any], kinds: dict[int, Kind], kept: set[int]) -> list[Call]:
@@ -50,17 +28,17 @@ def relu_after_pooling(calls: list[Call], values: list[Any], kinds: dict[int, Ki
         pool_vjp = None if pools is None else pools[0]
         if (pool_vjp is None) != (relu_vjp is None):
             continue
-        small = place_like(pooled, values, kinds)
-        rows = [copied(pool, {after: before}, {pooled: small}), Call("relu", relu.backend, [small], (), relu.line)]
-        rows[1].results = (pooled, (pooled,)) if isinstance(relu.results, tuple) else pooled
         if pool_vjp is not None and relu_vjp is not None:
             wide = flat(pool_vjp.results)[0]
             if uses.only(wide, "relu_vjp") != [relu_vjp] or relu_vjp.arguments[:2] != [wide, after]:
                 continue
-            g = pool_vjp.arguments[0]
+            g, narrow = pool_vjp.arguments[0], flat(relu_vjp.results)[0]
             cut = place_like(g, values, kinds)
-            moved[pool_vjp] = [copied(relu_vjp, {wide: g, after: pooled}, {flat(relu_vjp.results)[0]: cut})]
-            moved[relu_vjp] = [copied(pool_vjp, {g: cut}, {wide: flat(relu_vjp.results)[0]})]
+            moved[pool_vjp] = [copied(relu_vjp, {wide: g, after: pooled}, {narrow: cut})]
+            moved[relu_vjp] = [copied(pool_vjp, {g: cut}, {wide: narrow})]
+        small = place_like(pooled, values, kinds)
+        rows = [copied(pool, {after: before}, {pooled: small}), Call("relu", relu.backend, [small], (), relu.line)]
+        rows[1].results = (pooled, (pooled,)) if isinstance(relu.results, tuple) else pooled
         moved[relu], moved[pool] = [], rows
     return [new for call in calls for new in moved.get(call, [call])]
 

@@ -89,15 +89,18 @@ class Step:
         """The training step of a batch of these parts, and what its means are over."""
         batch = Batch(parts)
         batch.nested, batch.unweighted = nested, unweighted
-        logs = self.own(batch, "train_step") if self.own_train else self.learn(batch)
-        return logs, self.over
+        return self.made(batch), self.over
+
+    def made(self, batch: Batch) -> dict[str, Any]:
+        """The training step as Python makes it."""
+        return self.own(batch, "train_step") if self.own_train else self.learn(batch)
 
     def train(self, batch: Batch) -> dict[str, Any]:
         """The model's training step."""
         if self.replay is not None and not batch.unchecked:
             logs, self.over = self.replay((*batch,), batch.nested, batch.unweighted)
             return logs  # type: ignore[no-any-return]
-        return self.own(batch, "train_step") if self.own_train else self.learn(batch)
+        return self.made(batch)
 
     def test(self, batch: Batch) -> dict[str, Any]:
         """The model's step of evaluation."""
