@@ -16,6 +16,24 @@ class UnavailableError(Exception):
     """A contestant that cannot run, or does not know the case; says why."""
 
 
+@dataclass
+class Job:
+    """A step, and how its result is read."""
+
+    step: Callable[[], Any]
+
+    def wait(self, result: Any) -> None:
+        """Until a result is there; on the CPU most have it when the step returns."""
+
+    def array(self, x: Any) -> Any:
+        """One part of a result, as NumPy has it."""
+        return x
+
+    def values(self, result: Any) -> list[Any]:
+        """The arrays of a result."""
+        return [self.array(x) for x in (result if isinstance(result, (tuple, list)) else [result])]
+
+
 @dataclass(frozen=True)
 class Gpt:
     """The sizes of a decoder-only transformer."""

@@ -7,7 +7,6 @@ import os
 os.environ["JAX_PLATFORMS"] = "cpu"  # not a GPU that is there
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,22 +14,19 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from .cases import GPT, Case, data, weights
+from .cases import GPT, Case, Job, data, weights
 
 
-@dataclass
-class Job:
-    """A step, and how its result is read."""
-
-    step: Callable[[], Any]
+class Jax(Job):
+    """Arrays that may still be computed."""
 
     def wait(self, result: Any) -> None:
         """Until it is computed."""
         jax.block_until_ready(result)
 
-    def values(self, result: Any) -> list[Any]:
-        """The arrays of a result."""
-        return [np.asarray(x) for x in (result if isinstance(result, (tuple, list)) else [result])]
+    def array(self, x: Any) -> Any:
+        """See Job."""
+        return np.asarray(x)
 
 
 def version(spec: Any) -> str:
@@ -165,7 +161,7 @@ def build(case: Case, spec: dict[str, Any], check: bool) -> Job:
             "gelu": lambda x: jax.nn.gelu(x, approximate=False),
         }.get(case.what) or getattr(jnp, case.what)  # fmt: skip
     run = jax.jit(f)
-    return Job(lambda: jax.block_until_ready(run(*arguments)))  # each call: they depend on nothing
+    return Jax(lambda: jax.block_until_ready(run(*arguments)))  # each call: they depend on nothing
 
 
 def trained(case: Case, arrays: dict[str, Any], dtype: str, check: bool) -> Job:
@@ -201,4 +197,4 @@ def trained(case: Case, arrays: dict[str, Any], dtype: str, check: bool) -> Job:
         state, value = run(state, x, y)
         return value
 
-    return Job(once)
+    return Jax(once)

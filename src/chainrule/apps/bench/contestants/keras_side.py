@@ -7,29 +7,21 @@ import os
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import keras
 import numpy as np
 
-from .cases import BATCH, Case, data, weights
+from .cases import BATCH, Case, Job, data, weights
 
 
-@dataclass
-class Job:
-    """A step, and how its result is read."""
+class Keras(Job):
+    """Losses that have been read."""
 
-    step: Callable[[], Any]
-
-    def wait(self, result: Any) -> None:
-        """The loss has been read."""
-
-    def values(self, result: Any) -> list[Any]:
-        """The arrays of a result."""
-        return [np.asarray(x) for x in (result if isinstance(result, (tuple, list)) else [result])]
+    def array(self, x: Any) -> Any:
+        """See Job."""
+        return np.asarray(x)
 
 
 def version(spec: Any) -> str:
@@ -84,7 +76,7 @@ def build(case: Case, spec: dict[str, Any], check: bool) -> Job:
         metrics=["accuracy"] if case.job == "fit" else None,
     )
     if case.job == "train":
-        return Job(lambda: model.train_on_batch(x, y))
+        return Keras(lambda: model.train_on_batch(x, y))
     if check:
         x, y = x[: 10 * BATCH[case.what]], y[: 10 * BATCH[case.what]]
 
@@ -92,4 +84,4 @@ def build(case: Case, spec: dict[str, Any], check: bool) -> Job:
         history = model.fit(x, y, batch_size=BATCH[case.what], shuffle=not check, verbose=0 if check else 1)
         return [history.history["loss"][-1]]
 
-    return Job(epoch)
+    return Keras(epoch)

@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .cases import Case, data
-
-
-@dataclass
-class Job:
-    """A step, and how its result is read."""
-
-    step: Callable[[], Any]
-
-    def wait(self, result: Any) -> None:
-        """Nothing is left to wait for."""
-
-    def values(self, result: Any) -> list[Any]:
-        """The arrays of a result."""
-        return [result]
+from .cases import Case, Job, data
 
 
 def version(spec: Any) -> str:

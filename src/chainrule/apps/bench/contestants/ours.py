@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import chainrule as cr
 from chainrule import losses, nn, optim
 
-from .cases import BATCH, CHARACTERS, GPT, Case, UnavailableError, data, weights
+from .cases import BATCH, CHARACTERS, GPT, Case, Job, UnavailableError, data, weights
 
 
-@dataclass
-class Job:
-    """A step, and how its result is read."""
+class Ours(Job):
+    """Tensors, on the tape or not."""
 
-    step: Callable[[], Any]
-
-    def wait(self, result: Any) -> None:
-        """Nothing is left to wait for."""
-
-    def values(self, result: Any) -> list[Any]:
-        """The arrays of a result."""
-        results = result if isinstance(result, (tuple, list)) else [result]
-        return [x.detach().numpy() if isinstance(x, cr.Tensor) else x for x in results]
+    def array(self, x: Any) -> Any:
+        """See Job."""
+        return x.detach().numpy() if isinstance(x, cr.Tensor) else x
 
 
 def version(spec: Any) -> str:
@@ -102,7 +94,7 @@ def build(case: Case, spec: dict[str, Any], check: bool) -> Job:
         "avg_pool2d": lambda x: cr.avg_pool2d(x, 2),
     }.get(case.what) or getattr(cr, case.what)
     f, arguments = recorded(f, mode), tuple(tensors.values())
-    return Job(lambda: f(*arguments))
+    return Ours(lambda: f(*arguments))
 
 
 def trained(case: Case, tensors: dict[str, Any], dtype: str, mode: str, check: bool) -> Job:
@@ -119,7 +111,7 @@ def trained(case: Case, tensors: dict[str, Any], dtype: str, mode: str, check: b
         return value
 
     run = recorded(step, mode)
-    return Job(lambda: run(x, y))
+    return Ours(lambda: run(x, y))
 
 
 def gradients(case: Case, tensors: dict[str, Any], mode: str) -> Job:
@@ -134,8 +126,8 @@ def gradients(case: Case, tensors: dict[str, Any], mode: str) -> Job:
 
         if mode == "jit":
             f = recorded(lambda a: cr.grad((a * 2.0).sum(), [a])[0], mode)
-            return Job(lambda: f(x))
-        return Job(tiny)
+            return Ours(lambda: f(x))
+        return Ours(tiny)
     *inputs, g = tensors.values()
     for t in inputs:
         t.requires_grad_()
@@ -148,9 +140,9 @@ def gradients(case: Case, tensors: dict[str, Any], mode: str) -> Job:
 
     if mode == "jit" or case.what == "conv2d":
         run = recorded(both, mode)
-        return Job(lambda: run(*inputs, g))
+        return Ours(lambda: run(*inputs, g))
     y = cr.linear(*inputs)
-    return Job(lambda: cr.grad(y, inputs, g, retain_graph=True))
+    return Ours(lambda: cr.grad(y, inputs, g, retain_graph=True))
 
 
 def fitted(case: Case, arrays: dict[str, Any], dtype: str, mode: str, check: bool) -> Job:
@@ -170,4 +162,4 @@ def fitted(case: Case, arrays: dict[str, Any], dtype: str, mode: str, check: boo
         history = model.fit(x, y, batch_size=BATCH[case.what], shuffle=not check, verbose=0 if check else 1)
         return [history.history["loss"][-1]]
 
-    return Job(epoch)
+    return Ours(epoch)

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from .cases import BATCH, CHARACTERS, GPT, Case, Gpt, data, weights
+from .cases import BATCH, CHARACTERS, GPT, Case, Gpt, Job, data, weights
 
 
-@dataclass
-class Job:
-    """A step, and how its result is read."""
+class Torch(Job):
+    """Tensors, on the tape or not."""
 
-    step: Callable[[], Any]
-
-    def wait(self, result: Any) -> None:
-        """Nothing is left to wait for on the CPU."""
-
-    def values(self, result: Any) -> list[Any]:
-        """The arrays of a result."""
-        results = result if isinstance(result, (tuple, list)) else [result]
-        return [x.detach().numpy() if isinstance(x, torch.Tensor) else x for x in results]
+    def array(self, x: Any) -> Any:
+        """See Job."""
+        return x.detach().numpy() if isinstance(x, torch.Tensor) else x
 
 
 def version(spec: Any) -> str:
@@ -150,7 +142,7 @@ def build(case: Case, spec: dict[str, Any], check: bool) -> Job:
         "gelu": functional.gelu,
     }.get(case.what) or getattr(torch, case.what)
     run, arguments = compiled(f, mode), tuple(tensors.values())
-    return Job(lambda: run(*arguments))
+    return Torch(lambda: run(*arguments))
 
 
 def trained(case: Case, tensors: dict[str, Any], dtype: str, mode: str, check: bool) -> Job:
@@ -167,7 +159,7 @@ def trained(case: Case, tensors: dict[str, Any], dtype: str, mode: str, check: b
         optimizer.step()
         return value
 
-    return Job(step)
+    return Torch(step)
 
 
 def gradients(case: Case, tensors: dict[str, Any], mode: str) -> Job:
@@ -181,7 +173,7 @@ def gradients(case: Case, tensors: dict[str, Any], mode: str) -> Job:
             total(x).backward()
             return x.grad
 
-        return Job(tiny)
+        return Torch(tiny)
     *inputs, g = tensors.values()
     for t in inputs:
         t.requires_grad_()
@@ -192,9 +184,9 @@ def gradients(case: Case, tensors: dict[str, Any], mode: str) -> Job:
             y = conv(*inputs)
             return (y, *torch.autograd.grad(y, inputs, g))
 
-        return Job(both)
+        return Torch(both)
     y = compiled(functional.linear, mode)(*inputs)
-    return Job(lambda: torch.autograd.grad(y, inputs, g, retain_graph=mode != "compile"))
+    return Torch(lambda: torch.autograd.grad(y, inputs, g, retain_graph=mode != "compile"))
 
 
 def fitted(case: Case, tensors: dict[str, Any], dtype: str, mode: str, check: bool) -> Job:
@@ -222,4 +214,4 @@ def fitted(case: Case, tensors: dict[str, Any], dtype: str, mode: str, check: bo
             correct += (scores.argmax(1) == yb).sum().item()
         return [total / len(x)]
 
-    return Job(epoch)
+    return Torch(epoch)
