@@ -20,6 +20,42 @@ def graph():
     return nn.Graph([a, b], {"scores": nn.Linear(3)(z), "state": h, "part": a[:, 1:4, ::2]})
 
 
+def recurrent(*layers, first=nn.Masking):
+    """Padded sequences, with what becomes of them beside their steps."""
+    return seq(first(), *layers)
+
+
+def words():
+    """Embedding(mask_zero=True)."""
+    return nn.Embedding(10, 4, mask_zero=True)
+
+
+def drawn():
+    """A Graph: a mask beside an operator, an output for each step and one for all, a state."""
+    x, extra = nn.Input((None, 8)), nn.Input((None, 8))
+    h = nn.Merge("sum")(extra, nn.Masking()(x)) * 2.0
+    y = nn.GRU(8, 5, batch_first=True, return_sequences=True, return_state=True)(h)
+    both = nn.Bidirectional(nn.LSTM(4, batch_first=True, return_sequences=True))(y[0], None)
+    return nn.Graph([x, extra], {"steps": both, "state": y[1], "end": nn.GRU(3, batch_first=True)(both)})
+
+
+def told():
+    """The mask is an input; a first state is what counts where no step does."""
+    x, mask, h = nn.Input((None, 8)), nn.Input((None,), "mask", dtype="bool"), nn.Input((1, 5))
+    y = nn.GRU(8, 5, batch_first=True, return_sequences=True, return_state=True)
+    out = y(x, nn.Permute((1, 0, 2))(h), mask=mask)
+    return nn.Graph([x, mask, h], {"steps": out[0], "state": out[1]})
+
+
+def translator():
+    """A decoder, whose two sequences have masks of their own."""
+    source, target = nn.Input((None,), "source", dtype="int64"), nn.Input((None,), "target", dtype="int64")
+    memory, h = nn.Embedding(10, 8, mask_zero=True)(source), nn.Embedding(10, 8, mask_zero=True)(target)
+    h = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16), 2)(h, memory, tgt_is_causal=True)
+    pooled = nn.ChannelsLast(nn.GlobalAvgPool1d())(nn.MultiHeadAttention(8, 2)(h, memory))
+    return nn.Graph([source, target], {"steps": h, "mean": pooled})
+
+
 def learned(norm):
     """A norm with statistics that are not those it begins with."""
     model = seq(norm)
@@ -152,20 +188,107 @@ MODELS = ACTIVATIONS | {
     "Graph": (graph, None),
 }
 
+STEPS, TIME_FIRST = (None, None, 8), (None, 5, 8)
+MASKED = {
+    "masked LSTM": (lambda: recurrent(nn.LSTM(5, batch_first=True), nn.Linear(2)), STEPS),
+    "masked sequences": (
+        lambda: recurrent(
+            nn.Linear(6), nn.LSTM(6, 5, 2, batch_first=True, bidirectional=True, return_sequences=True), nn.LayerNorm(),
+            nn.GRU(4, batch_first=True, return_sequences=True), nn.ReLU(), nn.RNN(3, batch_first=True),
+        ),
+        STEPS,
+    ),
+    "masked by a value": (
+        lambda: recurrent(nn.GRU(5, batch_first=True, return_sequences=True), first=lambda: nn.Masking(-1.0)),
+        STEPS,
+    ),
+    "masked, time first": (lambda: recurrent(nn.LSTM(8, 5, 2), nn.Linear(2)), TIME_FIRST),
+    "masked both ways": (
+        lambda: recurrent(
+            nn.Bidirectional(nn.LSTM(5, batch_first=True, return_sequences=True), merge_mode="sum"),
+            nn.Bidirectional(nn.GRU(4, batch_first=True)),
+        ),
+        STEPS,
+    ),
+    "masked gates": (
+        lambda: recurrent(
+            nn.GatedLSTM(6, 5, activation="softsign", batch_first=True, return_sequences=True),
+            nn.GatedGRU(5, 4, activation="relu", reset_after=False, batch_first=True),
+        ),
+        (None, None, 6),
+    ),
+    "masked words": (
+        lambda: seq(words(), nn.LSTM(5, batch_first=True, return_sequences=True), nn.Linear(3)), (None, None)
+    ),
+    "masked words, nested": (
+        lambda: seq(
+            seq(words(), nn.Residual(seq(nn.LSTM(4, batch_first=True, return_sequences=True)))), nn.Flip(1),
+            nn.Parallel(nn.LSTM(5, batch_first=True), nn.GRU(4, batch_first=True)),
+        ),
+        (None, None),
+    ),
+    "masked mean": (
+        lambda: recurrent(nn.Linear(4), nn.ChannelsLast(nn.GlobalAvgPool1d()), nn.Flatten(), nn.Linear(2)), STEPS
+    ),
+    "masked largest": (
+        lambda: seq(words(), nn.Linear(6), nn.ChannelsLast(nn.GlobalMaxPool1d()), nn.Flatten()), (None, None)
+    ),
+    "masked attention": (
+        lambda: recurrent(nn.MultiHeadAttention(8, 2), nn.ChannelsLast(nn.GlobalMaxPool1d()), nn.Flatten()), STEPS
+    ),
+    "masked attention, time first": (
+        lambda: recurrent(nn.MultiHeadAttention(8, 2, batch_first=False), nn.GRU(8, 4)), TIME_FIRST
+    ),
+    "masked encoder": (
+        lambda: seq(
+            nn.Embedding(10, 8, mask_zero=True), nn.SinusoidalPositions(),
+            nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2),
+            nn.ChannelsLast(nn.GlobalAvgPool1d()), nn.Flatten(),
+        ),
+        (None, 7),
+    ),
+    "masked, then no more": (  # where steps are others, or other axes, all of them count
+        lambda: recurrent(
+            nn.ChannelsLast(nn.Conv1d(5, kernel_size=3)), nn.GRU(6, batch_first=True, return_sequences=True),
+            nn.Permute((0, 2, 1)), nn.LSTM(5, 4, batch_first=True),
+        ),
+        (None, 7, 8),
+    ),
+    "masked Graph": (drawn, None),
+    "a mask as an input": (told, None),
+    "masked decoder": (translator, None),
+}  # fmt: skip
+MODELS |= MASKED
+
 
 def made(name):
-    """The model, built, and two batches of different sizes for it."""
+    """The model, built, and batches of another size than it is exported for."""
     factory, inputs = MODELS[name]
     cr.manual_seed(len(name))
     model = factory()
     given = model.input_shapes if inputs is None else inputs
     each = given if isinstance(given[0], tuple) else (given,)
-    words = name == "Embedding"
-    sizes = [tuple(3 if n is None else n for n in shape) for shape in each]
-    batches = [cr.randint(0, 10, shape) if words else cr.randn(*shape) for shape in sizes]
+    dtypes = model.input_dtypes if isinstance(model, nn.Graph) else [model.input_dtype()] * len(each)
+    size = 7 if name in MASKED else 3
+    batches = []
+    for shape, dtype in zip(each, dtypes, strict=True):
+        sizes = tuple((5 if axis == 0 else size) if n is None else n for axis, n in enumerate(shape))
+        batches.append(cr.randint(1, 10, sizes) if dtype == "int64" else cr.randn(*sizes))
+        if name in MASKED and sizes[1] > 1:  # not a state
+            batches[-1] = padded(name, batches[-1], dtype)
     model.eval()
     model(*batches)
     return model, inputs, batches
+
+
+def padded(name, x, dtype):
+    """Sequences of which one is whole; others end in padding, begin with it, have a gap, are nothing else."""
+    array, value = x.numpy().copy(), -1 if "value" in name else 0
+    steps = array.swapaxes(0, 1) if "time first" in name else array
+    steps[1, 4:], steps[2, :3], steps[3, 2:5], steps[4] = value, value, value, value
+    if dtype == "bool":
+        return cr.tensor(steps != 0)
+    return cr.tensor(array)
 
 
 def tensors(value):

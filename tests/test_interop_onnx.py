@@ -10,10 +10,16 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.domain.errors import ArgumentError, ChainruleError, FileFormatError, MissingFileError, NotSupportedError
 from chainrule.interop import from_onnx, to_onnx
+from chainrule.interop.onnx.exporters import Value, exporter
 
 LAYERS = {cls for cls in vars(nn).values() if isinstance(cls, type) and issubclass(cls, nn.Module)}
 BASES = {nn.Module, nn.ModuleDict, nn.ModuleList}
-LEFT_OUT = {nn.Lambda, nn.Masking}  # functions and masks are not exported
+LEFT_OUT = {nn.Lambda}  # functions are not exported
+
+
+@nn.register_function
+def as_it_is(x):
+    return x
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -33,8 +39,47 @@ def test_every_layer_is_exported_or_named():
     load_exporters()
     missing = {cls.__name__ for cls in LAYERS - {*EXPORTERS} - BASES - LEFT_OUT}
     assert not missing
-    with pytest.raises(NotSupportedError, match=r"1 \(Masking\), 2\.0 \(Masking\)"):
-        to_onnx(nn.Sequential(nn.ReLU(), nn.Masking(), nn.Sequential(nn.Masking())), None, (None, 3, 2))
+    same = nn.Lambda(as_it_is)
+    with pytest.raises(NotSupportedError, match=r"1 \(Lambda\), 2\.0 \(Lambda\)"):
+        to_onnx(nn.Sequential(nn.ReLU(), same, nn.Sequential(same)), None, (None, 3, 2))
+
+
+@pytest.mark.parametrize("name", ["masked sequences", "masked both ways", "masked attention"])
+def test_gradients_go_through_what_was_read_with_masks(name):
+    model, inputs, (x,) = made(name)
+    again, x = from_onnx(to_onnx(model, None, inputs)), cr.tensor(x.numpy(), requires_grad=True)
+    ours, theirs = (cr.grad((m(x) ** 2).sum(), [x])[0].numpy() for m in (model, again))
+    np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
+    assert np.abs(ours[0]).max() > 1e-3 and not ours[4].any()  # nothing of what is padding alone
+
+
+def test_masks_that_cannot_be_exported_are_said():
+    @nn.register
+    class Positive(nn.Module):
+        """Steps that begin with a positive number count."""
+
+        makes_mask = True
+
+        def compute_mask(self, x):
+            return x[..., 0] > 0
+
+        def forward(self, x):
+            return x
+
+    model = nn.Sequential(Positive(), nn.LSTM(2, 3, batch_first=True))
+    with pytest.raises(NotSupportedError, match=r"0 \(Positive\)"):
+        to_onnx(model, None, (None, 4, 2))
+    exporter(Positive)(lambda w, layer, x: x.name)
+    with pytest.raises(NotSupportedError, match="Positive makes a mask, which masks="):
+        to_onnx(model, None, (None, 4, 2))
+
+    def positive(w, layer, x):
+        first = w.node("Squeeze", [w.slice(x, 2, 0, 1), w.integers(2)])
+        return Value(w.node("Greater", [first, w.constant(0.0, x)]), layer.compute_mask(x.example))
+
+    exporter(Positive, masks=positive)(lambda w, layer, x: x.name)
+    again, x = from_onnx(to_onnx(model, None, (None, None, 2))), cr.randn(5, 7, 2)
+    np.testing.assert_allclose(again(x).detach().numpy(), model(x).detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_subclass_that_computes_something_else_is_named():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ... import nn
 from ...nn.arrange import axes_sizes, same_ends
+from ...ops.shape import flip
 from .export_images import at_ends, padded
 from .exporters import Value, Writer, exporter
 
@@ -32,10 +34,14 @@ def _(w: Writer, layer: Any, x: Value) -> Any:
     return w.node("AveragePool", [x], kernel_shape=[*kernel], strides=[*stride], pads=before + after)
 
 
-@exporter(nn.Flip)
+@exporter(nn.Flip, composite=True)
 def _(w: Writer, layer: Any, x: Value) -> Any:
-    last, end = w.integers(-1), w.integers(-(1 << 62))
-    return w.node("Slice", [x, last, end, w.integers(layer.axis), w.integers(-1)])
+    def flipped(y: Value) -> Value:
+        last, end = w.integers(-1), w.integers(-(1 << 62))
+        name = w.node("Slice", [y, last, end, w.integers(layer.axis), w.integers(-1)])
+        return Value(name, flip(y.example, axis=layer.axis))
+
+    return replace(flipped(x), mask=flipped(x.mask) if x.mask is not None and layer.axis in (0, 1) else x.mask)
 
 
 @exporter(nn.RepeatVector)

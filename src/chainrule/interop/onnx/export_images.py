@@ -102,12 +102,12 @@ def _(w: Writer, layer: Any, x: Value) -> Any:
     return w.node("Pow", [total, w.constant(1 / layer.norm_type, x)])
 
 
-@exporter(nn.GlobalAvgPool1d, nn.GlobalAvgPool2d)
+@exporter(nn.GlobalAvgPool2d)
 def _(w: Writer, layer: Any, x: Value) -> Any:
     return w.node("GlobalAveragePool", [x])
 
 
-@exporter(nn.GlobalMaxPool1d, nn.GlobalMaxPool2d)
+@exporter(nn.GlobalMaxPool2d)
 def _(w: Writer, layer: Any, x: Value) -> Any:
     return w.node("GlobalMaxPool", [x])
 

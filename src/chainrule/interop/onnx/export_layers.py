@@ -171,13 +171,6 @@ def _(w: Writer, layer: Any, x: Value) -> Any:
     return activated(w, layer.activation, y)
 
 
-@exporter(nn.Embedding)
-def _(w: Writer, layer: Any, x: Value) -> Any:
-    if layer.mask_zero:
-        raise NotSupportedError("[to_onnx] Embedding with mask_zero: masks are not exported; give mask_zero=False")
-    return w.node("Gather", [w.tensor(layer.weight), x])
-
-
 @exporter(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.DropPath, nn.AlphaDropout, nn.Identity)
 def _(w: Writer, layer: Any, x: Value) -> Any:
     return x.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ... import nn
@@ -10,7 +11,7 @@ from ...nn.containers import merged as merge
 from ...nn.graph import Ref
 from ...nn.node import OPERATORS
 from .export_layers import merged
-from .exporters import Value, Writer, examples, exporter, zipped
+from .exporters import Value, Writer, examples, exporter, masked_by
 
 ARITHMETIC = {
     "add": "Add",
@@ -26,64 +27,61 @@ ARITHMETIC = {
 @exporter(nn.Sequential, composite=True)
 def _(w: Writer, model: Any, x: Any) -> Any:
     for layer in model:
-        x = w.call(layer, x, **layer.in_sequential)
+        x = w.through(layer, x)
     return x
-
-
-def inner(w: Writer, module: Any, x: Value) -> Any:
-    """A module of a container."""
-    return w.call(module, x, **module.in_sequential)
 
 
 @exporter(nn.Residual, composite=True)
 def _(w: Writer, model: Any, x: Value) -> Any:
     parts = dict(model.named_children())
-    y = inner(w, parts["body"], x)
-    beside = inner(w, parts["shortcut"], x) if "shortcut" in parts else x
-    return Value(w.node("Add", [y, beside]), y.example + beside.example)
+    y = w.through(parts["body"], x)
+    beside = w.through(parts["shortcut"], x) if "shortcut" in parts else x
+    return Value(w.node("Add", [y, beside]), y.example + beside.example, y.mask)
 
 
 @exporter(nn.Parallel, composite=True)
 def _(w: Writer, model: Any, x: Value) -> Any:
-    found = tuple(inner(w, child, x) for _, child in model.named_children())
+    found = tuple(w.through(child, x) for _, child in model.named_children())
+    mask = next((y.mask for y in found if y.mask is not None), None)
     if model.merge == "none":
-        return found
+        return masked_by(found, mask)
     made = merge({str(i): y.example for i, y in enumerate(found)}, model.merge, model.axis)
-    return Value(merged(w, found, model.merge, model.axis), made)
+    return masked_by(Value(merged(w, found, model.merge, model.axis), made), mask)
 
 
 @exporter(nn.ChannelsLast, composite=True)
 def _(w: Writer, model: Any, x: Value) -> Any:
     n = x.ndim
-    turned = zipped(w.transpose(x, 0, n - 1, *range(1, n - 1)), x.example.permute(0, n - 1, *range(1, n - 1)))
+    turned = w.transpose(x, 0, n - 1, *range(1, n - 1))
     (body,) = model.children()
-    y = inner(w, body, turned)
+    y = w.through(body, Value(turned, x.example.permute(0, n - 1, *range(1, n - 1)), x.mask))
     if y.ndim < 3:
-        return y
+        return replace(y, mask=None)
     axes = (0, *range(2, y.ndim), 1)
-    return Value(w.transpose(y, *axes), y.example.permute(*axes))
+    return masked_by(Value(w.transpose(y, *axes), y.example.permute(*axes)), x.mask)
 
 
 @exporter(nn.Graph, composite=True)
 def _(w: Writer, model: Any, *inputs: Any) -> Any:
-    values: dict[str, Any] = dict(zip(model.input_names, inputs, strict=True))
+    values: dict[str, Any] = dict(zip(model.input_names, inputs, strict=True))  # the first may know its mask
     layers = dict(model.named_children())
     for step in model._steps:
         arguments = tuple(found(a, values) for a in step.arguments)
         if step.operator is None:
             layer = layers[step.layer]
-            named = {} if getattr(layer, "return_state", None) and not step.named else dict(layer.in_sequential)
+            named = {} if getattr(layer, "return_state", None) else dict(layer.in_sequential)
             named |= {key: found(a, values) for key, a in step.named.items()}
-            values[step.name] = w.call(layer, *arguments, **named)
+            values[step.name] = w.told(layer, arguments, named)
         elif step.operator == "getitem":
             values[step.name] = chosen(w, *arguments)
         else:
             like = next(a for a in arguments if isinstance(a, Value))
             given = [a if isinstance(a, Value) else w.constant(a, like) for a in arguments]
             made = OPERATORS[step.operator](*examples(arguments))
-            values[step.name] = Value(w.node(ARITHMETIC[step.operator], given), made)
+            mask = next((a.mask for a in arguments if isinstance(a, Value) and a.mask is not None), None)
+            values[step.name] = masked_by(Value(w.node(ARITHMETIC[step.operator], given), made), mask)
     results = tuple(values[name] for name in model._outputs.values())
-    return results[0] if len(results) == 1 else results
+    return results[0] if len(results) == 1 else masked_by(results, None)
 
 
 def found(argument: Any, values: Any) -> Any:
@@ -96,7 +94,7 @@ def found(argument: Any, values: Any) -> Any:
 def chosen(w: Writer, x: Any, key: Any) -> Any:
     """One of several values, or a part of one."""
     if isinstance(x, tuple):
-        return x[key]
+        return x[0] if key == 0 else masked_by(x[key], None)
     example = x.example[key]
     keys = key if isinstance(key, tuple) else (key,)
     if any(not isinstance(k, (int, slice, type(None), type(...))) or isinstance(k, bool) for k in keys):
@@ -130,5 +128,5 @@ def chosen(w: Writer, x: Any, key: Any) -> Any:
 def _(w: Writer, model: Any, x: Value) -> Any:
     steps = x.shape[1]
     flat = x.example.reshape(-1, *x.shape[2:])
-    y = inner(w, model.layer, Value(w.reshape(x, -1, *x.shape[2:]), flat))
+    y = w.through(model.layer, Value(w.reshape(x, -1, *x.shape[2:]), flat))
     return Value(w.reshape(y, -1, steps, *y.shape[1:]), y.example.reshape(-1, steps, *y.shape[1:]))

@@ -10,6 +10,7 @@ from ... import nn
 from ...domain.errors import NotSupportedError
 from ...nn.position import waves
 from .export_layers import activated, gelu
+from .export_masks import Packed, packed
 from .exporters import Value, Writer, examples, exporter
 
 ORDERS = {nn.LSTM: (0, 3, 1, 2), nn.GRU: (1, 0, 2), nn.RNN: (0,)}  # of the gates in ONNX: i o f g, z r n
@@ -39,7 +40,9 @@ def gates(kind: type, array: Any) -> Any:
     return np.concatenate([blocks[i] for i in order], axis=0)
 
 
-def operator_of(w: Writer, kind: type, layer: Any, x: Any, ways: Any, first: list[Any], direction: str) -> Any:
+def operator_of(
+    w: Writer, kind: type, layer: Any, x: Any, ways: Any, first: list[Any], direction: str, lengths: str | None = None
+) -> Any:
     """One LSTM, GRU or RNN node, of (time, batch, features), with weights of one way or both."""
     packed = []
     for part in range(2):
@@ -59,14 +62,17 @@ def operator_of(w: Writer, kind: type, layer: Any, x: Any, ways: Any, first: lis
         scales = [FUNCTIONS[name][1:] for name in acts if len(FUNCTIONS[name]) > 1]
         if scales:
             extra |= {"activation_alpha": [a for a, _ in scales], "activation_beta": [b for _, b in scales]}
-    given = [x, w.constant(packed[0]), w.constant(packed[1]), bias, None, *first]
+    given = [x, w.constant(packed[0]), w.constant(packed[1]), bias, lengths, *first]
     return w.node(kind.__name__, given, 3 if kind is nn.LSTM else 2, **extra)
 
 
-def sequences(w: Writer, layer: Any, x: Value, state: Any, backwards: bool) -> tuple[str, list[list[str]]]:
+def sequences(
+    w: Writer, layer: Any, x: Value, state: Any, backwards: bool, steps: Packed | None
+) -> tuple[str, list[list[str]]]:
     """The whole sequence (time, batch, features), and the last states of each layer, (ways, batch, hidden)."""
     kind = next(cls for cls in ORDERS if isinstance(layer, cls))
     y: Any = w.transpose(x, 1, 0, 2) if layer.batch_first else x
+    y = y if steps is None else steps.front(y)
     given = [] if state is None else [*state] if isinstance(state, tuple) else [state]
     each = 1 + layer.bidirectional
     direction = "bidirectional" if layer.bidirectional else "reverse" if backwards else "forward"
@@ -79,13 +85,16 @@ def sequences(w: Writer, layer: Any, x: Value, state: Any, backwards: bool) -> t
                 first.append(w.node("Unsqueeze", [s, w.integers(0)]))
             else:
                 first.append(s if layer.num_layers == 1 else w.slice(s, 0, number * each, (number + 1) * each))
-        out, *states = operator_of(w, kind, layer, y, ways, first, direction)
+        lengths = None if steps is None else steps.lengths
+        out, *states = operator_of(w, kind, layer, y, ways, first, direction, lengths)
+        if steps is not None and first:
+            states = [steps.state(*pair) for pair in zip(states, first, strict=True)]
         y = w.reshape(w.transpose(out, 0, 2, 1, 3), 0, 0, each * layer.hidden_size)
         last.append(states)
     return y, last
 
 
-def outputs(w: Writer, layer: Any, y: str, last: Any, returns: str | None) -> Any:
+def outputs(w: Writer, layer: Any, y: str, last: Any, x: Value, steps: Packed | None, returns: str | None) -> Any:
     """What a call returns: as Recurrent says."""
     wanted, state = layer.return_sequences, layer.return_state
     if not layer.keras_compat:
@@ -95,6 +104,7 @@ def outputs(w: Writer, layer: Any, y: str, last: Any, returns: str | None) -> An
     if returns == "all":
         wanted = state = True
     if wanted:
+        y = y if steps is None else steps.back(y, x)
         output = w.transpose(y, 1, 0, 2) if layer.batch_first else y
     else:
         h = w.transpose(last[-1][0], 1, 0, 2)
@@ -119,18 +129,23 @@ def _(
     x: Value,
     state: Any = None,
     *,
+    mask: Value | None = None,
     returns: str | None = None,
     reverse: bool = False,
     **named: Any,
 ) -> Any:
     refused(layer, named)
-    return outputs(w, layer, *sequences(w, layer, x, state, reverse), returns)
+    steps = packed(w, mask, layer.batch_first)
+    return outputs(w, layer, *sequences(w, layer, x, state, reverse, steps), x, steps, returns)
 
 
 @exporter(nn.Bidirectional, composite=True)
-def _(w: Writer, layer: Any, x: Value, state: Any = None, *, returns: str | None = None, **named: Any) -> Any:
+def _(
+    w: Writer, layer: Any, x: Value, state: Any = None, *, mask: Value | None = None, returns: str | None = None,
+    **named: Any,
+) -> Any:  # fmt: skip
     refused(layer, named)
-    options = {"returns": "all"}
+    options = {"returns": "all", **({} if mask is None else {"mask": mask})}
     there, back = (None, None) if state is None else state
     y, state_there = w.call(layer.forward_layer, x, *([] if there is None else [there]), **options)
     z, state_back = w.call(layer.backward_layer, x, *([] if back is None else [back]), reverse=True, **options)
@@ -142,7 +157,7 @@ def _(w: Writer, layer: Any, x: Value, state: Any = None, *, returns: str | None
     name = {"concat": "Concat", "sum": "Sum", "mul": "Mul", "ave": "Mean"}[layer.merge_mode]
     output = w.node(name, [y, z], **({"axis": -1} if name == "Concat" else {}))
     plain = returns == "output" or not (states or returns == "all")
-    example = layer(x.example, *([] if state is None else [examples(state)]), returns=returns)
+    example = layer(x.example, examples(state), mask=examples(mask), returns=returns)
     if plain:
         return Value(output, example)
     return Value(output, example[0]), (state_there, state_back)
@@ -178,28 +193,27 @@ def projected(w: Writer, linear: Any, x: Any) -> Any:
     return activated(w, linear.activation, y)
 
 
-def ahead(w: Writer, x: Value, q: Any, k: Any) -> Any:
-    """What is added to scores so that no query looks ahead: 0, or the least there is."""
+def behind(w: Writer, q: Any, k: Any) -> Any:
+    """Where queries may look that do not look ahead, (t, s)."""
     sizes = [w.node("Squeeze", [w.slice(w.node("Shape", [v]), 0, 2, 3), w.integers(0)]) for v in (q, k)]
     zero, one = w.constant(np.asarray(0, np.int64)), w.constant(np.asarray(1, np.int64))
     rows, columns = (w.node("Range", [zero, size, one]) for size in sizes)
-    seen = w.node("LessOrEqual", [columns, w.node("Unsqueeze", [rows, w.integers(1)])])
-    least = np.finfo(x.example.numpy().dtype).min
-    return w.node("Where", [seen, w.constant(0.0, x), w.constant(least, x)])
+    return w.node("LessOrEqual", [columns, w.node("Unsqueeze", [rows, w.integers(1)])])
 
 
 @exporter(nn.MultiHeadAttention)
 def _(
     w: Writer, layer: Any, query: Value, key: Any = None, value: Any = None, *, is_causal: bool = False,
-    mask: Any = None, **named: Any,
+    mask: Any = None, key_mask: Any = None, **named: Any,
 ) -> Any:  # fmt: skip
     refused(layer, named)
-    return attention(w, layer, query, key, value, is_causal, mask)
+    return attention(w, layer, query, key, value, is_causal, mask, key_mask)
 
 
 def attention(
-    w: Writer, layer: Any, query: Any, key: Any, value: Any, is_causal: bool, mask: Any = None, like: Any = None
-) -> Any:
+    w: Writer, layer: Any, query: Any, key: Any, value: Any, is_causal: bool, mask: Any = None, key_mask: Any = None,
+    like: Any = None,
+) -> Any:  # fmt: skip
     """Several heads: (n, t, features), or without n, or t first."""
     like = query if like is None else like
     alone, swapped = like.ndim == 2, like.ndim == 3 and not layer.batch_first
@@ -222,11 +236,27 @@ def attention(
     if narrow < heads:
         k, v = (grouped(w, part, narrow, heads // narrow, size) for part in (k, v))
     scores = w.node("Mul", [w.node("MatMul", [q, w.transpose(k, 0, 1, 3, 2)]), w.constant(size**-0.5, like)])
-    if is_causal:
-        scores = w.node("Add", [scores, ahead(w, like, q, k)])
+    seen = []  # where queries may look: masks that broadcast to (n, heads, t, s)
     if mask is not None:
-        scores = w.node("Add", [scores, added(w, mask, like)])
-    y = w.node("MatMul", [w.node("Softmax", [scores], axis=-1), v])
+        four = w.node("Unsqueeze", [mask, w.integers(1)]) if mask.ndim == 3 else mask
+        if mask.example.dtype == "bool":
+            seen.append(four)
+        else:
+            scores = w.node("Add", [scores, four])
+    if key_mask is not None:
+        seen.append(w.node("Unsqueeze", [key_mask, w.integers(1, 2)]))
+    some = bool(seen)  # otherwise each query may look at something
+    if is_causal:
+        seen.append(behind(w, q, k))
+    if seen:
+        known = seen[0]
+        for other in seen[1:]:
+            known = w.node("And", [known, other])
+        scores = w.node("Where", [known, scores, w.constant(np.finfo(like.example.numpy().dtype).min, like)])
+    weights = w.node("Softmax", [scores], axis=-1)
+    if some:  # a query that may look nowhere gives zeros
+        weights = w.node("Where", [known, weights, w.constant(0.0, like)])
+    y = w.node("MatMul", [weights, v])
     y = w.reshape(w.transpose(y, 0, 2, 1, 3), 0, 0, heads * size)
     y = projected(w, layer.out_proj, y)
     return w.node("Squeeze", [y, w.integers(0)]) if alone else w.transpose(y, 1, 0, 2) if swapped else y
@@ -237,15 +267,6 @@ def grouped(w: Writer, x: Any, narrow: int, times: int, size: int) -> Any:
     wide = w.node("Concat", [w.node("Unsqueeze", [x, w.integers(2)])] * times, axis=2)
     shape = w.node("Concat", [w.integers(0, narrow * times, -1, size)], axis=0)
     return w.node("Reshape", [wide, shape])
-
-
-def added(w: Writer, mask: Any, like: Value) -> Any:
-    """A mask as what is added to scores (n, heads, t, s)."""
-    y: Any = mask
-    if mask.example.dtype == "bool":
-        least = np.finfo(like.example.numpy().dtype).min
-        y = w.node("Where", [mask, w.constant(0.0, like), w.constant(least, like)])
-    return w.node("Unsqueeze", [y, w.integers(1)]) if mask.ndim == 3 else y
 
 
 def turned(w: Writer, layer: Any, like: Value, x: Any, steps: int, size: int) -> Any:
@@ -307,9 +328,9 @@ def inside(w: Writer, module: Any, *arguments: Any, **named: Any) -> Any:
 def _(
     w: Writer, layer: Any, x: Value, mask: Any = None, key_mask: Any = None, is_causal: bool = False, **named: Any
 ) -> Any:
-    refused(layer, {"key_mask": key_mask, **named})
+    refused(layer, named)
     y = block(w, layer, x, x, layer.norm1,
-              lambda v: inside(w, layer.self_attn, v, None, None, is_causal, mask, like=x))  # fmt: skip
+              lambda v: inside(w, layer.self_attn, v, None, None, is_causal, mask, key_mask, like=x))  # fmt: skip
     return block(w, layer, y, x, layer.norm2, lambda v: each_position(w, layer, v, x))
 
 
@@ -318,11 +339,12 @@ def _(
     w: Writer, layer: Any, x: Value, memory: Value, tgt_mask: Any = None, memory_mask: Any = None,
     tgt_key_mask: Any = None, memory_key_mask: Any = None, tgt_is_causal: bool = False, **named: Any,
 ) -> Any:  # fmt: skip
-    refused(layer, {"tgt_key_mask": tgt_key_mask, "memory_key_mask": memory_key_mask, **named})
+    refused(layer, named)
+    own, other = (tgt_mask, tgt_key_mask), (memory_mask, memory_key_mask)
     y = block(w, layer, x, x, layer.norm1,
-              lambda v: inside(w, layer.self_attn, v, None, None, tgt_is_causal, tgt_mask, like=x))  # fmt: skip
+              lambda v: inside(w, layer.self_attn, v, None, None, tgt_is_causal, *own, like=x))  # fmt: skip
     y = block(w, layer, y, x, layer.norm2,
-              lambda v: inside(w, layer.multihead_attn, v, memory, None, False, memory_mask, like=x))  # fmt: skip
+              lambda v: inside(w, layer.multihead_attn, v, memory, None, False, *other, like=x))  # fmt: skip
     return block(w, layer, y, x, layer.norm3, lambda v: each_position(w, layer, v, x))
 
 

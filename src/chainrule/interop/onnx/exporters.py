@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from ...creation import zeros
 from ...domain.errors import NotSupportedError
 from ...nn import LazyTensor, Module
+from ...nn.masking import gives_mask, kept
 from ...tensor import Tensor
 from .operators import DTYPES
 
-EXPORTS = "export_models export_layers export_images export_sequences export_arranged export_imported".split()
+EXPORTS = (
+    "export_models export_layers export_images export_sequences export_masks export_arranged export_imported".split()
+)
 NUMBERS = {name: number for number, name in DTYPES.items()}
 HARMLESS = {"__annotations__", "__dict__", "__doc__", "__init__", "__module__", "__signature__", "__weakref__"}
 EXPORTERS: dict[type[Module], Callable[..., Any]] = {}
+MASKS: dict[type[Module], Callable[..., Any]] = {}  # how layers that make a mask make it
 COMPOSITE: set[type[Module]] = set()
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value of the graph: its name, and what it is when the model runs on an example."""
+    """A value of the graph: its name, what it is when the model runs on an example, and which of its steps count."""
 
     name: str
     example: Tensor
+    mask: Value | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -41,16 +47,21 @@ class Value:
         return self.example.ndim
 
 
-def exporter(*classes: type[Module], composite: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def exporter(
+    *classes: type[Module], composite: bool = False, masks: Callable[..., Any] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate ``f(writer, module, *inputs, **named)`` as what modules of some classes become: it returns names of values.
 
     ``inputs`` are ``Value``s. ``writer.node(op, names, **attributes)`` adds a node, ``writer.constant(array)`` and
     ``writer.tensor(parameter)`` what it takes. A ``composite`` calls its modules by ``writer.call`` and returns Values.
+    ``masks(writer, module, *inputs)`` makes the mask of a layer that has ``makes_mask``: a Value of bool, or None.
     """
 
     def known(function: Callable[..., Any]) -> Callable[..., Any]:
         for cls in classes:
             EXPORTERS[cls] = function
+            if masks is not None:
+                MASKS[cls] = masks
             if composite:
                 COMPOSITE.add(cls)
         return function
@@ -102,6 +113,7 @@ class Writer:
         self.names = {tensor: path for path, *_, tensor in model.tensors()}
         self.scope = ""
         self.used: dict[str, int] = {}
+        self.made: dict[Any, Any] = {}
 
     def fresh(self, base: str) -> str:
         """A name that no value has."""
@@ -119,6 +131,12 @@ class Writer:
             given.pop()
         self.nodes.append(helper.make_node(op, given, made, name=name, **attributes))
         return made[0] if outputs == 1 else tuple(made)
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What several layers need, made for the first."""
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
 
     def constant(self, array: Any, like: Value | None = None) -> str:
         """A tensor of the file that is no parameter, in the dtype of a value if one is given."""
@@ -180,6 +198,63 @@ class Writer:
         if cls in COMPOSITE:
             return made
         return zipped(made, module(*examples(inputs), **{key: examples(value) for key, value in named.items()}))
+
+    def through(self, layer: Module, *inputs: Any) -> Any:
+        """What a layer of a container makes of values, which know their masks: as ``nn.masking.through`` says."""
+        return self.told(layer, inputs, dict(layer.in_sequential))
+
+    def told(self, layer: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """The same, with what it is called with by name."""
+        masks = [one.mask if isinstance(one, Value) else None for one in inputs]
+        plain = [replace(one, mask=None) if isinstance(one, Value) else one for one in inputs]
+        given = next((mask for mask in masks if mask is not None), None)
+        if given is not None:
+            taken = self.taken(layer, masks)
+            given, named = masks[0] if taken else given, {**taken, **named}
+        if gives_mask(type(layer).forward):
+            if "mask" in named:
+                plain[0] = replace(plain[0], mask=named.pop("mask"))
+            return self.call(layer, *plain, **named)
+        y = self.call(layer, *plain, **named)
+        if layer.makes_mask:
+            made = self.mask_of(layer, *plain)
+            given = given if made is None else made
+        return masked_by(y, given if layer.keeps_steps else None)
+
+    def mask_of(self, layer: Module, *inputs: Any) -> Value | None:
+        """The mask that a layer makes."""
+        cls = exported_as(layer)
+        if cls not in MASKS:
+            name = type(layer).__name__
+            raise NotSupportedError(
+                f"[to_onnx] {name} makes a mask, which masks= of interop.onnx.exporter({name}) exports"
+            )
+        with self.within(layer):
+            made: Value | None = MASKS[cls](self, layer, *inputs)
+        return made
+
+    def taken(self, layer: Module, masks: list[Any]) -> dict[str, Value]:
+        """The masks that a layer takes, by name, as it wants them: its ``masked`` is asked by tensors of known sizes."""
+        tokens = [None if mask is None else zeros(1, i + 2, dtype="bool") for i, mask in enumerate(masks)]
+        found: dict[str, Value] = {}
+        for name, token in layer.masked(*tokens).items():
+            if token is not None:
+                mask = masks[max(token.shape) - 2]
+                found[name] = mask if token.shape[0] == 1 else self.turned(mask)
+        return found
+
+    def turned(self, mask: Value) -> Value:
+        """A mask with its two axes in the other order."""
+        name: str = self.once((mask.name, "turned"), lambda: self.transpose(mask, 1, 0))
+        return Value(name, mask.example.permute(1, 0))
+
+
+def masked_by(y: Any, mask: Any) -> Any:
+    """A value whose steps count by a mask, if it fits what the value is; of several the first."""
+    if isinstance(y, tuple):
+        return (masked_by(y[0], mask), *(masked_by(one, None) for one in y[1:])) if y else y
+    fits = mask is not None and kept(y.example, mask.example) is not None
+    return replace(y, mask=mask if fits else None)
 
 
 def examples(values: Any) -> Any:

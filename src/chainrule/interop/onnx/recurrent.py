@@ -73,14 +73,14 @@ def run(
         state = None if h0 is None else h0[i]
         bias = (None, None) if b is None else ops.split(b[i], sizes=(b.shape[1] // 2,) * 2, axis=0)
         acts = functions(kind, names[i * each : (i + 1) * each], alphas, betas)
-        if plain and mask is None:
+        if plain:
             ours = [None if v is None else reordered(kind, v) for v in (w[i], r[i], *bias)]
             if kind == "LSTM":
-                found.append(ops.lstm(x, *ours, state, None if c0 is None else c0[i], reverse=reverse))
+                found.append(ops.lstm(x, *ours, state, None if c0 is None else c0[i], mask, reverse=reverse))
             elif kind == "GRU":
-                found.append(ops.gru(x, *ours, state, reset_after=after, reverse=reverse))
+                found.append(ops.gru(x, *ours, state, mask, reset_after=after, reverse=reverse))
             else:
-                found.append(ops.rnn(x, *ours, state, reverse=reverse))
+                found.append(ops.rnn(x, *ours, state, mask, reverse=reverse))
         else:
             cell = None if c0 is None else c0[i]
             weights = (w[i], r[i], *bias, None if p is None else p[i])

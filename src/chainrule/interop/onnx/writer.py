@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ def to_onnx(
 
     ``inputs`` is what ``model.build`` takes: a shape with the batch, None where a size is open, or a batch; for several
     inputs a tuple of them. A Graph knows its own. With ``dynamic_batch`` the first axis is open, whatever is given.
-    Initializers have the names of the state_dict. Random layers do nothing, masks are not exported. The file has passed
-    ``onnx.checker``. ``opset`` is 17 to 23, 17 if none is given. What ``from_onnx`` read is written again, trained or not:
-    the same operators of the same opset, values and weights under the names they had, for the inputs it has. Errors:
+    Initializers have the names of the state_dict. Random layers do nothing; masks of steps are computed in the file, which has
+    passed ``onnx.checker``. ``opset`` is 17 to 23, 17 if none is given. What ``from_onnx`` read is written again, trained or
+    not: the same operators of the same opset, values and weights under the names they had, for the inputs it has. Errors:
     NotSupportedError with all layers that cannot be exported, ArgumentError, FileWriteError.
 
     >>> from chainrule import interop, nn
@@ -67,8 +68,8 @@ def to_onnx(
     return proto
 
 
-def example(model: Module, inputs: Any, dynamic_batch: bool, open_size: int) -> tuple[list[Tensor], list[Any]]:
-    """Inputs with ``open_size`` where a size is open, and for each which of its axes are."""
+def example(model: Module, inputs: Any, dynamic_batch: bool, first: int, others: int) -> tuple[list[Tensor], list[Any]]:
+    """Inputs with such a size where the first is open, and others, and for each which of its axes are."""
     if inputs is None:
         if not isinstance(model, Graph):
             raise ArgumentError("[to_onnx] the inputs are missing: give a shape as (None, 784), or a batch")
@@ -84,11 +85,11 @@ def example(model: Module, inputs: Any, dynamic_batch: bool, open_size: int) -> 
         chosen = [i for i, n in enumerate(sizes) if n is None or (i == 0 and dynamic_batch)]
         axes.append(chosen)
         if shaped:
-            found.append([open_size if i in chosen else n or 1 for i, n in enumerate(sizes)])
+            found.append([(others if i else first) if i in chosen else n or 1 for i, n in enumerate(sizes)])
         else:
             array = one.numpy() if isinstance(one, Tensor) else np.asarray(one)
             if chosen:
-                array = array[np.arange(open_size) % max(len(array), 1)]
+                array = array[np.arange(first) % max(len(array), 1)]
             found.append(Tensor(array))
     batches = batches_of(
         model, tuple(found) if len(found) > 1 else found[0], [*dtypes] if len(found) > 1 else dtypes[0]
@@ -105,7 +106,11 @@ def made(model: Module, inputs: Any, opset: int, dynamic_batch: bool) -> Any:
     """The file."""
     from onnx import helper, numpy_helper
 
-    batches, axes = example(model, inputs, dynamic_batch, 2)
+    batches, axes = example(model, inputs, dynamic_batch, 2, 2)
+    model(*batches)  # which builds it
+    sizes = {n for *_, tensor in model.tensors() for n in tensor.shape} | {n for batch in batches for n in batch.shape}
+    free = [n for n in (11, 13, 17, 19, 23, 29, 31, 37) if n not in sizes]  # an open axis is like no other
+    batches, axes = example(model, inputs, dynamic_batch, 2, free[0])
     first = flat(model(*batches))
     names = model.input_names if isinstance(model, Graph) else ["input"]
     if len(names) < len(batches):
@@ -114,13 +119,14 @@ def made(model: Module, inputs: Any, opset: int, dynamic_batch: bool) -> Any:
     writer.used = dict.fromkeys([*names, "output"], 1)
     values = [Value(name, batch) for name, batch in zip(names, batches, strict=True)]
     results = flat(writer.call(model, *values))
-    second = flat(model(*example(model, inputs, dynamic_batch, 3)[0])) if any(axes) else first
+    second = flat(model(*example(model, inputs, dynamic_batch, 3, free[1])[0])) if any(axes) else first
     labels = model.output_names if isinstance(model, Graph) else ["output"]
     if len(labels) != len(results):
         labels = [f"output_{i}" for i in range(len(results))]
     for label, value in zip(labels, results, strict=True):
         writer.nodes.append(helper.make_node("Identity", [value.name], [label], name=f"{label}/Identity"))
-    merged(writer.nodes, [*labels], [*names], writer.initializers)
+    merged(writer.nodes, [*labels])
+    prune(writer, labels)
     check_size(sum(array.nbytes for array in writer.initializers.values()))
     starts = [described(v.name, v.example, chosen) for v, chosen in zip(values, axes, strict=True)]
     ends = [
@@ -168,7 +174,7 @@ def described(name: str, tensor: Any, free: Any) -> Any:
     return helper.make_tensor_value_info(name, NUMBERS[str(tensor.dtype)], shape)
 
 
-def merged(nodes: list[Any], labels: list[str], inputs: list[str], tensors: Any) -> None:
+def merged(nodes: list[Any], labels: list[str]) -> None:
     """Let the nodes that make the outputs name them, instead of an Identity behind, where nothing else is in the way."""
     for label in labels:
         last = next(node for node in nodes if list(node.output) == [label])
@@ -178,3 +184,14 @@ def merged(nodes: list[Any], labels: list[str], inputs: list[str], tensors: Any)
         if maker is not None and len(users) == 1 and source not in labels and maker.op_type != "Identity":
             nodes.remove(last)
             maker.output[list(maker.output).index(source)] = label
+
+
+def prune(writer: Writer, labels: list[str]) -> None:
+    """Leave out what no output needs: the sequence behind a last state."""
+    wanted, kept = {*labels}, []
+    for node in reversed(writer.nodes):
+        if not wanted.isdisjoint(node.output):
+            kept.append(node)
+            wanted.update(name for part in nodes_within(SimpleNamespace(node=[node])) for name in part.input)
+    writer.nodes = kept[::-1]
+    writer.initializers = {name: array for name, array in writer.initializers.items() if name in wanted}
