@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py") if "__pycache__" not in p.parts)
 # What a part may import is itself and what stands before it. Parts of one line may not import one another.
 ORDER = [
     ["domain"],
-    ["modes", "tape", "dlpack"],
+    ["modes", "tape", "dlpack", "later"],
     ["_native"],
     ["backends"],
     ["tensor", "_methods"],
@@ -178,10 +179,30 @@ def test_the_methods_are_those_declared():
 def test_import_is_light():
     code = "import sys, chainrule; print([m for m in sys.modules if m.split('.')[0] in {'safetensors', 'typer', 'rich',"
     code += " 'matplotlib', 'h5py', 'torch', 'PIL', 'scipy', 'sklearn', 'tensorboardX', 'pandas'}])"
-    import subprocess
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+LATER = {"data", "estimators", "io", "losses", "metrics", "optim", "plots", "recording", "train", "zoo", "apps"}
+
+
+def test_parts_are_read_when_they_are_named():
+    code = """if True:
+        import sys
+        import chainrule as cr
+        print([m for m in sys.modules if m.startswith("chainrule.")])
+        class Mine(cr.nn.Sequential):
+            def fit(self, *args, **options):
+                return super().fit(*args, **options, verbose=0)
+        model = Mine(cr.nn.Linear(2, 1))
+        print(type(cr.nn.Module.save).__name__, callable(model.compile), cr.nn.Sequential.fit.__doc__[:5])
+        model.compile("mse", "sgd").fit([[1.0, 2.0]], [[1.0]])
+        print({*cr.__all__} - {*dir(cr)}, [n for n in cr.__all__ if getattr(cr, n, None) is None], hasattr(cr, "lode"))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded, methods, names = done.stdout.splitlines()
+    assert {part(name) for name in ast.literal_eval(loaded)} & LATER == set()
+    assert methods == "function True Train" and names == "set() [] False"
 
 
 def test_the_native_module_is_loaded():

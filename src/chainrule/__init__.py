@@ -12,7 +12,9 @@ tensor([[2., 4.]])
 
 from __future__ import annotations
 
-from . import ops
+from typing import TYPE_CHECKING
+
+from . import backends, interop, later, nn, ops
 from .anomaly import detect_anomaly
 from .autograd import grad
 from .creation import (
@@ -47,12 +49,23 @@ from .ops import *  # noqa: F403
 from .precision import autocast
 from .profile import profile
 from .random import Generator, manual_seed
-from .recording import jit
 from .resources import empty_cache, get_num_threads, memory_stats, set_cache_limit, set_num_threads
 from .tensor import Tensor
 
-from . import backends, data, interop, io, losses, metrics, nn, optim, plots, train, zoo  # isort: skip  (they attach methods)
-from .io import load
+if TYPE_CHECKING:
+    from . import data, io, losses, metrics, optim, plots, train, zoo
+    from .io import load
+    from .recording import jit
+
+# Parts that are read when they are first named; what a name that is no part comes from.
+LATER = {name: name for name in ("data", "io", "losses", "metrics", "optim", "plots", "train", "zoo")}
+__getattr__, __dir__ = later.names(__name__, LATER | {"load": "io", "jit": "recording"})
+later.methods(nn.Module, "chainrule.io", ("save", "save_json", "save_weights", "load_weights"))
+later.methods(
+    nn.Module,
+    "chainrule.train",
+    ("compile", "fit", "train_on_batch", "train_step", "test_step", "evaluate", "predict", "summary", "lr_find"),
+)
 
 backends.get()  # where the native module is missing, its one warning comes at the import
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 
@@ -113,6 +112,8 @@ def unknown(what: str, given: object, known: Any) -> ArgumentError:
     >>> print(unknown("optimizer", "adma", ["adam", "sgd"]))
     unknown optimizer 'adma': did you mean 'adam'? Known: adam, sgd
     """
+    from difflib import get_close_matches  # 2 ms of an import that may never need it
+
     names = [str(k) for k in known]
     folded = {name.lower(): name for name in names}
     close = get_close_matches(str(given).lower(), folded, n=1)

@@ -15,9 +15,8 @@ from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from ..io.loading import state_of
-from ..io.weights import READERS, WRITERS
-from ..nn.registry import LATER
+from ..later import names
+from ..nn.registry import LATER, READERS, WRITERS
 
 if TYPE_CHECKING:
     from .convnet import load_convnet, save_convnet
@@ -64,18 +63,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted(HOMES))}")
-    return getattr(import_module(f".{HOMES[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(HOMES)
+__getattr__, __dir__ = names(__name__, HOMES)
 
 
 def _torch_weights(path: str | PathLike[str]) -> dict[str, Any]:
     """The arrays of a file of PyTorch, for ``load_weights``."""
+    from ..io.loading import state_of
     from .torch_files import load_torch
 
     return state_of(load_torch(path), path)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..domain.errors import ArgumentError
+from ..nn.registry import READERS, WRITERS
 from .folders import is_folder, open_folder, write_folder
 from .h5 import read_h5_notes, write_h5_notes
 from .jsonfile import read_json_notes, write_json_notes
@@ -17,8 +18,6 @@ from .npz import NOTES, read_npz_notes, write_npz_notes
 from .source import Source, Tensors, signed, unsigned, verified
 from .tensors import KEY, TensorFile, ahead, crc32, write_tensors
 
-READERS: dict[str, Callable[[str | os.PathLike[str]], Mapping[str, Any]]] = {}  # of other weights, by suffix
-WRITERS: dict[str, Callable[[str | os.PathLike[str], Mapping[str, Any]], None]] = {}
 OWN: dict[
     str, tuple[Callable[..., Any], Callable[..., None]]
 ] = {  # of ours that are read whole; others are safetensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter as Argument
-from inspect import signature
+from inspect import Signature, signature
 from textwrap import indent
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -29,6 +29,14 @@ else:
     Methods = object  # ``train`` and ``io`` attach theirs to Module
 
 OWN = frozenset({"_arguments", "_buffers", "_hooks", "training"})  # attributes that hold no members
+
+
+class Shown:
+    """The signature of a class: that of its ``__init__``."""
+
+    def __get__(self, instance: Any, owner: type) -> Signature:
+        shown = signature(owner.__init__)  # type: ignore[misc]  # of any class, not of this instance
+        return shown.replace(parameters=[*shown.parameters.values()][1:])
 
 
 class Module(Methods):
@@ -69,7 +77,7 @@ class Module(Methods):
     _hooks: Hooks | None = None
     _buffers: Mapping[str, bool] = MappingProxyType({})  # name: whether files have it
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
-    __signature__: Any
+    __signature__ = Shown()  # __new__ would hide it
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
@@ -78,12 +86,6 @@ class Module(Methods):
 
     def __init__(self) -> None:
         pass  # nothing needs to be set up; without it, arguments that nobody takes would be swallowed
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "__init__" in vars(cls):  # __new__ would hide it
-            shown = signature(cls.__init__)
-            cls.__signature__ = shown.replace(parameters=[*shown.parameters.values()][1:])
 
     def _no_forward(self, *inputs: Any, **named: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} needs a forward(self, ...)")
@@ -389,9 +391,6 @@ class Module(Methods):
 
     def _repr_html_(self) -> str:
         return tree(self)
-
-
-Module.__signature__ = signature(Module.__init__).replace(parameters=[])
 
 
 class Parameters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from ..domain.errors import ArgumentError, ChainruleError, unknown
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 REGISTRY: dict[str, type[Module]] = {}
 LATER: dict[str, Callable[[], Any]] = {}  # what loads the file that registers a name, where that is not at the import
+READERS: dict[str, Callable[[str | PathLike[str]], Mapping[str, Any]]] = {}  # of weights of others, by suffix
+WRITERS: dict[str, Callable[[str | PathLike[str], Mapping[str, Any]], None]] = {}
 
 
 def register(cls: Any = None, *, name: str | None = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import cached_property, update_wrapper
 from inspect import Signature, signature
 from typing import Any, Protocol, TypeVar, overload
 
@@ -60,7 +60,6 @@ class Op:
         self.name, self.vjp_name = name, name + "_vjp"
         self.body, self.outputs, self.promote, self.mutates = body, outputs, promote, mutates
         self.nondifferentiable = nondifferentiable
-        self.result: Any = namedtuple(name, outputs) if len(outputs) > 1 else None
         self.tensors: list[str] = []
         self.variadic = False
         self.optional: set[str] = set()
@@ -82,6 +81,11 @@ class Op:
         self.last = len(self.tensors) - 1
         self.check: Callable[..., Any] | None = None
         self.normalise: Callable[..., dict[str, Any]] | None = None
+
+    @cached_property
+    def result(self) -> Any:
+        """The kind of tuple it returns; None if that is one tensor."""
+        return namedtuple(self.name, self.outputs) if len(self.outputs) > 1 else None
 
     def vjp(self, argument: str | None = None, /, **rules: Callable[..., Any]) -> Any:
         """State the gradient of arguments: ``mul.vjp(a=..., b=...)``, or ``@layer_norm.vjp("x")`` above a function.
