@@ -13,6 +13,7 @@ import numpy as np
 from ..domain.errors import ArgumentError, ChainruleError
 from ..io import load
 from ..nn import Module
+from . import insight
 from .image import SIDE, Steps, preprocess
 
 SHIPPED = Path(__file__).parent / "files" / "digits.safetensors"
@@ -79,6 +80,21 @@ class DigitPredictor:
         """Probabilities (n, 10) of float32 images (n, 1, 28, 28)."""
         with self.lock:
             return probabilities(self.model.predict(images))
+
+    def feature_maps(self, picture: Any) -> insight.FeatureMaps:
+        """What the first convolution makes of a picture (28, 28): see ``insight.feature_maps``, whose errors it raises."""
+        with self.lock:
+            return insight.feature_maps(self.model, picture)
+
+    def saliency(self, picture: Any, label: int | None = None) -> Any:
+        """How much each pixel of a picture (28, 28) moves the score of a digit: see ``insight.saliency``."""
+        with self.lock:
+            return insight.saliency(self.model, picture, label)
+
+    def replace(self, model: Module) -> None:
+        """Read with another model from now on, one that takes and gives what this one does; answers on the way are whole."""
+        with self.lock:
+            self.model = model
 
 
 def probabilities(output: Any) -> Any:
