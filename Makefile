@@ -29,16 +29,16 @@ demo: $(venv)/.installed-plot ## train on the real MNIST digits; results in runs
 test: $(venv)/.installed-dev ## the tests: the product in 5 seconds, then everything, the examples in the docs too
 	CHAINRULE_STRICT=1 $(python) -m pytest -q --durations=5 tests/test_tiny.py tests src --ignore=tests/prove
 
-prove: $(venv)/.installed-dev,bench,sklearn,browser ## what takes longer, with PyTorch as a peer; results are kept in docs/proof
+prove: $(venv)/.installed-dev,bench,sklearn,browser,docs ## what takes longer, with PyTorch as a peer; results are kept in docs/proof
 	CHAINRULE_STRICT=1 $(python) -m pytest -v tests/prove
 
-sanitize: $(venv)/.installed-dev,bench,sklearn,browser ## the native tests under the address, undefined-behaviour and thread sanitizers
+sanitize: $(venv)/.installed-dev,bench,sklearn,browser,docs ## the native tests under the address, undefined-behaviour and thread sanitizers
 	CHAINRULE_STRICT=1 $(python) -m pytest -v tests/prove/test_sanitizers.py
 
-parity: $(venv)/.installed-dev,bench,sklearn,browser ## how far every op, layer, loss and optimizer is from PyTorch: docs/parity.md
+parity: $(venv)/.installed-dev,bench,sklearn,browser,docs ## how far every op, layer, loss and optimizer is from PyTorch: docs/parity.md
 	$(python) -m tests.prove.parity
 
-interchange: $(venv)/.installed-dev,bench,sklearn,browser ## how far each file format carries a model: docs/interchange.md
+interchange: $(venv)/.installed-dev,bench,sklearn,browser,docs ## how far each file format carries a model: docs/interchange.md
 	$(python) -m tests.prove.interchange
 
 fuzz: $(venv)/.installed-dev,fuzz ## damage files for every reader for seconds=60 in all; only="h5 onnx" for some
@@ -56,8 +56,10 @@ lint: $(venv)/.installed-dev ## style and types
 	$(venv)/bin/mypy
 	$(venv)/bin/mypy tests/core/test_conformance.py
 
-docs: $(venv)/.installed-dev ## run the code blocks of README and docs, follow their links
+docs: $(venv)/.installed-dev,docs ## run the code blocks of README and docs, follow their links; the site, in build/docs
 	$(python) -m pytest -q tests/test_documents.py
+	$(python) -m sphinx -E -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo "open build/docs/index.html"
 
 clean: ## remove what was built and installed (not runs/)
 	rm -rf $(venv) build dist src/chainrule/_native.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -65,7 +67,7 @@ clean: ## remove what was built and installed (not runs/)
 
 # ---- set-up: the build tools are installed first and stay, so that a changed kernel is rebuilt in seconds
 
-extras := dev plot dev,fuzz dev,bench,sklearn,browser
+extras := dev plot dev,docs dev,fuzz dev,bench,sklearn,browser,docs
 $(extras:%=$(venv)/.installed-%): $(venv)/.installed-%: $(venv)/.tools $(sources)
 	@echo "Installing chainrule[$*] (building its native module takes a few minutes the first time) ..."
 	$(python) -m pip install --quiet --no-build-isolation --editable ".[$*]"

@@ -1,0 +1,110 @@
+"""Docstrings as they are written here, prose with ``literals`` and examples, made into what Sphinx reads."""
+
+import re
+from os.path import relpath
+from pathlib import Path
+
+from sphinx.util.nodes import make_refnode
+
+DOCS = Path(__file__).parent.parent
+HOME = DOCS.parent
+ELSEWHERE = {HOME / "README.md": "index", HOME / "CONTRIBUTING.md": "contributing", HOME / "native/README.md": "native"}
+LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)\s]*)?\))")
+INCLUDE = re.compile(r"^```\{include\} (\S+)\n```$", re.MULTILINE)
+LITERAL = re.compile(r"(``.+?``(?!`))", re.DOTALL)
+SPECIAL = re.compile(r"([\\*|`]|_(?=\W|$)|_(?=_))")
+ITEM = re.compile(r"^(\s*[*-] )")
+FACT = re.compile(r"(Formula|Gradient|Shapes): ")
+
+
+def plain(text: str) -> str:
+    """Text in which only literals and the bullets of lists mean anything."""
+    parts = LITERAL.split(text)
+    for i in range(0, len(parts), 2):
+        lines = []
+        for line in parts[i].split("\n"):
+            bullet = ITEM.match(line) if i == 0 or lines else None
+            start = bullet[0] if bullet else ""
+            lines.append(start + SPECIAL.sub(r"\\\1", line[len(start) :]))
+        parts[i] = "\n".join(lines)
+    return "".join(parts)
+
+
+def example(block: list[str]) -> list[str]:
+    """A doctest as code."""
+    return [".. code-block:: pycon", "", *("" if x.strip() == "<BLANKLINE>" else f"   {x}" for x in block), ""]
+
+
+def facts(text: str) -> list[str]:
+    """``Formula: …. Gradient: …. Shapes: …`` as a list of fields."""
+    _, *parts = FACT.split(" ".join(text.split()))
+    return [f":{name}: {plain(said.strip())}" for name, said in zip(parts[::2], parts[1::2], strict=True)]
+
+
+def converted(lines: list[str]) -> list[str]:
+    """A whole docstring."""
+    found: list[str] = []
+    for paragraph in "\n".join(lines).split("\n\n"):
+        if paragraph.lstrip().startswith(">>>"):
+            found += example(paragraph.split("\n"))
+        elif paragraph.startswith("Formula: "):
+            found += facts(paragraph)
+        else:
+            found += plain(paragraph).split("\n")
+        found.append("")
+    return found
+
+
+def links(text: str, folder: Path, here: Path) -> str:
+    """A page of ``folder`` with its links as they are from the folder ``here``; pages of ``ELSEWHERE`` have another name."""
+
+    def moved(found):
+        path = (folder / found[2]).resolve()
+        path = DOCS / f"{ELSEWHERE[path]}.md" if path in ELSEWHERE else path
+        return f"{found[1]}{Path(relpath(path, here)).as_posix()}{found[3]}" if path.exists() else found[0]
+
+    return LINK.sub(moved, text)
+
+
+def page(app, name, source):
+    """What Sphinx reads of a page: ``{include}`` of a page from elsewhere is done here, so that its links lead somewhere."""
+    here = (DOCS / name).parent
+
+    def included(found):
+        path = (here / found[1]).resolve()
+        app.env.note_dependency(str(path))
+        return links(path.read_text(encoding="utf-8"), path.parent, here)
+
+    source[0] = INCLUDE.sub(included, links(source[0], here, here))
+
+
+def docstring(app, what, name, obj, options, lines):
+    """What autodoc hands over before it reads it."""
+    lines[:] = converted(lines)
+
+
+def signature(app, what, name, obj, options, arguments, result):
+    """Types that say nothing are left out."""
+    told = arguments and re.sub(r": ~typing\.Any(?=[,)]| = )", "", arguments)
+    return told, "" if result in ("~typing.Any", "None", None) else result
+
+
+def public(app, env, node, contnode):
+    """A type named by the module that it is written in leads to where it is documented."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") != "py" or not target.startswith("chainrule."):
+        return None
+    objects = env.domains.python_domain.objects
+    found = [name for name in objects if name.rpartition(".")[2] == target.rpartition(".")[2]]
+    if len(found) != 1:
+        return None
+    there = objects[found[0]]
+    return make_refnode(app.builder, node["refdoc"], there.docname, there.node_id, contnode, found[0])
+
+
+def setup(app):
+    app.connect("source-read", page)
+    app.connect("autodoc-process-docstring", docstring)
+    app.connect("autodoc-process-signature", signature)
+    app.connect("missing-reference", public)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
