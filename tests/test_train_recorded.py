@@ -136,6 +136,15 @@ def test_what_is_not_recorded_says_why():
     assert why_not(simple(), jit=False) == "compile(jit=False)"
 
 
+def test_what_looked_at_a_model_leaves_it_as_it_was():
+    model = simple()
+    model.summary((None, 6))
+    with cr.profile(model), cr.detect_anomaly(model):
+        model(cr.ones(2, 6))
+    model[0].register_forward_hook(lambda *_: None).remove()
+    assert why_not(model) == ""
+
+
 def test_own_code_is_recorded_if_asked_for():  # after the first batch, whose labels are looked at, and one more
     Counting.calls = 0
     assert (

@@ -39,13 +39,20 @@ class Hooks:
 class HookHandle:
     """What registering a hook returns: ``remove()`` takes the hook away; again is harmless."""
 
-    def __init__(self, hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> None:
-        self._hooks, self._key = hooks, next(_keys)
-        hooks[self._key] = hook
+    def __init__(self, module: Any, kind: str, hook: Callable[..., Any]) -> None:
+        if module._hooks is None:
+            module._hooks = Hooks()
+        self._module, self._kind, self._key = module, kind, next(_keys)
+        getattr(module._hooks, kind)[self._key] = hook
 
     def remove(self) -> None:
         """Take the hook away."""
-        self._hooks.pop(self._key, None)
+        hooks = self._module._hooks
+        if hooks is None:
+            return
+        getattr(hooks, self._kind).pop(self._key, None)
+        if not (hooks.before or hooks.after or hooks.backward):
+            del self._module._hooks  # as before the first one: steps of a module that has hooks are not recorded
 
 
 class Gate(Function):

@@ -337,23 +337,18 @@ class Module(Methods):
 
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Call ``hook(module, inputs)`` before forward; what it returns, if anything, replaces the inputs (a tuple)."""
-        return HookHandle(self._with_hooks().before, hook)
+        return HookHandle(self, "before", hook)
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Call ``hook(module, inputs, output)`` after forward; what it returns, if anything, replaces the output."""
-        return HookHandle(self._with_hooks().after, hook)
+        return HookHandle(self, "after", hook)
 
     def register_full_backward_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Call ``hook(module, input_gradients, output_gradients)`` in backward, each a tuple with None where none is wanted.
 
         What it returns, if anything, replaces the gradients of the inputs.
         """
-        return HookHandle(self._with_hooks().backward, hook)
-
-    def _with_hooks(self) -> Hooks:
-        if self._hooks is None:
-            self._hooks = Hooks()
-        return self._hooks
+        return HookHandle(self, "backward", hook)
 
     # ---- text
 
