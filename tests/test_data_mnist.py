@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule.data.fetch import cache_folder
 from chainrule.data.mnist import MNIST, load_mnist
 from chainrule.domain.errors import DownloadError
+from chainrule.folders import cache_folder
 
 TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

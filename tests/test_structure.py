@@ -23,7 +23,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py") if "__pycache__" not in p.parts)
 # What a part may import is itself and what stands before it. Parts of one line may not import one another.
 ORDER = [
     ["domain"],
-    ["modes", "tape", "dlpack", "later"],
+    ["modes", "tape", "dlpack", "later", "folders"],
     ["_native"],
     ["backends"],
     ["tensor", "_methods"],

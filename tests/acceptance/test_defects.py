@@ -269,8 +269,8 @@ def test_moving_and_casting_keep_the_gradient():
 
 
 def test_a_gpu_that_is_not_there_is_told():
-    with pytest.raises(cr.errors.DeviceError, match=r"cuda:0 .* use Device\('cpu'\)"):
-        cr.ones(2).to("cuda")
+    with pytest.raises(cr.errors.DeviceError, match=r"cuda:98 was asked for, but"):
+        cr.ones(2).to("cuda:98")
 
 
 def test_freezing_layers_does_not_mix_up_the_state_of_others():

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..domain.backend import Kernel
 from ..domain.device import Device
-from ..domain.errors import DeviceError, unknown
+from ..domain.errors import unknown
 
 
 class Host:
@@ -88,6 +88,7 @@ def named(name: str) -> Any:
 
 
 _host: Any = None  # the backend that serves the device "cpu"
+_default: Any = None  # where tensors are made, if it is not that
 
 
 def host() -> Any:
@@ -109,28 +110,37 @@ def host() -> Any:
     return _host
 
 
+def gpu(index: int) -> Any:
+    """The backend of a GPU."""
+    return import_module(f"{__name__}.cuda").backend(index)
+
+
 def get(device: str | Device | None = None) -> Any:
     """The backend of a device; without one, of the CPU. Errors: DeviceError if there is no such device here."""
     if device is None:
-        return _host or host()
+        return _default or _host or host()
     device = Device(device)
-    if device.kind == "cpu":
-        return host()
-    raise DeviceError(f"{device} was asked for, but this build of chainrule has no CUDA backend; use Device('cpu')")
+    return host() if device.kind == "cpu" else gpu(device.index or 0)
 
 
 @contextmanager
 def use(name: str) -> Iterator[Any]:
-    """Serve the device ``cpu`` by the backend ``name`` inside the block: tensors made there belong to it.
+    """Make tensors on the backend ``name`` inside the block, where no device is given.
+
+    "numpy" and "cpu" serve the device ``cpu`` there; "cuda" and "cuda:1" are GPUs.
 
     >>> import chainrule as cr
     >>> with use("numpy"):
     ...     cr.tensor([1.0]).backend
     numpy
     """
-    global _host
-    before, _host = host(), named(name)
+    global _host, _default
+    before = _host, _default
+    if name.startswith("cuda"):
+        _default = get(name)
+    else:
+        _host, _default = named(name), None
     try:
-        yield _host
+        yield _default or _host
     finally:
-        _host = before
+        _host, _default = before

@@ -6,6 +6,7 @@
 [((3, 4), (3,)), ((1, 4), (1,))]
 """
 
+from ..folders import cache_folder
 from .arrays import Samples, TrainTest
 from .cifar import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES, load_cifar10, load_cifar100, read_cifar
 from .collate import default_collate, pad_collate
@@ -13,7 +14,6 @@ from .csv_files import CSVDataset, Table, load_csv
 from .dataset import ArrayDataset, Subset, split
 from .digits import load_digits
 from .fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
-from .fetch import cache_folder
 from .folder import ImageFolder
 from .geometry import (
     RandomAffine,

@@ -17,17 +17,11 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 from ..domain.errors import DownloadError, FileFormatError, FileWriteError
+from ..folders import cache_folder
 from .idx import unzipped
 from .sources import RemoteFile, Source
 
 WORKPLACE = ".fetching-"
-
-
-def cache_folder() -> Path:
-    """Where downloaded data is kept: ``$CHAINRULE_CACHE``, or ``chainrule`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    if own := os.environ.get("CHAINRULE_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chainrule"
 
 
 @dataclass(frozen=True)

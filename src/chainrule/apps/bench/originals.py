@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ...data.fetch import cache_folder
+from ...folders import cache_folder
 from ...data.packages import pip
 
 VERSIONS = {"keydnn": "2.1.0", "convnet": "2.5.3", "mpneuralnetwork": "1.1.1"}

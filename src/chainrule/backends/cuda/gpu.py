@@ -1,0 +1,189 @@
+"""One GPU at work: its memory, its stream, its kernels. What the rooms of this backend are written with."""
+
+from __future__ import annotations
+
+import math
+import struct
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ...domain.device import Device
+from ...domain.errors import DeviceError, IndexRangeError
+from .array import DeviceArray
+from .memory import Pool
+
+THREADS = 256  # of a block, where nothing speaks for another number
+MAX_AXES = 12  # of a Layout, core/device.cuh
+
+# What kernels report, by number: the error, from the value, its limit and the axis
+FAULTS: list[Any] = [None]
+
+
+def fault(error: type[Exception], message: str) -> int:
+    """A number for kernels to ``report``. ``message`` may use {value}, {limit} and {axis}."""
+    FAULTS.append((error, message))
+    return len(FAULTS) - 1
+
+
+def out_of_range(name: str) -> int:
+    """The fault of an index that is not in its axis."""
+    return fault(IndexRangeError, f"[{name}] index {{value}} is out of range for axis {{axis}}, which has {{limit}}")
+
+
+class Gpu:
+    """Device ``index`` of a driver. ``stream`` is the one on which this thread works."""
+
+    def __init__(self, driver: Any, index: int) -> None:
+        self.driver, self.index = driver, index
+        self.device = Device(f"cuda:{index}")
+        self.properties = driver.properties(index)
+        self.pool = Pool(driver, index)
+        self.default_stream = driver.stream(index)
+        self.own = threading.local()
+        self.functions: dict[tuple[str, str], Any] = {}
+        self.copies = {"in": 0, "out": 0, "waits": 0}  # between host and device, and waits of the host
+        self.faults = self.upload(np.zeros(4, np.int64))
+        self.faulty = False  # whether a kernel that may report was launched since the last look
+
+    @property
+    def stream(self) -> Any:
+        """The stream on which this thread works."""
+        return getattr(self.own, "stream", None) or self.default_stream
+
+    # ---- memory
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        """New memory, whatever is in it."""
+        dtype = dtype if type(dtype) is np.dtype or isinstance(dtype, np.dtype) else np.dtype(str(dtype))
+        nbytes = math.prod(shape) * dtype.itemsize
+        return DeviceArray(self, self.pool.lend(nbytes, self.stream), shape, dtype)
+
+    def upload(self, data: Any) -> DeviceArray:
+        """A copy on the device of a NumPy array, or of a number."""
+        host = np.asarray(data)
+        array = self.empty(host.shape, host.dtype)
+        if host.size:
+            self.copies["in"] += 1
+            self.driver.upload(self.index, array.pointer, np.ascontiguousarray(host), self.stream)
+        return array
+
+    def download(self, array: DeviceArray) -> Any:
+        """The values as a NumPy array. It waits for the stream, and raises what kernels reported."""
+        host = np.empty(array.shape, array.dtype)
+        source = self.dense(array)
+        if host.size:
+            self.copies["out"] += 1
+            self.driver.download(self.index, host, source.pointer, self.stream)
+        self.synchronize()
+        return host
+
+    def synchronize(self) -> None:
+        """Wait until all that was asked of the stream is done. Errors: what kernels found wrong."""
+        self.copies["waits"] += 1
+        self.driver.synchronize(self.stream)
+        if self.faulty:
+            self.faulty = False
+            found = np.zeros(4, np.int64)
+            self.driver.download(self.index, found, self.faults.pointer, self.stream)
+            self.driver.synchronize(self.stream)
+            if found[0]:
+                self.driver.fill(self.index, self.faults.pointer, 0, 32, self.stream)
+                error, message = FAULTS[int(found[0])]
+                raise error(message.format(value=int(found[1]), limit=int(found[2]), axis=int(found[3])))
+
+    def dense(self, array: DeviceArray) -> DeviceArray:
+        """The array if it lies in row-major order, else a copy that does."""
+        return array if array.dense else copied(self, array)
+
+    # ---- kernels
+
+    def launch(
+        self,
+        room: str,
+        instance: str,
+        blocks: int | Sequence[int],
+        threads: int | Sequence[int],
+        *arguments: Any,
+        writes: int = 1,
+        shared: int = 0,
+    ) -> None:
+        """Run a kernel of ``native/<room>/cuda.cu``. What it writes to stands first: ``writes`` arrays.
+
+        Arguments: DeviceArray and None are pointers, int is int64_t, float is double, bytes a structure.
+        """
+        function = self.functions.get((room, instance))
+        if function is None:
+            function = self.functions[room, instance] = self.driver.function(self.index, room, instance)
+        grid = (blocks, 1, 1) if isinstance(blocks, int) else (*blocks, 1, 1)[:3]
+        block = (threads, 1, 1) if isinstance(threads, int) else (*threads, 1, 1)[:3]
+        self.driver.launch(self.index, function, grid, block, shared, self.stream, arguments, writes)
+
+    def each(self, room: str, instance: str, n: int, *arguments: Any, writes: int = 1) -> None:
+        """Run a kernel that shares out ``n`` pieces of work with EACH; none for no work."""
+        if n:
+            threads = THREADS if n >= THREADS else -(-n // 32) * 32
+            blocks = min(-(-n // threads), 16 * self.properties.multiprocessors)
+            self.launch(room, instance, blocks, threads, *arguments, writes=writes)
+
+    def reporting(self) -> DeviceArray:
+        """Where a kernel reports what is wrong: its argument ``int64_t* fault``."""
+        self.faulty = True
+        return self.faults
+
+
+@lru_cache(4096)
+def layout(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[bytes, bool]:
+    """A Layout for kernels of axes that are walked together, as few as will do; and whether one axis without gaps is enough.
+
+    ``strides`` are in elements, one tuple for each array.
+    """
+    sizes: list[int] = []
+    steps: list[list[int]] = []
+    for d, n in enumerate(shape):
+        if n == 1:
+            continue
+        mine = [s[d] for s in strides]
+        if sizes and all(before == own * n for before, own in zip(steps[-1], mine, strict=True)):
+            sizes[-1] *= n
+            steps[-1] = mine
+        else:
+            sizes.append(n)
+            steps.append(mine)
+    if len(sizes) > MAX_AXES:
+        raise DeviceError(f"a kernel takes at most {MAX_AXES} axes that do not merge; the shape is {shape}")
+    rest = MAX_AXES - len(sizes)
+    words = [len(sizes), *sizes, *[1] * rest]
+    for k in range(len(strides)):
+        words += [*(s[k] for s in steps), *[0] * rest]
+    flat = not sizes or (len(sizes) == 1 and all(s == 1 for s in steps[0]))
+    return struct.pack(f"{len(words)}q", *words), flat
+
+
+def spread(array: DeviceArray, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides, in elements, with which ``array`` is broadcast to ``shape``."""
+    lead = len(shape) - len(array.shape)
+    steps = array.steps
+    return (0,) * lead + tuple(
+        0 if n == 1 and m != 1 else s for n, m, s in zip(array.shape, shape[lead:], steps, strict=True)
+    )
+
+
+def copied(gpu: Gpu, x: DeviceArray) -> DeviceArray:
+    """The same values in row-major order, in new memory."""
+    y = gpu.empty(x.shape, x.dtype)
+    copy_into(gpu, y, x)
+    return y
+
+
+def copy_into(gpu: Gpu, y: DeviceArray, x: DeviceArray) -> None:
+    """Write ``x``, of the same dtype, to ``y``, broadcast to its shape."""
+    if x.dense and y.dense and x.shape == y.shape:
+        if y.size:
+            gpu.driver.copy(gpu.index, y.pointer, x.pointer, y.nbytes, gpu.stream)
+        return
+    packed, _ = layout(y.shape, y.steps, spread(x, y.shape))
+    gpu.each("memory", f"copy<{y.itemsize}>", y.size, y, x, packed, y.size)

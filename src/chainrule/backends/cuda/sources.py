@@ -1,0 +1,84 @@
+"""The source files of kernels, and what of them is compiled: the instances that each room asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ...domain.errors import DeviceError
+from ...folders import cache_folder
+
+INSTANCES: dict[str, dict[str, None]] = {}  # by room: ``unary<exp_f, float>``; in order
+
+# dtypes as kernels call them
+NAMES = {
+    "bool": "bool", "uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "int64": "int64_t",
+    "float16": "f16", "bfloat16": "bf16", "float32": "float", "float64": "double",
+}  # fmt: skip
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
+ALL = (*FLOATS, *INTEGERS, "bool")
+
+
+def declare(room: str, *instances: str) -> None:
+    """Say which instances of the kernels of a room there are: the emulator compiles them together."""
+    INSTANCES.setdefault(room, {}).update(dict.fromkeys(instances))
+
+
+@cache
+def c_name(dtype: np.dtype) -> str:
+    """What kernels call a dtype.
+
+    >>> c_name(np.dtype(np.float32))
+    'float'
+    """
+    return NAMES[dtype.name]
+
+
+@cache
+def folder() -> Path:
+    """Where the sources are: in the installed package, or beside it in a working tree. Errors: DeviceError."""
+    package = Path(__file__).parents[2]
+    for place in (package / "_cuda", package.parents[1] / "native"):
+        if (place / "core" / "device.cuh").is_file():
+            return place
+    raise DeviceError(f"the sources of the CUDA kernels are not in {package / '_cuda'}: install chainrule again")
+
+
+@cache
+def included(room: str) -> tuple[Path, ...]:
+    """The files that make up a room: its own, and core/."""
+    own = sorted(p for p in (folder() / room).iterdir() if p.suffix in (".cu", ".cuh", ".h"))
+    return (
+        *own,
+        *sorted(p for p in (folder() / "core").iterdir() if p.suffix in (".cu", ".cuh") or "emulator" in p.name),
+    )
+
+
+@cache
+def fingerprint(room: str, *more: str) -> str:
+    """A name for what compiling a room with these options gives: it changes whenever one of its files does."""
+    digest = hashlib.sha256()
+    for path in included(room):
+        digest.update(path.read_bytes())
+    for text in more:
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()[:24]
+
+
+def kept() -> Path:
+    """The folder of what was compiled."""
+    place = cache_folder() / "kernels"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that others may read at the same time."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.replace(path)
