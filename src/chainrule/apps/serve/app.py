@@ -1,122 +1,79 @@
 """The web application: a static page, and JSON in and out. It keeps nothing of what it is sent.
 
-=================  =================================================================================================
-GET /              the page (with ``draw.js`` and ``style.css``)
-GET /health        ``{"status": "ok"}``
-GET /model         what answers: name, parameters, classes, the probability from which an answer is sure
-POST /api/predict  one drawing, ``{"strokes": [[[x, y], ...], ...], "pen": width}`` or ``{"image": [[grey, ...], ...]}``,
-                   or up to 64 of them, ``{"drawings": [...]}``
-=================  =================================================================================================
+=======================  ===========================================================================================
+GET /                    the page
+GET /health              ``{"status": "ok"}``
+GET /model               what answers: name, parameters, classes, the probability from which an answer is sure
+GET /models              the names of all models; whether they may be taught
+GET /network             the model as one binary, for the page's own JavaScript (``network.py``)
+GET /openapi.json        the interface as an OpenAPI 3.1 document with JSON Schema (``schema.py``)
+POST /api/predict        one drawing, ``{"strokes": [[[x, y], ...], ...], "pen": width}`` or
+                         ``{"image": [[grey, ...], ...]}``, or up to 64 of them, ``{"drawings": [...]}``
+POST /api/views          feature maps and saliency of one drawing
+POST /api/corrections    learn that a drawing is the digit ``label``; DELETE takes the last back
+=======================  ===========================================================================================
 
-An answer has ``digit``, ``sure``, ``probabilities`` (ten), ``top`` (three pairs), ``image`` (28 rows of 0 to 255: what the
-network saw) and ``milliseconds``. Every error is ``{"error": {"code": ..., "message": ...}}``; in a batch it stands in the
-place of its drawing.
+``model``, in the body or in the address of a GET or DELETE, names another model. Every error is
+``{"error": {"code": ..., "message": ...}}``; in a batch it stands in the place of its drawing.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from ...domain.errors import DataError, MissingDependencyError
+from ...domain.errors import ArgumentError, DataError, NotSupportedError
 from ..about import version
-from ..image import Steps, preprocess
-from ..predictor import SURE, DigitPredictor, Prediction
+from ..predictor import SURE, DigitPredictor
+from .drawings import MOST_DRAWINGS, answers, label_of, parsed, read, views
+from .limits import LOCAL, MOST_BYTES, Guarded, Limiter, Refused, body_of, client_of
+from .schema import document
+from .shelf import Book, Shelf
 
-try:
-    from starlette.applications import Starlette
-    from starlette.concurrency import run_in_threadpool
-    from starlette.exceptions import HTTPException
-    from starlette.requests import ClientDisconnect, Request
-    from starlette.responses import JSONResponse, Response
-    from starlette.routing import Route
-except ImportError as error:
-    raise MissingDependencyError(
-        "[serve] the page needs starlette and uvicorn: pip install 'chainrule[web]'"
-    ) from error
+__all__ = ["LOCAL", "MOST_BYTES", "create_app"]
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-MOST_BYTES, MOST_DRAWINGS, MOST_PIXELS = 1_000_000, 64, 1_000_000
-PATIENCE = 10.0  # seconds for a body to arrive
-LOCAL = ("localhost", "127.0.0.1", "::1")
-HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-cache",
-}
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Scope]]
-Send = Callable[[Scope], Awaitable[None]]
+VIEWS, LESSON = 10.0, 60.0  # what they cost, in drawings
 
 
-def create_app(predictor: DigitPredictor | None = None, *, hosts: tuple[str, ...] | None = LOCAL) -> Any:
+def create_app(
+    predictor: DigitPredictor | None = None,
+    *,
+    hosts: tuple[str, ...] | None = LOCAL,
+    models: Mapping[str, Path] | None = None,
+    learning: bool = True,
+    limiter: Limiter | None = None,
+) -> Any:
     """The ASGI application around a predictor, by default that of the model that comes with chainrule.
 
     ``hosts`` are the names under which it may be asked (None: any), so that no other page can pretend to be here.
+    ``models`` are files of further models by name. Without ``learning`` corrections are refused. ``limiter`` says how much
+    a client may ask for.
     """
-    predictor = predictor or DigitPredictor()
-    routes = [Route("/", static("index.html")), Route("/health", health), Route("/model", model)]
-    routes += [Route(f"/{name}", static(name)) for name in ("draw.js", "style.css")]
-    routes.append(Route("/api/predict", predict, methods=["POST"]))
+    limiter = limiter or Limiter()
+    routes = [Route("/", static("index.html")), Route("/openapi.json", described), Route("/health", health)]
+    routes += [Route(f"/{p.name}", static(p.name)) for p in sorted(PAGE.iterdir()) if p.suffix in (".js", ".css")]
+    routes += [Route("/model", model), Route("/models", models_at_hand), Route("/network", network)]
+    routes += [Route("/api/predict", predict, methods=["POST"]), Route("/api/views", look, methods=["POST"])]
+    routes.append(Route("/api/corrections", correct, methods=["POST", "DELETE"]))
     handlers: Any = {HTTPException: http_error, Refused: refused, Exception: broken}
     app = Starlette(routes=routes, exception_handlers=handlers)
-    app.state.predictor = predictor
-    return Guarded(app, hosts)
-
-
-class Guarded:
-    """The application with headers on every answer, for the names in ``hosts`` alone."""
-
-    def __init__(self, app: Any, hosts: tuple[str, ...] | None) -> None:
-        self.app, self.hosts = app, hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def with_headers(message: Scope) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    *((name.encode(), value.encode()) for name, value in HEADERS.items()),
-                ]
-            await send(message)
-
-        if self.hosts is not None and name_of(scope) not in self.hosts:
-            answer = failure(421, "wrong_host", f"this server is asked as {', '.join(self.hosts)}")
-            await answer(scope, receive, with_headers)
-            return
-        await self.app(scope, receive, with_headers)
-
-
-class Refused(Exception):
-    """An answer that is an error: its status, code and message."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-
-
-def name_of(scope: Scope) -> str:
-    """The host that a request names, without its port.
-
-    >>> name_of({"headers": [(b"host", b"localhost:8000")]}), name_of({"headers": [(b"host", b"[::1]:80")]})
-    ('localhost', '::1')
-    """
-    host = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "")
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].lower()
+    app.state.shelf, app.state.learning, app.state.limiter = (
+        Shelf(predictor or DigitPredictor(), models),
+        learning,
+        limiter,
+    )
+    return Guarded(app, hosts, limiter)
 
 
 def static(name: str) -> Any:
@@ -134,112 +91,110 @@ async def health(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
+async def described(request: Request) -> Response:
+    """What this interface is."""
+    return JSONResponse(document())
+
+
 async def model(request: Request) -> Response:
     """What answers."""
-    predictor = request.app.state.predictor
-    parameters = sum(p.size for p in predictor.model.parameters())
+    book = await chosen(request, request.query_params.get("model", ""))
+    predictor = book.predictor
     return JSONResponse(
         {
             "name": predictor.name,
-            "parameters": parameters,
+            "parameters": sum(p.size for p in predictor.model.parameters()),
             "input": [1, 28, 28],
             "classes": list(range(10)),
             "sure_from": SURE,
+            "learnt": book.learnt,
             "version": version(),
         }
     )
 
 
+async def models_at_hand(request: Request) -> Response:
+    """The models that there are."""
+    state = request.app.state
+    return JSONResponse({"models": state.shelf.names, "learning": state.learning})
+
+
+async def network(request: Request) -> Response:
+    """The model for the browser."""
+    book = await chosen(request, request.query_params.get("model", ""))
+    try:
+        body = await run_in_threadpool(book.network)
+    except NotSupportedError as error:
+        raise Refused(422, "not_in_browser", str(error)) from None
+    return Response(body, media_type="application/octet-stream")
+
+
 async def predict(request: Request) -> Response:
     """Read one drawing, or several."""
-    given = parsed(request, await body_of(request))
-    predictor, start = request.app.state.predictor, time.perf_counter()
+    given, start = await asked(request), time.perf_counter()
+    book = await chosen(request, given.pop("model", ""))
     if "drawings" not in given:
-        found = await run_in_threadpool(answers, predictor, [given])
+        found = await run_in_threadpool(answers, book.predictor, [given])
         if isinstance(found[0], Refused):
             raise found[0]
         return JSONResponse(found[0] | {"milliseconds": spent(start)})
     drawings = given["drawings"]
     if not isinstance(drawings, list) or not 0 < len(drawings) <= MOST_DRAWINGS:
         raise Refused(400, "bad_request", f"drawings: expected a list of 1 to {MOST_DRAWINGS} drawings")
-    found = await run_in_threadpool(answers, predictor, drawings)
-    rows = [described(one) if isinstance(one, Refused) else one for one in found]
+    charge(request, len(drawings) - 1)
+    found = await run_in_threadpool(answers, book.predictor, drawings)
+    rows = [one.described() if isinstance(one, Refused) else one for one in found]
     return JSONResponse({"predictions": rows, "milliseconds": spent(start)})
 
 
-def parsed(request: Request, body: bytes) -> dict[str, Any]:
-    """The object in a body of JSON."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refused(415, "unsupported_media_type", "expected Content-Type: application/json")
+async def look(request: Request) -> Response:
+    """What goes on in the network as it reads a drawing."""
+    given, start = await asked(request), time.perf_counter()
+    charge(request, VIEWS)
+    book, label = await chosen(request, given.pop("model", "")), label_of(given) if "label" in given else None
+    found = await run_in_threadpool(lambda: views(book.predictor, read(given), label))
+    return JSONResponse(found | {"milliseconds": spent(start)})
+
+
+async def correct(request: Request) -> Response:
+    """Learn what a drawing is, or forget the last lesson."""
+    if not request.app.state.learning:
+        raise Refused(403, "no_learning", "this server does not learn: start it with --learn, or on this machine alone")
+    start = time.perf_counter()
+    if request.method == "DELETE":
+        book = await chosen(request, request.query_params.get("model", ""))
+        if not await run_in_threadpool(book.unlearn):
+            raise Refused(409, "nothing_learnt", "there is no correction to take back")
+        return JSONResponse({"learnt": book.learnt, "milliseconds": spent(start)})
+    given = await asked(request)
+    charge(request, LESSON)
+    book, label = await chosen(request, given.pop("model", "")), label_of(given)
     try:
-        given = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Refused(400, "bad_json", f"the body is no JSON: {error}") from None
-    if not isinstance(given, dict):
-        raise Refused(400, "bad_request", 'expected an object {"strokes": ...}, {"image": ...} or {"drawings": ...}')
-    return given
+        found = await run_in_threadpool(lambda: book.learn(read(given), label))
+    except (ArgumentError, DataError) as error:
+        raise Refused(422, "not_learnt", str(error)) from None
+    return JSONResponse(found | {"milliseconds": spent(start)})
 
 
-async def body_of(request: Request) -> bytes:
-    """The body, if it is not too large and comes in time."""
-    parts, size = [], 0
+async def asked(request: Request) -> dict[str, Any]:
+    """The object in the body. Errors: Refused."""
+    return parsed(request.headers.get("content-type", ""), await body_of(request))
+
+
+async def chosen(request: Request, name: Any) -> Book:
+    """The model of a name. Errors: Refused."""
+    if not isinstance(name, str):
+        raise Refused(400, "bad_request", f"model is {name!r:.40}, expected a name")
+    shelf = request.app.state.shelf
     try:
-        async with asyncio.timeout(PATIENCE):
-            async for part in request.stream():
-                size += len(part)
-                if size > MOST_BYTES:
-                    raise Refused(413, "too_large", f"the body is larger than {MOST_BYTES} bytes")
-                parts.append(part)
-    except TimeoutError:
-        raise Refused(408, "timeout", f"the body did not come in {PATIENCE:g} seconds") from None
-    except ClientDisconnect:
-        raise Refused(400, "bad_request", "the body was cut short") from None
-    return b"".join(parts)
+        return await run_in_threadpool(shelf.__getitem__, name)
+    except (ArgumentError, DataError) as error:
+        raise Refused(404 if name not in shelf.names else 422, "no_model", str(error)) from None
 
 
-def answers(predictor: DigitPredictor, drawings: list[Any]) -> list[Any]:
-    """For each drawing its answer, or why there is none; the network runs once for all."""
-    steps: list[Any] = []
-    for drawing in drawings:
-        try:
-            steps.append(read(drawing))
-        except DataError as error:
-            steps.append(Refused(422, "no_digit", str(error)))
-        except Refused as error:
-            steps.append(error)
-    found = iter(predictor.predict([one for one in steps if isinstance(one, Steps)]))
-    return [one if isinstance(one, Refused) else answer(next(found)) for one in steps]
-
-
-def read(drawing: Any) -> Steps:
-    """What the network is to see of a drawing. Errors: DataError, Refused."""
-    if not isinstance(drawing, dict) or ("strokes" in drawing) == ("image" in drawing):
-        raise Refused(
-            400, "bad_request", 'a drawing is {"strokes": [[[x, y], ...], ...]} or {"image": [[grey, ...], ...]}'
-        )
-    if "strokes" in drawing:
-        pen = drawing.get("pen")
-        if pen is not None and (isinstance(pen, bool) or not isinstance(pen, (int, float))):
-            raise Refused(400, "bad_request", f"pen is {pen!r:.40}, expected a number")
-        return preprocess(drawing["strokes"] if isinstance(drawing["strokes"], list) else [drawing["strokes"]], pen)
-    try:
-        picture = np.array(drawing["image"], np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise Refused(400, "bad_request", "image: expected rows of numbers, all of one length") from None
-    if picture.size > MOST_PIXELS:
-        raise Refused(413, "too_large", f"the picture has {picture.size} pixels, expected {MOST_PIXELS} at most")
-    return preprocess(picture)
-
-
-def answer(found: Prediction) -> dict[str, Any]:
-    """A prediction for JSON."""
-    return {
-        "digit": found.digit,
-        "sure": found.sure,
-        "probabilities": found.probabilities,
-        "top": found.top(),
-        "image": np.rint(found.steps.image * 255).astype(int).tolist(),
-    }
+def charge(request: Request, cost: float) -> None:
+    """Have the client pay for what takes longer than a drawing. Errors: Refused."""
+    request.app.state.limiter.charge(client_of(request.scope), cost)
 
 
 def spent(start: float) -> float:
@@ -247,31 +202,19 @@ def spent(start: float) -> float:
     return round((time.perf_counter() - start) * 1000, 3)
 
 
-def described(error: Refused) -> dict[str, Any]:
-    """An error for JSON."""
-    return {"error": {"code": error.code, "message": error.message}}
-
-
-def failure(status: int, code: str, message: str) -> JSONResponse:
-    """An answer that is an error."""
-    return JSONResponse(described(Refused(status, code, message)), status)
-
-
 async def refused(request: Request, error: Refused) -> Response:
-    """The answer to what is refused; a body that was not read to its end ends the connection."""
-    answer = failure(error.status, error.code, error.message)
-    if error.status in (408, 413):
-        answer.headers["connection"] = "close"
-    return answer
+    """The answer to what is refused."""
+    return error.response()
 
 
 async def http_error(request: Request, error: HTTPException) -> Response:
     """The answer for a page that is not there, or a method that it has not."""
-    answer = failure(error.status_code, error.detail.lower().replace(" ", "_"), f"{request.url.path}: {error.detail}")
+    code = error.detail.lower().replace(" ", "_")
+    answer = Refused(error.status_code, code, f"{request.url.path}: {error.detail}").response()
     answer.headers.update(error.headers or {})
     return answer
 
 
 async def broken(request: Request, error: Exception) -> Response:
     """The answer when the server is at fault; the log has the rest."""
-    return failure(500, "internal_error", "the server failed: its log says why")
+    return Refused(500, "internal_error", "the server failed: its log says why").response()
