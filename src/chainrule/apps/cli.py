@@ -83,6 +83,15 @@ def serve(
         str, typer.Option(help="Address to listen at. Others than this machine's own open it to all.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    learn: Annotated[
+        bool | None,
+        typer.Option(
+            "--learn/--no-learn", help="Learn from corrections; if not said, at an address of this machine alone."
+        ),
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Drawings a second that a client may send; 0 for any number.")
+    ] = 60,
     threads: Threads = None,
 ) -> None:
     """Read digits drawn in the browser."""
@@ -90,7 +99,7 @@ def serve(
     from .serve import serve as run
 
     use_threads(threads)
-    run(DigitPredictor(file_of(model)), host, port)
+    run(DigitPredictor(file_of(model)), host, port, learning=learn, rate=rate or None)
 
 
 @app.command(epilog="Example: `chainrule inspect runs/mine/model.safetensors`", rich_help_panel=PANELS[1])

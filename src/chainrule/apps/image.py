@@ -94,7 +94,9 @@ def preprocess(source: Any, pen: float | None = None) -> Steps:
     corner = []
     for axis, size in enumerate(box.shape):
         middle = (box.sum(axis=1 - axis) @ np.arange(size)) / total
-        corner.append(int(np.clip(round(CENTRE - middle), 0, SIDE - size)))
+        corner.append(
+            int(np.clip(round(round(CENTRE - middle, 9)), 0, SIDE - size))
+        )  # halves, whatever the last bits are
     image = np.zeros((SIDE, SIDE), np.float32)
     image[corner[0] : corner[0] + height, corner[1] : corner[1] + width] = box
     return Steps(ink.astype(np.float32), box.astype(np.float32), image)

@@ -14,7 +14,7 @@ function refuse(text) {
 const clip = (value, low, high) => Math.min(Math.max(value, low), high);
 
 // To the nearest integer, halves to the even one, as NumPy and Python round.
-export function rint(value) {
+function rint(value) {
   const down = Math.floor(value), part = value - down;
   return part < 0.5 || (part === 0.5 && down % 2 === 0) ? down : down + 1;
 }
@@ -145,7 +145,8 @@ export function preprocess({ strokes, pen, picture }) {
     middleColumn += share * (at % width);
   });
   if (sum > FULL * BOX * BOX) refuse("This is a filled area, not lines: draw a digit");
-  const top = clip(rint(CENTRE - middleRow / sum), 0, SIDE - height), left = clip(rint(CENTRE - middleColumn / sum), 0, SIDE - width);
+  const corner = (middle, size) => clip(rint(rint((CENTRE - middle / sum) * 1e9) / 1e9), 0, SIDE - size);
+  const top = corner(middleRow, height), left = corner(middleColumn, width);
   const image = new Float32Array(SIDE * SIDE);
   for (let r = 0; r < height; r++) image.set(box.subarray(r * width, (r + 1) * width), (top + r) * SIDE + left);
   return image;
