@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,80 @@ def test_there_is_no_second_copy(path: str, drawn: bool, monkeypatch: pytest.Mon
     tracemalloc.stop()
     assert peak < (16 << 20) * (0.4 if drawn else 1.2)
     assert all((p == q).all() for p, q in zip(made.parameters(), other.parameters(), strict=True))
+
+
+def trained() -> nn.Sequential:
+    """Eight layers of one size, compiled with Adam, trained for a step."""
+    made = nn.Sequential(*(nn.Linear(64, 64, bias=False) for _ in range(8))).compile("mse", "adam")
+    made.train_on_batch(X, X)
+    return made
+
+
+X = np.random.default_rng(0).random((4, 64)).astype("f")
+WAYS: dict[str, Any] = {
+    "load_training": lambda file, model: cr.io.load_training(file, model=model, optimizer=model.compiled.optimizer),
+    "resume": lambda file, model: model.fit(X, X, epochs=1, verbose=0, resume=file),
+    "load_optimizer": lambda file, model: cr.io.load_optimizer(file, model),
+}
+
+
+def kept_in(file: str, way: str) -> dict[str, np.ndarray]:
+    """A training in a file, and what is of it in the memory of the model and its optimizer."""
+    made = trained()
+    if way == "load_optimizer":
+        made.save(file, optimizer=made.compiled.optimizer)
+    else:
+        made.fit(X, X, epochs=1, verbose=0, callbacks=[cr.train.Checkpoint(file)])
+    return values_of(made)
+
+
+def values_of(model: Any) -> dict[str, np.ndarray]:
+    """Copies of the parameters and of what Adam remembers of them."""
+    found = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    state = model.compiled.optimizer.state_dict()["state"]
+    return found | {f"{n} {key}": value.numpy().copy() for n, one in state.items() for key, value in one.items()}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_training_goes_on_array_by_array(path: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the arrays in the file only those that become the optimizer's memory stay, and two more at a time."""
+    wanted, alive, most, size = kept_in(path, way), [0], [0], 64 * 64 * 4
+
+    def counted(read: Any) -> Any:
+        def both(self: TensorFile, name: str) -> Any:
+            found = read(self, name)
+            owner = found[0] if isinstance(found, tuple) else found
+            while isinstance(owner.base, np.ndarray):
+                owner = owner.base
+            alive[0] += owner.nbytes
+            most[0] = max(most[0], alive[0])
+            weakref.finalize(owner, lambda n=owner.nbytes: alive.__setitem__(0, alive[0] - n))
+            return found
+
+        return both
+
+    other = trained()
+    for name in ("read", "summed"):
+        monkeypatch.setattr(TensorFile, name, counted(getattr(TensorFile, name)))
+    WAYS[way](path, other)
+    assert 16 * size < most[0] < 18 * size + 15_000  # two for each layer are Adam's; words of random numbers
+    found = values_of(other)
+    for name, value in wanted.items():
+        if way != "load_optimizer" or " " in name:
+            np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_training_changes_nothing(path: str, way: str) -> None:
+    """The last array is damaged: seen before the first is taken, by the model and by the optimizer."""
+    kept_in(path, way)
+    file = sorted(Path(path).glob("*.safetensors"))[-1] if path.endswith("/") else Path(path)
+    content = bytearray(file.read_bytes())
+    content[-1 - 7 * (way == "resume")] ^= 1
+    file.write_bytes(content)
+    other = trained()
+    before = values_of(other)
+    with pytest.raises(FileFormatError, match="do not match their checksum"):
+        WAYS[way](path, other)
+    for name, value in values_of(other).items():
+        np.testing.assert_array_equal(value, before[name])

@@ -570,14 +570,14 @@ def test_what_a_file_cannot_hold_and_does_not_have(tmp_path):
 
 
 def test_a_file_of_an_older_version_is_migrated(tmp_path, monkeypatch):
-    from chainrule.io import migrations, training
+    from chainrule.io import migrations, weights
 
     monkeypatch.setattr(migrations, "MIGRATIONS", {})
     path, new, model = written(tmp_path), tmp_path / "new.safetensors", network()
 
     def as_old():
         """As a version 0 might have been: with "net" for the model and no versions."""
-        arrays, metadata = training.read(path)
+        arrays, metadata = weights.read(path)
         metadata["state"]["net"] = metadata["state"].pop("model")
         del metadata["chainrule"]
         cr.io.save_weights(new, arrays, {**metadata, "format": "chainrule.training.v0"})
@@ -600,7 +600,7 @@ def test_a_file_of_an_older_version_is_migrated(tmp_path, monkeypatch):
     assert model.predict(X).tolist() == cr.load(path).predict(X).tolist() == cr.load(new).predict(X).tolist()
     assert network().fit(X, LABELS, epochs=2, batch_size=8, resume=new, verbose=0).epoch == [0, 1]
 
-    arrays, metadata = training.read(path)
+    arrays, metadata = weights.read(path)
     cr.io.save_weights(new, arrays, {"format": "chainrule.training.v0", "state": 3})
     with pytest.raises(errors.FileFormatError, match="has not what that version has"):
         load_training(new, model=model)

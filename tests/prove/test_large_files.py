@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +75,56 @@ def test_there_is_no_second_copy(large: Path, what: str) -> None:
         assert done.stdout.strip() == "MemoryError"
     elif what != "mmap":  # of which the pages that are looked at are in memory
         assert float(done.stdout) < {"drawn": 0.6, "part": 0.3}.get(what, 1.3), done.stdout
+
+
+TRAINING = """
+import resource, sys
+import numpy as np
+import chainrule as cr
+
+path, what = sys.argv[1:]
+
+def status(key):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))
+
+model = cr.nn.Sequential(*(cr.nn.Linear(1024, 1024, bias=False) for _ in range(16))).compile("mse", "adam")
+x = np.zeros((8, 1024), np.float32)
+if what == "write":
+    model.fit(x, x + 1, epochs=1, verbose=0, callbacks=[cr.train.Checkpoint(f"{path}/run.safetensors")])
+    model.save(f"{path}/model.safetensors", optimizer=model.compiled.optimizer)
+    raise SystemExit
+for p in model.parameters():
+    p.draw()
+size, base = 16 * 1024 * 1024 * 4, status("VmRSS")
+# twice the model is what Adam remembers; 60 MB are no room for the model in the file, 40 more are what a step needs
+resource.setrlimit(resource.RLIMIT_DATA, (status("VmData") + 2 * size + 60_000_000 + 40_000_000 * (what == "resume"), -1))
+if what == "load_training":
+    cr.io.load_training(f"{path}/run.safetensors", model=model, optimizer=model.compiled.optimizer)
+elif what == "resume":
+    model.fit(x, x + 1, epochs=1, verbose=0, resume=f"{path}/run.safetensors")
+else:
+    cr.io.load_optimizer(f"{path}/model.safetensors", model)
+assert len(model.compiled.optimizer.state_dict()["state"]) == 16
+print((status("VmHWM") - base) / size)
+"""
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of 201 MB: a model of 67 MB with Adam, and a training of it."""
+    folder = tmp_path_factory.mktemp("training")
+    subprocess.run([sys.executable, "-c", TRAINING, str(folder), "write"], check=True, timeout=120)
+    return folder
+
+
+@pytest.mark.parametrize("what", ["load_training", "resume", "load_optimizer"])
+def test_a_training_is_not_read_whole(
+    training: Path, what: str, record_property: Callable[[str, object], None]
+) -> None:
+    """The most memory, beside a model that is there: twice the model, which is the optimizer's, and some arrays of 4 MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING, str(training), what], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    record_property("of the model", float(done.stdout))
+    assert float(done.stdout) < 2.7, done.stdout

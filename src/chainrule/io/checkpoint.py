@@ -128,20 +128,21 @@ def load_optimizer(path: str | os.PathLike[str], optimizer: Any) -> None:
         lost = next((name for name in places if name not in source.specs), None)
         if lost is not None:
             raise FileFormatError(f"{where} lacks {lost!r}, of the state of its optimizer")
+        source.verify(places)
+        held = source.held()
         state: dict[str, dict[str, Any]] = {name: {} for name in said["state"]}
-        for place, array in source.take(places):
-            name, key = places[place]
-            state[name][key] = array
-    before = None if scaler is None else scaler.state_dict()
-    with training.taken("load_optimizer", path, "optimizer"):
-        if scaler is not None and "scaler" in said:
-            scaler.load_state_dict(said["scaler"])
-        try:
-            target.load_state_dict({"state": state, "param_groups": said["param_groups"]})
-        except BaseException:
-            if scaler is not None:
-                scaler.load_state_dict(before)
-            raise
+        for place, (name, key) in places.items():
+            state[name][key] = held[place]
+        before = None if scaler is None else scaler.state_dict()
+        with training.taken("load_optimizer", path, "optimizer"):
+            if scaler is not None and "scaler" in said:
+                scaler.load_state_dict(said["scaler"])
+            try:
+                training.load_part(target, {"state": state, "param_groups": said["param_groups"]})
+            except BaseException:
+                if scaler is not None:
+                    scaler.load_state_dict(before)
+                raise
 
 
 def current(path: str | os.PathLike[str], source: Source) -> Source:

@@ -22,11 +22,13 @@ def fill(
     strict: bool = True,
     mmap: bool = False,
     new: bool = False,
+    verify: bool = True,
 ) -> Differences:
     """Have ``model`` take what ``state`` says of each of its tensors, out of ``source``. Errors: StateError, FileFormatError.
 
     The values are verified before the first is taken, and the model is as it was after any error; unless it is ``new``, so
-    that nobody has it yet. With ``mmap`` its parameters are the pages of the file, where dtypes are the same.
+    that nobody has it yet. Without ``verify`` they have been. With ``mmap`` its parameters are the pages of the file, where
+    dtypes are the same.
     """
     loading, found = fitting(model, state, strict)
     places: dict[str, list[str]] = {}  # by name in the file: there may be several parts of it
@@ -35,8 +37,8 @@ def fill(
     taken: Iterable[tuple[str, Any]]
     if mmap:
         taken = source.views(places)
-    elif new:
-        taken = source.take(places)
+    elif new or not verify:
+        taken = source.take(places, verify=verify)
     elif source.mappable and all(unborn(loading[name], state[name]) for name in loading):
         taken = [*source.take(places)]  # what will be the memory of the model
     else:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..domain.dtype import DTYPES, DType
 from ..domain.errors import ArgumentError, FileFormatError
-from .tensors import KEY, TensorFile, ahead, crc32
+from .tensors import KEY, TensorFile, ahead, crc32, numpy_dtype
 
 
 class Spec(NamedTuple):
@@ -47,6 +47,10 @@ class Source:
     def specs(self) -> dict[str, Spec]:
         """What is there, by name."""
         return {name: Spec(name, known(a.dtype.name), tuple(a.shape)) for name, a in self.arrays.items()}
+
+    def held(self) -> dict[str, Any]:
+        """All, by name: arrays, or where values are read when they are asked for, what reads them."""
+        return dict(self.arrays)
 
     def verify(self, names: Iterable[str] | None = None) -> None:
         """Raise FileFormatError unless values are those that were written, as far as the file can tell."""
@@ -89,6 +93,10 @@ class Tensors(Source):
             name: Spec(name, known(file.places[name].dtype), file.places[name].shape)
             for name, file in sorted(self.files.items())
         }
+
+    def held(self) -> dict[str, Any]:
+        """See Source."""
+        return {name: Held(self, spec) for name, spec in self.specs.items()}
 
     def verify(self, names: Iterable[str] | None = None) -> None:
         """See Source."""
@@ -135,6 +143,30 @@ class Tensors(Source):
             for name in own or {}:
                 if own is not None and own[name] != sums.get(name):
                     raise FileFormatError(f"{where} is of another checkpoint: its {name!r} is not that of the others")
+
+
+class Held:
+    """An array of a file that stays open as long as somebody has this; its values are read each time they are asked for.
+
+    They are not verified: ``source.verify()`` says before whether they are what was written.
+    """
+
+    def __init__(self, source: Tensors, spec: Spec) -> None:
+        self.source, self.spec = source, spec
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As an array has it."""
+        return self.spec.shape
+
+    @property
+    def dtype(self) -> Any:
+        """That of NumPy."""
+        return numpy_dtype(str(self.spec.dtype))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        (pair,) = self.source.take([self.spec.name], verify=False)
+        return pair[1] if dtype is None else pair[1].astype(dtype, copy=False)
 
 
 def known(name: str) -> Any:

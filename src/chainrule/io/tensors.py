@@ -75,6 +75,7 @@ class TensorFile:
 
     def __init__(self, path: str | os.PathLike[str], where: str) -> None:
         self.path, self.where = Path(path), where
+        self.file: Any = None
         regular(path, where)
         self.file = open(path, "rb", buffering=0)  # noqa: SIM115
         self._map: Any = None
@@ -92,7 +93,10 @@ class TensorFile:
 
     def close(self) -> None:
         """Read no more; what is mapped stays."""
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
+
+    __del__ = close
 
     def read(self, name: str) -> Any:
         """The values of an array, in memory of their own."""
@@ -214,7 +218,10 @@ def memory(dtype: str, shape: tuple[int, ...]) -> Any:
     wanted = numpy_dtype(dtype)
     size = prod(shape) * wanted.itemsize
     if size >= SMALL:
-        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | POPULATED)
+        try:
+            pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | POPULATED)
+        except OSError as error:
+            raise MemoryError(f"there is no room for an array of {dtype} and shape {shape}, {size} bytes") from error
         return np.frombuffer(pages, wanted).reshape(shape)
     found = np.empty(size + ALIGNED, np.uint8)
     start = -found.ctypes.data % ALIGNED

@@ -14,12 +14,17 @@ import numpy as np
 from ..domain.errors import ArgumentError, ChainruleError, FileFormatError, unknown
 from ..nn import Module
 from ..nn.registry import describe
+from ..optim import Optimizer
+from ..optim.averaging import WeightAverage
 from ..random import Generator, get_rng_state, set_rng_state
 from ..tensor import Tensor
-from .migrations import migrated
-from .weights import read, save_weights
+from .filling import fill
+from .migrations import migrated, version_of
+from .source import Held
+from .weights import opened, save_weights
 
-FORMAT = "chainrule.training.v1"
+FAMILY = "chainrule.training"
+FORMAT = f"{FAMILY}.v1"
 ARRAY = "$array"  # the key of what stands for an array in the metadata
 
 
@@ -58,8 +63,9 @@ def load_training(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, An
     """Have ``parts`` and all random numbers go on from what ``save_training`` wrote, or ``train.Checkpoint``.
 
     Returns what else is in the file, by name: values, and the states of parts that were not given, with NumPy arrays.
-    Errors: MissingFileError; FileFormatError for a file that is damaged, of another kind, or lacks a part; StateError for a
-    part that has other shapes. The model is loaded last: after an error it is as it was.
+    Everything is verified first; then the model, optimizers and averages take safetensors array by array, other parts one
+    after the other. Errors: MissingFileError; FileFormatError for a file that is damaged, of another kind, or lacks a part;
+    StateError for a part that has other shapes. The model is loaded last: after an error it is as it was.
     """
     state, random_state = read_training(path, "load_training")
     for name in parts:
@@ -75,21 +81,37 @@ def load_training(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, An
     for name in models:
         with taken("load_training", path, name):
             load_part(parts[name], state.pop(name))
-    return state
+    return {name: read(saved) for name, saved in state.items()}
 
 
 def read_training(path: str | os.PathLike[str], name: str) -> tuple[dict[str, Any], Any]:
-    """The parts in a file, and the states of random numbers. Errors: those of ``load_training``."""
-    arrays, metadata = migrated(path, FORMAT, *read(path), name)
+    """The parts in a file, and the states of random numbers. Errors: those of ``load_training``.
+
+    All is verified, but arrays of parts are still in the file: ``load_part`` and ``read`` get them.
+    """
+    source = opened(path)  # closed when nobody has an array of it
+    held, metadata = source.held(), source.metadata
+    if version_of(FAMILY, metadata) is not None and metadata["format"] != FORMAT:
+        held, metadata = migrated(path, FORMAT, dict(source.take()), metadata, name)
     if metadata.get("format") != FORMAT:
         raise FileFormatError(
             f"[{name}] {path} has no training to go on with: train.Checkpoint or io.save_training writes one"
         )
+    source.verify()
     try:
-        state, random_state = _deep(metadata["state"], arrays), _deep(metadata["random"], arrays)
-        return dict(state), random_state
+        state, random_state = _deep(metadata["state"], held), _deep(metadata["random"], held)
+        return dict(state), read(random_state)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FileFormatError(f"[{name}] {path} has a header that save_training never writes: {error!r}") from error
+
+
+def read(state: Any) -> Any:
+    """A state with its arrays read."""
+    if isinstance(state, dict):
+        return {key: read(one) for key, one in state.items()}
+    if isinstance(state, list):
+        return [read(one) for one in state]
+    return np.asarray(state) if isinstance(state, Held) else state
 
 
 def model_in(path: str | os.PathLike[str], found: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,12 +134,18 @@ def taken(name: str, path: str | os.PathLike[str], part: str) -> Iterator[None]:
 
 
 def load_part(part: Any, state: Any) -> None:
-    """Have one part go on from its state. Errors: ArgumentError for what has none."""
+    """Have one part go on from its state, array by array where it can. Errors: ArgumentError for what has none."""
+    own = getattr(type(part), "load_state_dict", None)
     if isinstance(part, Generator):
         seed, counter = state
         part.set_state((seed, counter))
-    elif hasattr(part, "load_state_dict"):
-        part.load_state_dict(state)
+    elif own is Module.load_state_dict and state and all(isinstance(one, Held) for one in state.values()):
+        source = next(iter(state.values())).source
+        fill(part, source, {name: one.spec for name, one in state.items()}, verify=False)
+    elif own in (Optimizer.load_state_dict, WeightAverage.load_state_dict):
+        part.load_state_dict(state)  # which looks at shapes, and then takes one after the other
+    elif own is not None:
+        part.load_state_dict(read(state))
     else:
         raise ArgumentError(f"[load_training] a {type(part).__name__} has no load_state_dict: take it from the result")
 

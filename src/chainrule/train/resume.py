@@ -18,7 +18,7 @@ from ..domain.callback import Logs
 from ..domain.errors import ArgumentError, ArgumentTypeError, FileFormatError, StateError
 from ..io.checkpoint import suffixed
 from ..io.folders import is_folder
-from ..io.training import load_part, read_training, restore_random, save_training, taken
+from ..io.training import load_part, read, read_training, restore_random, save_training, taken
 from ..metrics import Metric
 from ..nn import Module
 from ..nn.parameter import LazyTensor, sizes_text
@@ -33,6 +33,7 @@ from .step import Step
 ROWS = 32  # of each array, by which data is known again
 PARTS = {"model", "optimizer", "scaler", "more", "frozen", "updates", "averages", "train", "validation", "callbacks"}
 PARTS |= {"where", "of"}
+LARGE = {"model", "optimizer", "more", "updates", "callbacks"}  # what stays in the file until it is put back
 
 
 class Checkpoint(Callback):
@@ -230,12 +231,12 @@ class Run:
             if self.validation is not None:
                 self.validation.load_state_dict(state["validation"])
             restore_random(state["random"])  # after loaders, which may have drawn a seed
-            self.plan.optimizer.load_state_dict(state["optimizer"])  # after the schedules
+            load_part(self.plan.optimizer, state["optimizer"])  # after the schedules
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad = name not in state["frozen"]
             parts = [(self.step.updates, "updates"), (self.model, "model")]
             for part, name in parts if self.model.is_built else reversed(parts):  # gradients need shapes
-                part.load_state_dict(state[name])
+                load_part(part, state[name])
 
     def restore_callbacks(self, states: Any) -> None:
         """Have them go on; a warning for those that are gone."""
@@ -243,7 +244,7 @@ class Run:
         for name, saved in states:
             if name in here and hasattr(here[name], "load_state_dict"):
                 with taken("fit", self.found, name):
-                    here[name].load_state_dict(saved)
+                    here[name].load_state_dict(read(saved))
             elif saved:
                 warnings.warn(
                     f"[fit] {self.found} has what {name.partition(' ')[0]} remembered, but it is not among the callbacks",
@@ -276,7 +277,8 @@ class Run:
             raise StateError(f"[fit] {self.found} was not written by a Checkpoint: give its parts to io.load_training")
         with taken("fit", self.found, "training"):
             self.check(state)
-        self.loaded = {**state, "random": random_state}
+        self.loaded = {name: part if name in LARGE else read(part) for name, part in state.items()}
+        self.loaded["random"] = random_state
         where = state["where"]
         begun = "" if where["batch"] is None else f", after batch {where['batch']}"
         self.tell(verbose, f"resume: epoch {where['epoch'] + (where['batch'] is not None)}{begun}, of {self.found}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -186,7 +187,7 @@ def merged(nodes: list[Any], labels: list[str]) -> None:
             maker.output[list(maker.output).index(source)] = label
 
 
-def prune(writer: Writer, labels: list[str]) -> None:
+def prune(writer: Writer, labels: Iterable[str]) -> None:
     """Leave out what no output needs: the sequence behind a last state."""
     wanted, kept = {*labels}, []
     for node in reversed(writer.nodes):
