@@ -425,7 +425,7 @@ def test_the_command_serves_until_it_is_told_to_end():
 def test_a_model_that_is_not_there_is_told_in_a_line():
     command = [sys.executable, "-m", "chainrule", "serve", "none.safetensors"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "none.safetensors" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2 and "none.safetensors" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])

@@ -1,5 +1,5 @@
-"""The command line, ``chainrule``. Exit codes: 0, 1 for what went wrong with files or data, 2 for a wrong command, 130 for
-Ctrl-C.
+"""The command line, ``chainrule``. Exit codes: 0, 1 for what went wrong with files or data, 2 for a wrong command or setting,
+130 for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Annotated
 
 import typer
 
-from ..domain.errors import ChainruleError
+from ..domain.errors import ArgumentError, ArgumentTypeError, ChainruleError, MissingFileError, ShapeError
 from .bench import commands as _  # noqa: F401  (they are added to bench)
 from .bench.cli import bench
 from .commands import machine, models, seeing, training
 from .commands.shared import PANELS, Json, Threads, any_terminal, use_threads, warn
+
+ASKED = ArgumentError, ArgumentTypeError, MissingFileError, ShapeError  # what was asked for cannot be
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -168,7 +170,7 @@ def main() -> None:
         try:
             app(prog_name="chainrule")
         except ChainruleError as error:
-            fail(str(error))
+            fail(str(error), 2 if isinstance(error, ASKED) else 1)
         except OSError as error:
             fail(f"{error.filename or ''} {error.strerror or error}".strip())
         except KeyboardInterrupt:
@@ -176,10 +178,10 @@ def main() -> None:
             sys.exit(130)
 
 
-def fail(text: str) -> None:
+def fail(text: str, code: int = 1) -> None:
     """End with an error."""
     print(f"chainrule: {text}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

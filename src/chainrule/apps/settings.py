@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..domain.errors import ArgumentError, FileFormatError, MissingDependencyError, MissingFileError, unknown
+from ..domain.errors import ArgumentError, MissingDependencyError, MissingFileError, unknown
 
 SCHEDULES = ("linear", "cosine", "onecycle", "constant")
 AUGMENTS = ("none", "crop", "flip", "crop+flip")
@@ -166,7 +166,7 @@ def toml(value: Any) -> str:
 def read(path: str | Path) -> Settings:
     """The settings in a file: ``.toml``, or ``.yaml`` and ``.yml`` where PyYAML is installed.
 
-    Errors: MissingFileError, FileFormatError, ArgumentError, MissingDependencyError.
+    Errors: MissingFileError, ArgumentError, MissingDependencyError.
     """
     path = Path(path)
     if not path.is_file():
@@ -174,17 +174,17 @@ def read(path: str | Path) -> Settings:
     text = path.read_bytes()
     try:
         if path.suffix in (".yaml", ".yml"):
-            tables = yaml(text)
+            tables = yaml(text, path)
         elif path.suffix == ".toml":
             tables = tomllib.loads(text.decode())
         else:
             raise ArgumentError(f"[train] {path} ends in {path.suffix or 'nothing'!r}; settings are .toml, .yaml, .yml")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"[train] {path} is not TOML: {error}") from error
+        raise ArgumentError(f"[train] {path} is not TOML: {error}") from error
     return Settings.of(tables, str(path))
 
 
-def yaml(text: bytes) -> Any:
+def yaml(text: bytes, path: Path) -> Any:
     """The tables of a YAML file."""
     try:
         from yaml import YAMLError, safe_load
@@ -195,9 +195,9 @@ def yaml(text: bytes) -> Any:
     try:
         found = safe_load(text)
     except YAMLError as error:
-        raise FileFormatError(f"[train] the settings are not YAML: {error}") from error
+        raise ArgumentError(f"[train] {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
-        raise FileFormatError("[train] the settings should be tables: model, data, train")
+        raise ArgumentError(f"[train] {path} should have tables: model, data, train")
     return found
 
 
