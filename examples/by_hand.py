@@ -10,20 +10,18 @@ from chainrule import losses, metrics, nn, optim
 from chainrule.data import ArrayDataset, DataLoader
 from chainrule.train import CallbackList, EarlyStopping, History
 
-rng = np.random.default_rng(0)
-x = rng.normal(size=(2000, 2)).astype(np.float32)
+x = np.random.default_rng(0).normal(size=(2000, 2)).astype(np.float32)
 y = (np.hypot(x[:, 0], x[:, 1]) > 1.2).astype(np.int64)  # inside or outside a circle
 x_train, y_train, x_val, y_val = x[:1600], y[:1600], x[1600:], y[1600:]
 
 
-def network() -> nn.Sequential:
+def network():
     cr.manual_seed(0)
     return nn.Sequential(nn.Linear(32), nn.ReLU(), nn.Linear(32), nn.ReLU(), nn.Linear(2))
 
 
 # by hand
-model = network()
-loss_fn = losses.CrossEntropy()
+model, loss_fn = network(), losses.CrossEntropy()
 optimizer = optim.Adam(model.parameters(), lr=0.01)
 loader = DataLoader(ArrayDataset(x_train, y_train), batch_size=32, shuffle=True)
 history, stopping = History(), EarlyStopping("val_loss", patience=3)
@@ -47,20 +45,14 @@ for epoch in range(30):
         break
 callbacks.on_train_end()
 print(
-    f"by hand: {len(history.epoch)} epochs, best validation loss {stopping.best:.4f} after epoch {stopping.best_epoch + 1}"
+    f"by hand: best validation loss {stopping.best:.4f} after epoch {stopping.best_epoch + 1} of {len(history.epoch)}"
 )
 
 # the same with fit
-fitted = network()
+fitted, stopping = network(), EarlyStopping("val_loss", patience=3)
+held_out = DataLoader(ArrayDataset(x_val, y_val), batch_size=400)
 fitted.compile(losses.CrossEntropy(), optim.Adam(fitted.parameters(), lr=0.01), metrics=["accuracy"])
-fit_history = fitted.fit(
-    x_train,
-    y_train,
-    epochs=30,
-    validation_data=DataLoader(ArrayDataset(x_val, y_val), batch_size=400),
-    callbacks=[EarlyStopping("val_loss", patience=3)],
-    verbose=0,
-)
+fit_history = fitted.fit(x_train, y_train, epochs=30, validation_data=held_out, callbacks=stopping, verbose=0)
 same = all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(model.parameters(), fitted.parameters(), strict=True))
 print(f"with fit: {fit_history}\nequal to the bit: {same}")
 if not same:

@@ -1,4 +1,4 @@
-"""Pages and notebooks as programs: each block runs after the one before, and prints what the page says that it prints."""
+"""Pages, notebooks and examples as programs: each block of a page prints what the page says that it prints."""
 
 from __future__ import annotations
 
@@ -7,15 +7,39 @@ import doctest
 import io
 import json
 import re
-from contextlib import redirect_stdout
+import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import chainrule as cr
+from chainrule.ops._op import OPS
 
 HOME = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text( about| like)?\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 CHECKER = doctest.OutputChecker()
 NUMBER, CURVE = re.compile(r"[-+]?\d[\d.,]*(e[-+]\d+)?"), re.compile("[\u2800-\u28ff]+")
+
+
+@contextmanager
+def as_a_program(folder: Path, mnist: Any, *arguments: str) -> Iterator[None]:
+    """A folder and arguments of its own, MNIST without reading it again; layers, ops and settings are put back after it."""
+    before, threads = [(names, {**names}) for names in (cr.nn.REGISTRY, OPS)], cr.get_num_threads()
+    try:
+        with (
+            chdir(folder),
+            patch.object(cr.data, "load_mnist", lambda: mnist),
+            patch.object(sys, "argv", ["", *arguments]),
+        ):
+            yield
+    finally:
+        cr.set_num_threads(threads)
+        for names, kept in before:
+            names.clear()
+            names.update(kept)
 
 
 def said(code: str, first: int, path: Path, names: dict[str, Any]) -> str:
