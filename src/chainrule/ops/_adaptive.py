@@ -58,6 +58,9 @@ def adaptive_avg_pool2d(x: Tensor, *, output_size: Any) -> Any:
 
     ``x`` is (n, c, h, w), the result (n, c, p, q). ``output_size`` is an integer or a pair; None keeps the size of x.
 
+    Formula: ``y[n, c, i, j] = mean of x over window (i, j)``. Gradient: ``g / count`` added to each element of its window.
+    Shapes: as above.
+
     >>> adaptive_avg_pool2d(Tensor([[[[1.0, 2.0, 3.0]]]]), output_size=(1, 2))
     tensor([[[[1.5, 2.5]]]])
     """
@@ -78,6 +81,9 @@ def adaptive_avg_pool2d(x: Tensor, *, output_size: Any) -> Any:
 def adaptive_max_pool2d(x: Tensor, *, output_size: Any) -> Any:
     """The largest element of every window, which are as in ``adaptive_avg_pool2d``; of equals the first gets the gradient.
 
+    Formula: ``y[n, c, i, j] = max of x over window (i, j)``. Gradient: ``g`` added to the first largest of its window.
+    Shapes: (n, c, h, w) → (n, c, p, q).
+
     >>> adaptive_max_pool2d(Tensor([[[[1.0, 2.0, 3.0]]]]), output_size=(1, 2))
     tensor([[[[2., 3.]]]])
     """
@@ -90,6 +96,9 @@ def adaptive_max_pool2d(x: Tensor, *, output_size: Any) -> Any:
 @op(outputs=("y", "indices"))
 def adaptive_max_pool2d_with_indices(x: Tensor, *, output_size: Any) -> Any:
     """``adaptive_max_pool2d``, and where the largest elements are: row times width plus column, int64.
+
+    Formula: as ``adaptive_max_pool2d``. Gradient: of the values as there, of the indices none. Shapes: both outputs (n, c,
+    p, q).
 
     >>> adaptive_max_pool2d_with_indices(Tensor([[[[1.0, 2.0, 3.0]]]]), output_size=(1, 2))[1]
     tensor([[[[1, 2]]]])
@@ -107,6 +116,8 @@ def adaptive_max_pool2d_with_indices(x: Tensor, *, output_size: Any) -> Any:
 def adaptive_avg_pool1d(x: Tensor, *, output_size: Any) -> Any:
     """``adaptive_avg_pool2d`` of sequences (n, channels, length).
 
+    Formula: as ``adaptive_avg_pool2d`` with one axis. Gradient: as there. Shapes: (n, c, h) → (n, c, p).
+
     >>> adaptive_avg_pool1d(Tensor([[[1.0, 2.0, 3.0]]]), output_size=2)
     tensor([[[1.5, 2.5]]])
     """
@@ -117,6 +128,8 @@ def adaptive_avg_pool1d(x: Tensor, *, output_size: Any) -> Any:
 def adaptive_max_pool1d(x: Tensor, *, output_size: Any) -> Any:
     """``adaptive_max_pool2d`` of sequences (n, channels, length).
 
+    Formula: as ``adaptive_max_pool2d`` with one axis. Gradient: as there. Shapes: (n, c, h) → (n, c, p).
+
     >>> adaptive_max_pool1d(Tensor([[[1.0, 2.0, 3.0]]]), output_size=2)
     tensor([[[2., 3.]]])
     """
@@ -126,6 +139,9 @@ def adaptive_max_pool1d(x: Tensor, *, output_size: Any) -> Any:
 @op(outputs=("y", "indices"))
 def adaptive_max_pool1d_with_indices(x: Tensor, *, output_size: Any) -> Any:
     """``adaptive_max_pool1d``, and where the largest elements are, int64.
+
+    Formula: as ``adaptive_max_pool2d`` with one axis. Gradient: of the values as there, of the indices none. Shapes: both
+    outputs (n, c, p).
 
     >>> adaptive_max_pool1d_with_indices(Tensor([[[1.0, 2.0, 3.0]]]), output_size=2)[1]
     tensor([[[1, 2]]])

@@ -30,6 +30,9 @@ def conv3d(
     ``x`` is (n, c, depth, h, w), ``weight`` (k, c / groups, t, r, s), ``bias`` (k,) or None. Sizes are an integer or three.
     Errors: ShapeError, ArgumentError.
 
+    Formula: as ``conv2d``, summed over three offsets. Gradient: as in ``conv2d``. Shapes: (n, c, d, h, w) → (n, k, o, p,
+    q), each size as p in ``conv2d``.
+
     >>> conv3d(Tensor([[[[[1.0]], [[2.0]], [[4.0]]]]]), Tensor([[[[[1.0]], [[10.0]]]]]))
     tensor([[[[[21.]],
     <BLANKLINE>

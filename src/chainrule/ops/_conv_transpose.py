@@ -35,6 +35,10 @@ def conv_transpose2d(
     p = (h - 1) stride - 2 padding + dilation (r - 1) + output_padding + 1. Sizes are an integer or a pair;
     ``output_padding`` is less than the stride or the dilation. Errors: ShapeError, ArgumentError.
 
+    Formula: ``y[n, k, i', j'] = bias[k] + Σ x[n, c, i, j] weight[c, k, r, s]``, i' = i · stride + r · dilation - padding,
+    j' likewise. Gradient: ``dx`` is ``conv2d`` of ``g``; ``dweight[c, k, r, s] = Σ x[n, c, i, j] g[n, k, i', j']``,
+    ``dbias = Σ g``. Shapes: as above.
+
     >>> conv_transpose2d(Tensor([[[[1.0, 2.0]]]]), Tensor([[[[1.0, 10.0]]]]), stride=(1, 2))
     tensor([[[[ 1., 10.,  2., 20.]]]])
     """
@@ -107,6 +111,9 @@ def conv1d(
 ) -> Any:
     """``conv2d`` of sequences: ``x`` is (n, c, length), ``weight`` (k, c / groups, r), ``bias`` (k,) or None.
 
+    Formula: ``y[n, k, i] = bias[k] + Σ x[n, c, i'] weight[k, c, r]``, i' = i · stride + r · dilation - padding. Gradient:
+    as in ``conv2d``. Shapes: (n, c, h) → (n, k, p), p as in ``conv2d``.
+
     >>> conv1d(Tensor([[[1.0, 2.0, 4.0]]]), Tensor([[[1.0, 1.0]]]))
     tensor([[[3., 6.]]])
     """
@@ -127,6 +134,9 @@ def conv_transpose1d(
     dilation: int = 1,
 ) -> Any:
     """``conv_transpose2d`` of sequences: ``x`` is (n, c, length), ``weight`` (c, k / groups, r), ``bias`` (k,) or None.
+
+    Formula: ``y[n, k, i'] = bias[k] + Σ x[n, c, i] weight[c, k, r]``, i' = i · stride + r · dilation - padding. Gradient:
+    as in ``conv_transpose2d``. Shapes: (n, c, h) → (n, k, p), p as in ``conv_transpose2d``.
 
     >>> conv_transpose1d(Tensor([[[1.0, 2.0]]]), Tensor([[[1.0, 10.0]]]), stride=2)
     tensor([[[ 1., 10.,  2., 20.]]])

@@ -30,6 +30,9 @@ def glu(x: Tensor, *, axis: int = -1) -> Any:
 
     Errors: ShapeError if the axis cannot be halved.
 
+    Formula: ``y = a · σ(b)``. Gradient: ``da = g · σ(b)``, ``db = g · a σ(b) (1 - σ(b))``. Shapes: ``axis`` of ``x`` is 2 n
+    long, that of ``y`` n.
+
     >>> glu(Tensor([1.0, 2.0, 0.0, 100.0]))
     tensor([0.5, 2. ])
     """
@@ -43,6 +46,9 @@ def swiglu(x: Tensor, *, axis: int = -1) -> Any:
     """Of the halves a and b of an axis, ``silu(a) * b`` (Shazeer, 2020): the gate is the first half.
 
     Errors: ShapeError if the axis cannot be halved.
+
+    Formula: ``y = a · σ(a) · b``. Gradient: ``da = g · b σ(a) (1 + a (1 - σ(a)))``, ``db = g · a σ(a)``. Shapes: ``axis``
+    of ``x`` is 2 n long, that of ``y`` n.
 
     >>> swiglu(Tensor([0.0, 100.0, 3.0, 2.0]))
     tensor([  0., 200.])
@@ -76,6 +82,9 @@ def maxout(x: Tensor, *, pieces: int, axis: int = 1) -> Any:
 
     Errors: ShapeError if ``pieces`` does not divide the axis.
 
+    Formula: ``y[…, j] = max over k < pieces of x[…, pieces · j + k]``. Gradient: ``g`` to the largest of each group, of
+    equals the first. Shapes: ``axis`` of ``x`` is n · pieces long, that of ``y`` n.
+
     >>> maxout(Tensor([[1.0, 5.0, 2.0, 0.0]]), pieces=2)
     tensor([[5., 2.]])
     """
@@ -101,6 +110,9 @@ def prelu(x: Tensor, weight: Tensor) -> Any:
     """``x`` where it is positive, elsewhere ``weight * x`` (He et al., 2015).
 
     ``weight`` is (1,), or (c,) for the channels, axis 1 of x. Errors: ShapeError.
+
+    Formula: ``x`` where x > 0, else ``weight · x``. Gradient: ``g`` where x > 0, else ``weight · g``; of a weight
+    ``Σ g · min(x, 0)``, over all that it scales. Shapes: (n, c, …) or, with one weight, any; ``y`` as ``x``.
 
     >>> prelu(Tensor([[-1.0, -1.0, 3.0]]), Tensor([0.5, 0.25, 0.1]))
     tensor([[-0.5 , -0.25,  3.  ]])

@@ -47,6 +47,10 @@ def layer_norm(
     ``normalized_shape`` is the shape of these axes, or the size of the last one; ``weight`` and ``bias`` have that shape.
     Errors: ShapeError if x, weight or bias do not.
 
+    Formula: ``y = u · weight + bias``, ``u = (x - m) r``, r = 1 / √(v + eps), m and v of each sample. Gradient:
+    ``dx = r (h - mean(h) - u mean(h u))``, h = g · weight; ``dweight = Σ g u``, ``dbias = Σ g``. Shapes: (…,
+    normalized_shape); ``y`` as ``x``.
+
     >>> layer_norm(Tensor([[1.0, 3.0], [0.0, 10.0]]), normalized_shape=2, eps=0.0)
     tensor([[-1.,  1.],
             [-1.,  1.]])
@@ -90,6 +94,9 @@ def rms_norm(x: Tensor, weight: Tensor | None = None, *, normalized_shape: Any, 
 
     ``normalized_shape`` and ``weight`` as in ``layer_norm``. ``eps`` is added to the mean square; None is the difference
     between 1 and the next float32, or float64 if x is that.
+
+    Formula: ``y = u · weight``, ``u = x r``, r = 1 / √(mean(x²) + eps). Gradient: ``dx = r (h - u mean(h u))``, h = g ·
+    weight; ``dweight = Σ g u``. Shapes: (…, normalized_shape); ``y`` as ``x``.
 
     >>> rms_norm(Tensor([[3.0, -3.0], [0.0, 10.0]]), normalized_shape=2)
     tensor([[ 1.    , -1.    ],
@@ -156,6 +163,9 @@ def group_norm(
     ``x`` is (n, channels, ...); ``weight`` and ``bias`` (channels,) scale and shift each channel after that. One group is
     layer normalisation over all but the first axis; as many as channels is instance normalisation. Errors: ShapeError if
     the groups do not divide the channels, or weight or bias do not fit.
+
+    Formula: as ``layer_norm``, m and v of each group. Gradient: as in ``layer_norm``, with the means over the group.
+    Shapes: ``y`` as ``x``.
 
     >>> group_norm(Tensor([[1.0, 3.0, 0.0, 10.0]]), num_groups=2, eps=0.0)
     tensor([[-1.,  1., -1.,  1.]])

@@ -19,6 +19,9 @@ def pad(x: Tensor, *, pad: Any, mode: str = "constant", value: float = 0.0) -> A
     ``mode`` says which: "constant" (``value``; negative sizes cut off), "reflect" (mirrored without the edge), "replicate"
     (the edge) or "circular" (from the other end). Errors: ShapeError where there is too little to mirror.
 
+    Formula: ``y[i] = x[i - before]`` inside; outside ``value``, or an element of ``x``. Gradient: to each element of ``x``
+    the ``g`` of all its places in ``y``. Shapes: sizes grow by before + after.
+
     >>> pad(Tensor([1.0, 2.0, 3.0]), (1, 2)), pad(Tensor([1.0, 2.0, 3.0]), (2, 0), "reflect")
     (tensor([0., 1., 2., 3., 0., 0.]), tensor([3., 2., 1., 2., 3.]))
     """

@@ -20,6 +20,8 @@ def between(x: Any, low: float, high: float) -> Any:
 def relu6(x: Tensor) -> Any:
     """``x`` inside of [0, 6], else the nearer limit (Krizhevsky, 2010); the gradient at the limits is 0.
 
+    Formula: ``y = clip(x, min=0, max=6)``. Gradient: ``dx = g * (x > 0) * (x < 6)``. Shapes: any; ``y`` as ``x``.
+
     >>> relu6(Tensor([-1.0, 2.0, 9.0]))
     tensor([0., 2., 6.])
     """
@@ -32,6 +34,9 @@ relu6.vjp(x=lambda g, x: where(between(x, 0.0, 6.0), g, 0.0))
 @op(promote="float")
 def hardtanh(x: Tensor, *, min_val: float = -1.0, max_val: float = 1.0) -> Any:
     """``x`` inside of [min_val, max_val], else the nearer limit; the gradient at the limits is 0. Errors: ArgumentError.
+
+    Formula: ``y = clip(x, min=min_val, max=max_val)``. Gradient: ``dx = g * (x > min_val) * (x < max_val)``. Shapes: any;
+    ``y`` as ``x``.
 
     >>> hardtanh(Tensor([-2.0, 0.5, 2.0]))
     tensor([-1. ,  0.5,  1. ])
@@ -53,6 +58,8 @@ def _(x: Any, *, min_val: float, max_val: float) -> None:
 def hardsigmoid(x: Tensor) -> Any:
     """``relu6(x + 3) / 6``, a sigmoid of three lines.
 
+    Formula: ``y = relu6(x + 3) / 6``. Gradient: ``dx = g * (abs(x) < 3) / 6``. Shapes: any; ``y`` as ``x``.
+
     >>> hardsigmoid(Tensor([-4.0, 0.0, 1.5, 4.0]))
     tensor([0.  , 0.5 , 0.75, 1.  ])
     """
@@ -66,6 +73,9 @@ hardsigmoid.vjp(x=lambda g, x: where(between(x, -3.0, 3.0), g * (1 / 6), 0.0))
 @widened
 def hardswish(x: Tensor) -> Any:
     """``x * hardsigmoid(x)`` (Howard et al., 2019).
+
+    Formula: ``y = x * relu6(x + 3) / 6``. Gradient: ``dx = g * where(x < -3, 0.0, where(x > 3, 1.0, x / 3 + 0.5))``.
+    Shapes: any; ``y`` as ``x``.
 
     >>> hardswish(Tensor([-4.0, 0.0, 3.0, 6.0]))
     tensor([-0.,  0.,  3.,  6.])
@@ -82,6 +92,8 @@ def _(g: Any, x: Any) -> Any:
 def threshold(x: Tensor, *, threshold: float, value: float) -> Any:
     """``x`` where it is above ``threshold``, elsewhere ``value``.
 
+    Formula: ``y = where(x > threshold, x, value)``. Gradient: ``dx = g * (x > threshold)``. Shapes: any; ``y`` as ``x``.
+
     >>> threshold(Tensor([0.1, 0.5, 1.0]), threshold=0.5, value=-1.0)
     tensor([-1., -1.,  1.])
     """
@@ -94,6 +106,8 @@ threshold.vjp(x=lambda g, x, threshold: where(le(x, threshold), 0.0, g))
 @op(promote="float")
 def softshrink(x: Tensor, *, lambd: float = 0.5) -> Any:
     """``x`` nearer to 0 by ``lambd``, and 0 where it is not as far from it.
+
+    Formula: ``y = sign(x) * relu(abs(x) - lambd)``. Gradient: ``dx = g * (abs(x) > lambd)``. Shapes: any; ``y`` as ``x``.
 
     >>> softshrink(Tensor([-2.0, 0.25, 2.0]))
     tensor([-1.5,  0. ,  1.5])
@@ -113,6 +127,8 @@ def _(x: Any, *, lambd: float) -> None:
 @op(promote="float")
 def hardshrink(x: Tensor, *, lambd: float = 0.5) -> Any:
     """``x``, but 0 where it is within ``lambd`` of 0.
+
+    Formula: ``y = where(abs(x) > lambd, x, 0.0)``. Gradient: ``dx = g * (abs(x) > lambd)``. Shapes: any; ``y`` as ``x``.
 
     >>> hardshrink(Tensor([-2.0, 0.25, 2.0]))
     tensor([-2.,  0.,  2.])

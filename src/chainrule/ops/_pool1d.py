@@ -20,6 +20,9 @@ def max_pool1d(
 ) -> Any:
     """``max_pool2d`` of sequences (n, channels, length).
 
+    Formula: as ``max_pool2d`` with one axis. Gradient: as in ``max_pool2d``. Shapes: (n, c, h) → (n, c, p), p as in
+    ``max_pool2d``.
+
     >>> max_pool1d(Tensor([[[1.0, 3.0, 2.0, 0.0]]]), 2)
     tensor([[[3., 2.]]])
     """
@@ -32,6 +35,9 @@ def max_pool1d_with_indices(
     x: Tensor, *, kernel_size: int, stride: Any = None, padding: int = 0, dilation: int = 1, ceil_mode: bool = False
 ) -> Any:
     """``max_pool1d``, and where the largest elements are (int64).
+
+    Formula: as ``max_pool2d`` with one axis. Gradient: as in ``max_pool2d``. Shapes: (n, c, h) → (n, c, p), p as in
+    ``max_pool2d``.
 
     >>> y, indices = max_pool1d_with_indices(Tensor([[[1.0, 3.0, 2.0, 0.0]]]), 2)
     >>> indices
@@ -54,6 +60,9 @@ def avg_pool1d(
 ) -> Any:
     """``avg_pool2d`` of sequences (n, channels, length).
 
+    Formula: as ``avg_pool2d`` with one axis. Gradient: as in ``avg_pool2d``. Shapes: (n, c, h) → (n, c, p), p as in
+    ``max_pool2d``.
+
     >>> avg_pool1d(Tensor([[[1.0, 3.0, 2.0, 0.0]]]), 2)
     tensor([[[2., 1.]]])
     """
@@ -67,6 +76,9 @@ def lp_pool2d(x: Tensor, *, norm_type: float, kernel_size: Any, stride: Any = No
     """Of every window the root ``norm_type`` of the sum of the elements to that power; where the sum is 0 so is the gradient.
 
     ``x`` is (n, c, h, w); sizes as in ``avg_pool2d``. With norm_type 1 it is the sum, with a large one nearly the maximum.
+
+    Formula: ``y[n, c, i, j] = (Σ x^p)^(1 / p)`` over the window, p = norm_type. Gradient: ``g (x / y)^(p - 1)`` added to
+    each element of its window. Shapes: as in ``avg_pool2d``.
 
     >>> lp_pool2d(Tensor([[[[3.0, 4.0]]]]), norm_type=2, kernel_size=(1, 2))
     tensor([[[[5.]]]])
@@ -86,6 +98,9 @@ def _(x: Any, *, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: boo
 @op(promote="float")
 def lp_pool1d(x: Tensor, *, norm_type: float, kernel_size: int, stride: Any = None, ceil_mode: bool = False) -> Any:
     """``lp_pool2d`` of sequences (n, channels, length).
+
+    Formula: as ``lp_pool2d`` with one axis. Gradient: as in ``lp_pool2d``. Shapes: (n, c, h) → (n, c, p), p as in
+    ``max_pool2d``.
 
     >>> lp_pool1d(Tensor([[[3.0, 4.0]]]), norm_type=2, kernel_size=2)
     tensor([[[5.]]])

@@ -20,6 +20,9 @@ def pixel_shuffle(x: Tensor, *, upscale_factor: int) -> Any:
 
     Errors: ShapeError if r² does not divide the channels.
 
+    Formula: ``y[n, c, h r + i, w r + j] = x[n, c r² + i r + j, h, w]``. Gradient:
+    ``dx = pixel_unshuffle(g, downscale_factor=upscale_factor)``. Shapes: as above.
+
     >>> pixel_shuffle(Tensor([[[[1.0]], [[2.0]], [[3.0]], [[4.0]]]]), upscale_factor=2)
     tensor([[[[1., 2.],
               [3., 4.]]]])
@@ -45,6 +48,9 @@ def pixel_unshuffle(x: Tensor, *, downscale_factor: int) -> Any:
     """Pixels as channels: (n, c, h r, w r) becomes (n, c r², h, w), what ``pixel_shuffle`` undoes.
 
     Errors: ShapeError if r does not divide height and width.
+
+    Formula: ``y[n, c r² + i r + j, h, w] = x[n, c, h r + i, w r + j]``. Gradient:
+    ``dx = pixel_shuffle(g, upscale_factor=downscale_factor)``. Shapes: as above.
 
     >>> pixel_unshuffle(Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), downscale_factor=2).flatten()
     tensor([1., 2., 3., 4.])
@@ -89,6 +95,9 @@ def interpolate(
     Either ``size`` or ``scale_factor`` is given, a number or one for each axis; the size is then that of x times the
     factor, rounded down. Elements are taken for small areas; with ``align_corners`` for points, the corners staying where
     they are. Errors: ArgumentError; ShapeError.
+
+    Formula: ``y[i] = Σ w x[j]`` over one or two neighbours j of each axis, w = 1 for "nearest", 1 - distance for "linear".
+    Gradient: ``dx[j] = Σ w g[i]``. Shapes: (n, c, h, w) → (n, c, p, q); (n, c, h) → (n, c, p).
 
     >>> interpolate(Tensor([[[1.0, 3.0]]]), size=4)
     tensor([[[1., 1., 3., 3.]]])

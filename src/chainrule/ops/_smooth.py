@@ -24,6 +24,9 @@ def nonzero(name: str, key: str, value: float) -> None:
 def elu(x: Tensor, *, alpha: float = 1.0) -> Any:
     """``x`` where it is positive, elsewhere ``alpha * (exp(x) - 1)`` (Clevert, Unterthiner and Hochreiter, 2015).
 
+    Formula: ``y = where(x > 0, x, alpha * (exp(x) - 1))``. Gradient: ``dx = where(x > 0, g, g * alpha * exp(x))``. Shapes:
+    any; ``y`` as ``x``.
+
     >>> elu(Tensor([-1.0, 0.0, 2.0]))
     tensor([-0.6321,  0.    ,  2.    ])
     """
@@ -37,6 +40,9 @@ elu.vjp(x=lambda g, x, alpha: where(gt(x, 0.0), g, g * (alpha * exp(minimum(x, 0
 @widened
 def selu(x: Tensor) -> Any:
     """``1.0507 * elu(x, alpha=1.6733)``, which keeps mean 0 and variance 1 (Klambauer et al., 2017).
+
+    Formula: ``y = λ x`` where x > 0, else ``λ α (exp(x) - 1)``, with λ = 1.0507… and α = 1.6733…. Gradient: ``dx = λ g``
+    where x > 0, else ``g · (y + λ α)``. Shapes: any; ``y`` as ``x``.
 
     >>> selu(Tensor([-1.0, 0.0, 1.0]))
     tensor([-1.1113,  0.    ,  1.0507])
@@ -53,6 +59,9 @@ def _(g: Any, x: Any) -> Any:
 @widened
 def celu(x: Tensor, *, alpha: float = 1.0) -> Any:
     """``x`` where it is positive, elsewhere ``alpha * (exp(x / alpha) - 1)`` (Barron, 2017). Errors: ArgumentError.
+
+    Formula: ``y = where(x > 0, x, alpha * (exp(x / alpha) - 1))``. Gradient: ``dx = where(x > 0, g, g * exp(x / alpha))``.
+    Shapes: any; ``y`` as ``x``.
 
     >>> celu(Tensor([-1.0, 0.0, 2.0]), alpha=2.0)
     tensor([-0.7869,  0.    ,  2.    ])
@@ -78,6 +87,9 @@ def logexp(x: Any) -> Any:
 def softplus(x: Tensor, *, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """``log(1 + exp(beta x)) / beta``: relu without its corner; ``x`` itself where ``beta x`` is above ``threshold``.
 
+    Formula: ``y = where(beta * x > threshold, x, log(1 + exp(beta * x)) / beta)``. Gradient:
+    ``dx = where(beta * x > threshold, g, g * sigmoid(beta * x))``. Shapes: any; ``y`` as ``x``.
+
     >>> softplus(Tensor([-1e4, 0.0, 1e4]))
     tensor([0.0000e+00, 6.9315e-01, 1.0000e+04])
     """
@@ -101,6 +113,9 @@ def _(x: Any, *, beta: float, threshold: float) -> None:
 def mish(x: Tensor) -> Any:
     """``x * tanh(softplus(x))`` (Misra, 2019).
 
+    Formula: ``y = x * t``, ``t = tanh(softplus(x))``. Gradient: ``dx = g * (t + x * (1 - t * t) * sigmoid(x))``. Shapes:
+    any; ``y`` as ``x``.
+
     >>> mish(Tensor([-1.0, 0.0, 1.0]))
     tensor([-0.3034,  0.    ,  0.8651])
     """
@@ -118,6 +133,8 @@ def _(g: Any, x: Any) -> Any:
 def softsign(x: Tensor) -> Any:
     """``x / (1 + |x|)``.
 
+    Formula: ``y = x / (1 + abs(x))``. Gradient: ``dx = g / (1 + abs(x))**2``. Shapes: any; ``y`` as ``x``.
+
     >>> softsign(Tensor([1.0, -3.0]))
     tensor([ 0.5 , -0.75])
     """
@@ -134,6 +151,8 @@ def _(g: Any, x: Any) -> Any:
 @widened
 def logsigmoid(x: Tensor) -> Any:
     """``log(sigmoid(x))``, without its overflow.
+
+    Formula: ``y = -softplus(-x)``. Gradient: ``dx = g * sigmoid(-x)``. Shapes: any; ``y`` as ``x``.
 
     >>> logsigmoid(Tensor([-1000.0, 0.0]))
     tensor([-1.0000e+03, -6.9315e-01])

@@ -34,6 +34,8 @@ from .elementwise import erf, exp, gt, le, maximum, sigmoid, tanh, where
 def relu(x: Tensor) -> Any:
     """``x`` where it is positive, elsewhere 0; the gradient at 0 is 0.
 
+    Formula: ``y = maximum(x, 0)``. Gradient: ``dx = g * (x > 0)``. Shapes: any; ``y`` as ``x``.
+
     >>> relu(Tensor([-1.0, 0.0, 2.0]))
     tensor([0., 0., 2.])
     """
@@ -46,6 +48,9 @@ relu.vjp(x=lambda g, y: where(le(y, 0), 0.0, g))
 @op(promote="float")
 def leaky_relu(x: Tensor, *, negative_slope: float = 0.01) -> Any:
     """``x`` where it is positive, elsewhere ``negative_slope * x`` (Maas, Hannun and Ng, 2013).
+
+    Formula: ``y = where(x > 0, x, negative_slope * x)``. Gradient: ``dx = where(x > 0, g, negative_slope * g)``. Shapes:
+    any; ``y`` as ``x``.
 
     >>> leaky_relu(Tensor([-1.0, 0.0, 2.0]))
     tensor([-0.01,  0.  ,  2.  ])
@@ -67,6 +72,9 @@ def gelu(x: Tensor, *, approximate: str = "none") -> Any:
     """Gaussian error linear unit, ``x`` times the probability that a standard normal is below it (Hendrycks and Gimpel, 2016).
 
     ``approximate="tanh"`` gives ``x/2 · (1 + tanh(√(2/π)(x + 0.044715 x³)))``.
+
+    Formula: ``y = x · Φ(x)``, Φ(x) = (1 + erf(x / √2)) / 2. Gradient: ``dx = g · (Φ(x) + x φ(x))``, φ(x) = exp(-x² / 2) /
+    √(2π); with "tanh" that of its formula. Shapes: any; ``y`` as ``x``.
 
     >>> gelu(Tensor([-1.0, 0.0, 1.0]))
     tensor([-0.1587,  0.    ,  0.8413])
@@ -92,6 +100,8 @@ def _(x: Any, *, approximate: str) -> None:
 @widened
 def silu(x: Tensor) -> Any:
     """``x * sigmoid(x)``, also called swish (Elfwing, Uchibe and Doya, 2017).
+
+    Formula: ``y = x * sigmoid(x)``. Gradient: ``dx = g * (y + sigmoid(x) * (1 - y))``. Shapes: any; ``y`` as ``x``.
 
     >>> silu(Tensor([-1.0, 0.0, 1.0]))
     tensor([-0.2689,  0.    ,  0.7311])

@@ -42,6 +42,9 @@ def scaled_dot_product_attention(
     not advanced: give ``Generator.reserve(...)``. The native kernel keeps no (t, s) matrix, forward or backward (Dao et
     al., 2022); only the gradient of a mask is made by one. Errors: ShapeError, DTypeError, ArgumentError.
 
+    Formula: ``y = A v``, ``A = softmax(s)``, ``s = q kᵀ · scale + mask``. Gradient: ``dv = Aᵀ g``, ``dq = scale · S k``,
+    ``dk = scale · Sᵀ q``, ``dmask = Σ S``, with ``S = A · (g vᵀ - Σ g y)``. Shapes: as above.
+
     >>> q, k, v = Tensor([[0.0, 0.0]]), Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([[1.0], [5.0]])
     >>> scaled_dot_product_attention(q, k, v), scaled_dot_product_attention(q, k, v, is_causal=True)
     (tensor([[3.]]), tensor([[1.]]))
@@ -135,6 +138,9 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Any:
 
     ``x`` is (..., t, d) with an even d; ``cos`` and ``sin`` broadcast to (..., t, d/2). Of queries and keys turned by
     angles in proportion to their positions, scores depend on the distance alone. Errors: ShapeError.
+
+    Formula: ``y₁ = x₁ cos - x₂ sin``, ``y₂ = x₂ cos + x₁ sin``, of the halves. Gradient: ``dx₁ = g₁ cos + g₂ sin``,
+    ``dx₂ = g₂ cos - g₁ sin``, ``dcos = g₁ x₁ + g₂ x₂``, ``dsin = g₂ x₁ - g₁ x₂``. Shapes: ``y`` as ``x``.
 
     >>> rotary(Tensor([[1.0, 0.0]]), Tensor([0.0]), Tensor([1.0]))
     tensor([[0., 1.]])

@@ -103,6 +103,10 @@ def conv2d(
     p = (h + 2 padding - dilation (r - 1) - 1) // stride + 1. ``stride``, ``padding`` and ``dilation`` are an integer or a pair.
     With ``groups``, the channels and filters are divided into as many, each for itself.
 
+    Formula: ``y[n, k, i, j] = bias[k] + Σ x[n, c, i', j'] weight[k, c, r, s]``, i' = i · stride + r · dilation - padding,
+    j' likewise. Gradient: ``dx[n, c, i', j'] = Σ g[n, k, i, j] weight[k, c, r, s]``,
+    ``dweight[k, c, r, s] = Σ g[n, k, i, j] x[n, c, i', j']``, ``dbias = Σ g``. Shapes: as above.
+
     >>> conv2d(Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), Tensor([[[[1.0, 1.0], [1.0, 1.0]]]]), bias=Tensor([0.5]))
     tensor([[[[10.5]]]])
     """

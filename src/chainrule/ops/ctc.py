@@ -39,6 +39,9 @@ def ctc(
     into the time cost infinity, or nothing with ``zero_infinity``; they have no gradient. Errors: ShapeError, DTypeError,
     IndexRangeError, ArgumentError.
 
+    Formula: ``y = -log Σ_ways Π_t exp(x[t, way_t])``. Gradient: ``dx[t, c] = -g`` × the share of the ways' probability that
+    has c at t. Shapes: ``y`` is (), with "none" (n,).
+
     >>> x = Tensor([[[0.5, 0.5]], [[0.5, 0.5]]]).log()
     >>> ctc(x, Tensor([[1]]), Tensor([2]), Tensor([1])).exp()  # one over the share of ways that say "1"
     tensor(1.3333)

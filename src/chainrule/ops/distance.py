@@ -34,6 +34,9 @@ def apart(a: Any, b: Any, p: float) -> Any:
 def cosine_loss(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
     """``1 - cos(x, target)`` along the last axis: 0 where both point the same way, 2 where they are opposite.
 
+    Formula: ``1 - c``, c = x · t / (‖x‖ ‖t‖). Gradient: ``dx = -g · (t / ‖t‖ - c x / ‖x‖) / ‖x‖``, for ``target`` with both
+    exchanged. Shapes: (…, d) both; ``y`` is (), with "none" (…).
+
     >>> cosine_loss(Tensor([[1.0, 0.0], [1.0, 1.0]]), Tensor([[2.0, 0.0], [-1.0, -1.0]]), reduction="none")
     tensor([0., 2.])
     """
@@ -54,6 +57,10 @@ def cosine_embedding(x1: Tensor, x2: Tensor, target: Tensor, *, margin: float = 
 
     ``x1`` and ``x2`` are (n, d), or (d,); ``target`` (n,), or ().
 
+    Formula: ``1 - c`` or ``max(0, c - margin)``, c = x1 · x2 / (‖x1‖ ‖x2‖). Gradient:
+    ``∓g · (x2 / ‖x2‖ - c x1 / ‖x1‖) / ‖x1‖``, for ``x2`` with both exchanged. Shapes: ``y`` is (), with "none" as
+    ``target``.
+
     >>> a, b = Tensor([[1.0, 0.0], [1.0, 0.0]]), Tensor([[1.0, 1.0], [1.0, 1.0]])
     >>> cosine_embedding(a, b, Tensor([1.0, -1.0]), reduction="none")
     tensor([0.2929, 0.7071])
@@ -68,6 +75,10 @@ def contrastive(x1: Tensor, x2: Tensor, target: Tensor, *, margin: float = 1.0, 
     """Half the squared distance of pairs whose ``target`` is 1, else half the square of what it lacks to ``margin``.
 
     ``x1`` and ``x2`` are (n, d), ``target`` is (n,): 1 for pairs that belong together, 0 for others (Hadsell et al., 2006).
+
+    Formula: ``y = t D² / 2 + (1 - t) max(0, margin - D)² / 2``, D = ‖x1 - x2‖. Gradient:
+    ``dx1 = g (t D - (1 - t) max(0, margin - D)) (x1 - x2) / D``, for ``x2`` its negative. Shapes: ``y`` is (), with "none"
+    (n,).
 
     >>> a, b = Tensor([[0.0, 0.0], [0.0, 0.0]]), Tensor([[0.0, 2.0], [0.0, 0.5]])
     >>> contrastive(a, b, Tensor([1.0, 0.0]), reduction="none")
@@ -114,6 +125,10 @@ def triplet_margin(
     """``max(0, |anchor - positive| - |anchor - negative| + margin)``: the like should be nearer (Schroff et al., 2015).
 
     All are (n, d); distances are p-norms. With ``swap`` the nearer of anchor and positive to the negative counts.
+
+    Formula: ``max(0, P - N + margin)``, P = ‖a - p‖, N = ‖a - n‖. Gradient: where that is not 0, and p is 2:
+    ``g · (p - a) / P`` for the positive, ``g · (a - n) / N`` for the negative, and for the anchor what makes their sum 0.
+    Shapes: ``y`` is (), with "none" (n,).
 
     >>> a, b, c = Tensor([[0.0, 0.0]]), Tensor([[0.0, 1.0]]), Tensor([[0.0, 1.5]])
     >>> triplet_margin(a, b, c)

@@ -15,36 +15,63 @@ from .memory import filled
 
 
 def unary(
-    name: str, meaning: str, example: str, shows: str, rule: Callable[..., Any] | None, promote: str | None = "float"
+    name: str,
+    meaning: str,
+    formula: str,
+    gradient: str,
+    example: str,
+    shows: str,
+    rule: Callable[..., Any] | None,
+    promote: str | None = "float",
 ) -> OpCall:
     """A primitive of one tensor, ``x``. Without a ``rule`` it is nondifferentiable."""
 
     def declaration(x: Tensor) -> Tensor: ...  # type: ignore[empty-body]
 
-    declare = primitive(promote=promote, nondifferentiable=not rule)
-    call = declare(documented(declaration, name, meaning, example, shows))
+    facts = f"{said(formula, {'x': gradient})} Shapes: any; ``y`` as ``x``."
+    call = primitive(promote=promote, nondifferentiable=not rule)(
+        documented(declaration, name, meaning, facts, example, shows)
+    )
     if rule:
         call.vjp(x=rule)
     return call
 
 
 def binary(
-    name: str, meaning: str, example: str, shows: str, promote: str = "common", **rules: Callable[..., Any]
+    name: str,
+    meaning: str,
+    formula: str,
+    gradient: str,
+    example: str,
+    shows: str,
+    promote: str = "common",
+    **rules: Callable[..., Any],
 ) -> OpCall:
-    """A primitive of two operands, ``a`` and ``b``. Without ``rules`` for them it is nondifferentiable."""
+    """A primitive of two operands, ``a`` and ``b``; their gradients, if any, stand beside a bar. Without ``rules`` for them
+    it is nondifferentiable.
+    """
 
     def declaration(a: Tensor | float, b: Tensor | float) -> Tensor: ...  # type: ignore[empty-body]
 
-    declare = primitive(promote=promote, nondifferentiable=not rules)
-    call = declare(documented(declaration, name, meaning, example, shows))
+    of_a, _, of_b = gradient.partition(" | ")
+    facts = f"{said(formula, {'a': of_a, 'b': of_b})} Shapes: ``a`` and ``b`` broadcast; ``y`` is as both together."
+    call = primitive(promote=promote, nondifferentiable=not rules)(
+        documented(declaration, name, meaning, facts, example, shows)
+    )
     call.vjp(**rules)
     return call
 
 
-def documented(function: Any, name: str, meaning: str, example: str, shows: str) -> Any:
+def said(formula: str, gradients: dict[str, str]) -> str:
+    """The formula of an op and the gradients of its operands, as docstrings have them."""
+    each = [f"``d{x} = {gradient}``" for x, gradient in gradients.items() if gradient]
+    return f"Formula: ``y = {formula}``. Gradient: {', '.join(each) or 'none, the result is no float'}."
+
+
+def documented(function: Any, name: str, meaning: str, facts: str, example: str, shows: str) -> Any:
     """``function`` with a name and a docstring of its own."""
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{meaning}\n\n>>> {example}\n{shows}\n"
+    function.__doc__ = f"{meaning}\n\n{facts}\n\n>>> {example}\n{shows}\n"
     return function
 
 
@@ -55,32 +82,22 @@ def flat(g: Any) -> Any:
 
 # arithmetic
 
-add = binary(
-    "add", "``a + b``; of bools, whether one is true.", "add(Tensor([1.0, 2.0]), 1)", "tensor([2., 3.])",
-    a=lambda g: g, b=lambda g: g,
-)  # fmt: skip
-sub = binary(
-    "sub", "``a - b``.", "sub(Tensor([1.0, 2.0]), Tensor([3]))", "tensor([-2., -1.])",
-    a=lambda g: g, b=lambda g: -g,
-)  # fmt: skip
-mul = binary(
-    "mul", "``a * b``.", "mul(Tensor([1.0, 2.0]), 0.5)", "tensor([0.5, 1. ])",
-    a=lambda g, b: g * b, b=lambda g, a: g * a,
-)  # fmt: skip
-div = binary(
-    "div", "``a / b``, of integers too a float.", "div(Tensor([1, 2]), 4)", "tensor([0.25, 0.5 ])", promote="float",
-    a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b,
-)  # fmt: skip
-floor_div = binary(
-    "floor_div", "``a // b``, rounded down. Integers by zero raise ZeroDivisionError; the gradient is zero.",
-    "floor_div(Tensor([7, -7]), 2)", "tensor([ 3, -4])",
-    a=flat, b=flat,
-)  # fmt: skip
-remainder = binary(
-    "remainder", "``a - b * (a // b)``, which has the sign of ``b``. Integers by zero raise ZeroDivisionError.",
-    "remainder(Tensor([7, -7]), 3)", "tensor([1, 2])",
-    a=lambda g: g, b=lambda g, a, b: -g * floor_div(a, b),
-)  # fmt: skip
+add = binary("add", "``a + b``; of bools, whether one is true.", "a + b", "g | g", "add(Tensor([1.0, 2.0]), 1)",
+             "tensor([2., 3.])", a=lambda g: g, b=lambda g: g)  # fmt: skip
+sub = binary("sub", "``a - b``.", "a - b", "g | -g", "sub(Tensor([1.0, 2.0]), Tensor([3]))", "tensor([-2., -1.])",
+             a=lambda g: g, b=lambda g: -g)  # fmt: skip
+mul = binary("mul", "``a * b``.", "a * b", "g * b | g * a", "mul(Tensor([1.0, 2.0]), 0.5)", "tensor([0.5, 1. ])",
+             a=lambda g, b: g * b, b=lambda g, a: g * a)  # fmt: skip
+div = binary("div", "``a / b``, of integers too a float.", "a / b", "g / b | -g * y / b", "div(Tensor([1, 2]), 4)",
+             "tensor([0.25, 0.5 ])", promote="float", a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b)  # fmt: skip
+floor_div = binary("floor_div",
+                   "``a // b``, rounded down. Integers by zero raise ZeroDivisionError; the gradient is zero.",
+                   "floor(a / b)", "0.0 | 0.0", "floor_div(Tensor([7, -7]), 2)", "tensor([ 3, -4])", a=flat,
+                   b=flat)  # fmt: skip
+remainder = binary("remainder",
+                   "``a - b * (a // b)``, which has the sign of ``b``. Integers by zero raise ZeroDivisionError.",
+                   "a - b * floor(a / b)", "g | -g * floor(a / b)", "remainder(Tensor([7, -7]), 3)", "tensor([1, 2])",
+                   a=lambda g: g, b=lambda g, a, b: -g * floor_div(a, b))  # fmt: skip
 
 
 def _pow_a(g: Any, a: Any, b: Any) -> Any:
@@ -98,11 +115,9 @@ def _pow_b(g: Any, y: Any, a: Any, b: Any) -> Any:
     return g * y * (math.log(a) if a > 0 else math.nan)
 
 
-pow = binary(
-    "pow", "``a`` to the power ``b``. Integers to a negative power raise ArgumentError.",
-    "pow(Tensor([1.0, 3.0]), 2)", "tensor([1., 9.])",
-    a=_pow_a, b=_pow_b,
-)  # fmt: skip
+pow = binary("pow", "``a`` to the power ``b``. Integers to a negative power raise ArgumentError.", "a**b",
+             "g * b * a ** (b - 1) | g * y * log(a)", "pow(Tensor([1.0, 3.0]), 2)", "tensor([1., 9.])", a=_pow_a,
+             b=_pow_b)  # fmt: skip
 
 
 def _larger(g: Any, a: Any, b: Any) -> Any:
@@ -113,16 +128,14 @@ def _smaller(g: Any, a: Any, b: Any) -> Any:
     return where(gt(a, b), 0.0, where(eq(a, b), g * 0.5, g))
 
 
-maximum = binary(
-    "maximum", "The larger of ``a`` and ``b``, nan if one is; where they are equal each gets half of the gradient.",
-    "maximum(Tensor([1.0, 4.0]), 2)", "tensor([2., 4.])",
-    a=_larger, b=lambda g, a, b: _larger(g, b, a),
-)  # fmt: skip
-minimum = binary(
-    "minimum", "The smaller of ``a`` and ``b``, nan if one is; where they are equal each gets half of the gradient.",
-    "minimum(Tensor([1.0, 4.0]), 2)", "tensor([1., 2.])",
-    a=_smaller, b=lambda g, a, b: _smaller(g, b, a),
-)  # fmt: skip
+maximum = binary("maximum",
+                 "The larger of ``a`` and ``b``, nan if one is; where they are equal each gets half of the gradient.",
+                 "where(a > b, a, b)", "g * (a > b) | g * (b > a)", "maximum(Tensor([1.0, 4.0]), 2)",
+                 "tensor([2., 4.])", a=_larger, b=lambda g, a, b: _larger(g, b, a))  # fmt: skip
+minimum = binary("minimum",
+                 "The smaller of ``a`` and ``b``, nan if one is; where they are equal each gets half of the gradient.",
+                 "where(a < b, a, b)", "g * (a < b) | g * (b < a)", "minimum(Tensor([1.0, 4.0]), 2)",
+                 "tensor([1., 2.])", a=_smaller, b=lambda g, a, b: _smaller(g, b, a))  # fmt: skip
 
 
 def _polar(a: Any, b: Any) -> tuple[Any, Any]:
@@ -136,73 +149,78 @@ def _polar(a: Any, b: Any) -> tuple[Any, Any]:
     return u / square / size, v / square / size
 
 
-atan2 = binary(
-    "atan2", "The angle of the point (b, a), in radians from -π to π.", "atan2(Tensor([1.0, -1.0]), -1)",
-    "tensor([ 2.3562, -2.3562])", promote="float",
-    a=lambda g, a, b: g * _polar(a, b)[1], b=lambda g, a, b: -g * _polar(a, b)[0],
-)  # fmt: skip
+atan2 = binary("atan2", "The angle of the point (b, a), in radians from -π to π.", "arg(b + i a)",
+               "g * b / (a * a + b * b) | -g * a / (a * a + b * b)", "atan2(Tensor([1.0, -1.0]), -1)",
+               "tensor([ 2.3562, -2.3562])", promote="float", a=lambda g, a, b: g * _polar(a, b)[1],
+               b=lambda g, a, b: -g * _polar(a, b)[0])  # fmt: skip
 
-neg = unary("neg", "``-x``.", "neg(Tensor([1.0, -2.0]))", "tensor([-1.,  2.])", lambda g: -g, None)
-abs = unary("abs", "``x`` without its sign; the gradient at 0 is 0.", "abs(Tensor([1.0, -2.0]))", "tensor([1., 2.])",
-            lambda g, x: g * sign(x), None)  # fmt: skip
-sign: OpCall = unary("sign", "-1, 0 or 1; nan stays nan.", "sign(Tensor([3.0, 0.0, -2.0]))",
-                     "tensor([ 1.,  0., -1.])", flat, None)  # fmt: skip
-floor = unary("floor", "Rounded down.", "floor(Tensor([1.5, -1.5]))", "tensor([ 1., -2.])", flat, None)
-ceil = unary("ceil", "Rounded up.", "ceil(Tensor([1.5, -1.5]))", "tensor([ 2., -1.])", flat, None)
-round = unary("round", "Rounded to the nearest integer; halves to the even one.", "round(Tensor([0.5, 1.5, 2.6]))",
-              "tensor([0., 2., 3.])", flat, None)  # fmt: skip
+neg = unary("neg", "``-x``.", "-x", "-g", "neg(Tensor([1.0, -2.0]))", "tensor([-1.,  2.])", lambda g: -g,
+            None)  # fmt: skip
+abs = unary("abs", "``x`` without its sign; the gradient at 0 is 0.", "where(x < 0, -x, x)", "g * sign(x)",
+            "abs(Tensor([1.0, -2.0]))", "tensor([1., 2.])", lambda g, x: g * sign(x), None)  # fmt: skip
+sign: OpCall = unary("sign", "-1, 0 or 1; nan stays nan.", "where(x > 0, 1, where(x < 0, -1, x))", "0.0",
+                     "sign(Tensor([3.0, 0.0, -2.0]))", "tensor([ 1.,  0., -1.])", flat, None)  # fmt: skip
+floor = unary("floor", "Rounded down.", "⌊x⌋", "0.0", "floor(Tensor([1.5, -1.5]))", "tensor([ 1., -2.])", flat,
+              None)  # fmt: skip
+ceil = unary("ceil", "Rounded up.", "⌈x⌉", "0.0", "ceil(Tensor([1.5, -1.5]))", "tensor([ 2., -1.])", flat,
+             None)  # fmt: skip
+round = unary("round", "Rounded to the nearest integer; halves to the even one.", "⌊x⌉", "0.0",
+              "round(Tensor([0.5, 1.5, 2.6]))", "tensor([0., 2., 3.])", flat, None)  # fmt: skip
 
 # functions of a real number
 
-exp = unary("exp", "e to the power ``x``.", "exp(Tensor([0, 1]))", "tensor([1.    , 2.7183])", lambda g, y: g * y)
-expm1 = unary("expm1", "``exp(x) - 1``, exact near 0.", "expm1(Tensor([0.0, 1.0]))", "tensor([0.    , 1.7183])",
-              lambda g, y: g * (y + 1))  # fmt: skip
-log = unary("log", "The natural logarithm.", "log(Tensor([1.0, 10.0]))", "tensor([0.    , 2.3026])",
+exp = unary("exp", "e to the power ``x``.", "eˣ", "g * y", "exp(Tensor([0, 1]))", "tensor([1.    , 2.7183])",
+            lambda g, y: g * y)  # fmt: skip
+expm1 = unary("expm1", "``exp(x) - 1``, exact near 0.", "exp(x) - 1", "g * (y + 1)", "expm1(Tensor([0.0, 1.0]))",
+              "tensor([0.    , 1.7183])", lambda g, y: g * (y + 1))  # fmt: skip
+log = unary("log", "The natural logarithm.", "ln x", "g / x", "log(Tensor([1.0, 10.0]))", "tensor([0.    , 2.3026])",
             lambda g, x: g / x)  # fmt: skip
-log1p = unary("log1p", "``log(1 + x)``, exact near 0.", "log1p(Tensor([0.0, 1.0]))", "tensor([0.    , 0.6931])",
-              lambda g, x: g / (x + 1))  # fmt: skip
-sqrt = unary("sqrt", "The square root.", "sqrt(Tensor([4.0, 9.0]))", "tensor([2., 3.])", lambda g, y: g / (2 * y))
-sin = unary("sin", "The sine of radians.", "sin(Tensor([0.0, 1.0]))", "tensor([0.    , 0.8415])",
+log1p = unary("log1p", "``log(1 + x)``, exact near 0.", "log(1 + x)", "g / (1 + x)", "log1p(Tensor([0.0, 1.0]))",
+              "tensor([0.    , 0.6931])", lambda g, x: g / (x + 1))  # fmt: skip
+sqrt = unary("sqrt", "The square root.", "x**0.5", "g / (2 * y)", "sqrt(Tensor([4.0, 9.0]))", "tensor([2., 3.])",
+             lambda g, y: g / (2 * y))  # fmt: skip
+sin = unary("sin", "The sine of radians.", "sin x", "g * cos(x)", "sin(Tensor([0.0, 1.0]))", "tensor([0.    , 0.8415])",
             lambda g, x: g * cos(x))  # fmt: skip
-cos: OpCall = unary("cos", "The cosine of radians.", "cos(Tensor([0.0, 1.0]))", "tensor([1.    , 0.5403])",
-            lambda g, x: -g * sin(x))  # fmt: skip
-tan = unary("tan", "The tangent of radians.", "tan(Tensor([0.0, 1.0]))", "tensor([0.    , 1.5574])",
-            lambda g, y: g * (1 + y * y))  # fmt: skip
-asin = unary("asin", "The arc sine, in radians.", "asin(Tensor([0.0, 1.0]))", "tensor([0.    , 1.5708])",
-             lambda g, x: g / sqrt((1 - x) * (1 + x)))  # fmt: skip
-acos = unary("acos", "The arc cosine, in radians.", "acos(Tensor([0.0, 1.0]))", "tensor([1.5708, 0.    ])",
-             lambda g, x: -g / sqrt((1 - x) * (1 + x)))  # fmt: skip
-atan = unary("atan", "The arc tangent, in radians.", "atan(Tensor([0.0, 1.0]))", "tensor([0.    , 0.7854])",
-             lambda g, x: g / (1 + x * x))  # fmt: skip
-sinh = unary("sinh", "The hyperbolic sine.", "sinh(Tensor([0.0, 1.0]))", "tensor([0.    , 1.1752])",
-             lambda g, x: g * cosh(x))  # fmt: skip
-cosh: OpCall = unary("cosh", "The hyperbolic cosine.", "cosh(Tensor([0.0, 1.0]))", "tensor([1.    , 1.5431])",
-             lambda g, x: g * sinh(x))  # fmt: skip
-tanh = unary("tanh", "The hyperbolic tangent.", "tanh(Tensor([0.0, 1.0]))", "tensor([0.    , 0.7616])",
-             lambda g, y: g * (1 - y * y))  # fmt: skip
-erf = unary("erf", "The error function, ``2/√π ∫₀ˣ exp(-t²) dt``.", "erf(Tensor([0.0, 1.0]))",
-            "tensor([0.    , 0.8427])", lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-x * x)))  # fmt: skip
-sigmoid = unary("sigmoid", "``1 / (1 + exp(-x))``.", "sigmoid(Tensor([0.0, 1.0]))", "tensor([0.5   , 0.7311])",
-                lambda g, y: g * (y * (1 - y)))  # fmt: skip
+cos: OpCall = unary("cos", "The cosine of radians.", "cos x", "-g * sin(x)", "cos(Tensor([0.0, 1.0]))",
+                    "tensor([1.    , 0.5403])", lambda g, x: -g * sin(x))  # fmt: skip
+tan = unary("tan", "The tangent of radians.", "sin(x) / cos(x)", "g * (1 + y * y)", "tan(Tensor([0.0, 1.0]))",
+            "tensor([0.    , 1.5574])", lambda g, y: g * (1 + y * y))  # fmt: skip
+asin = unary("asin", "The arc sine, in radians.", "arcsin x", "g / sqrt(1 - x * x)", "asin(Tensor([0.0, 1.0]))",
+             "tensor([0.    , 1.5708])", lambda g, x: g / sqrt((1 - x) * (1 + x)))  # fmt: skip
+acos = unary("acos", "The arc cosine, in radians.", "arccos x", "-g / sqrt(1 - x * x)", "acos(Tensor([0.0, 1.0]))",
+             "tensor([1.5708, 0.    ])", lambda g, x: -g / sqrt((1 - x) * (1 + x)))  # fmt: skip
+atan = unary("atan", "The arc tangent, in radians.", "arctan x", "g / (1 + x * x)", "atan(Tensor([0.0, 1.0]))",
+             "tensor([0.    , 0.7854])", lambda g, x: g / (1 + x * x))  # fmt: skip
+sinh = unary("sinh", "The hyperbolic sine.", "(exp(x) - exp(-x)) / 2", "g * cosh(x)", "sinh(Tensor([0.0, 1.0]))",
+             "tensor([0.    , 1.1752])", lambda g, x: g * cosh(x))  # fmt: skip
+cosh: OpCall = unary("cosh", "The hyperbolic cosine.", "(exp(x) + exp(-x)) / 2", "g * sinh(x)",
+                     "cosh(Tensor([0.0, 1.0]))", "tensor([1.    , 1.5431])", lambda g, x: g * sinh(x))  # fmt: skip
+tanh = unary("tanh", "The hyperbolic tangent.", "sinh(x) / cosh(x)", "g * (1 - y * y)", "tanh(Tensor([0.0, 1.0]))",
+             "tensor([0.    , 0.7616])", lambda g, y: g * (1 - y * y))  # fmt: skip
+erf = unary("erf", "The error function, ``2/√π ∫₀ˣ exp(-t²) dt``.", "2/√π ∫₀ˣ exp(-t²) dt",
+            "g * 2 / pi**0.5 * exp(-x * x)", "erf(Tensor([0.0, 1.0]))", "tensor([0.    , 0.8427])",
+            lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-x * x)))  # fmt: skip
+sigmoid = unary("sigmoid", "``1 / (1 + exp(-x))``.", "1 / (1 + exp(-x))", "g * y * (1 - y)",
+                "sigmoid(Tensor([0.0, 1.0]))", "tensor([0.5   , 0.7311])", lambda g, y: g * (y * (1 - y)))  # fmt: skip
 
 # comparison and logic: the results are bool
 
-eq = binary("eq", "``a == b``.", "eq(Tensor([1, 2]), 2)", "tensor([False,  True])")
-ne = binary("ne", "``a != b``.", "ne(Tensor([1, 2]), 2)", "tensor([ True, False])")
-lt = binary("lt", "``a < b``.", "lt(Tensor([1, 2]), 2)", "tensor([ True, False])")
-le = binary("le", "``a <= b``.", "le(Tensor([1, 2]), 2)", "tensor([ True,  True])")
-gt = binary("gt", "``a > b``.", "gt(Tensor([1, 2]), 1)", "tensor([False,  True])")
-ge = binary("ge", "``a >= b``.", "ge(Tensor([1, 2]), 2)", "tensor([False,  True])")
-logical_and = binary("logical_and", "Whether both are true (not 0).", "logical_and(Tensor([1, 0]), True)",
-                     "tensor([ True, False])")  # fmt: skip
-logical_or = binary("logical_or", "Whether one or both are true (not 0).", "logical_or(Tensor([1, 0]), False)",
-                    "tensor([ True, False])")  # fmt: skip
-logical_xor = binary("logical_xor", "Whether one is true (not 0) and one is not.", "logical_xor(Tensor([1, 0]), True)",
-                     "tensor([False,  True])")  # fmt: skip
-logical_not = unary("logical_not", "Whether it is false (0).", "logical_not(Tensor([1, 0]))", "tensor([False,  True])",
-                    None, None)  # fmt: skip
-isfinite = unary("isfinite", "Whether it is neither infinite nor nan.", "isfinite(Tensor([1.0, math.inf]))",
-                 "tensor([ True, False])", None, None)  # fmt: skip
+eq = binary("eq", "``a == b``.", "a == b", "", "eq(Tensor([1, 2]), 2)", "tensor([False,  True])")  # fmt: skip
+ne = binary("ne", "``a != b``.", "a != b", "", "ne(Tensor([1, 2]), 2)", "tensor([ True, False])")  # fmt: skip
+lt = binary("lt", "``a < b``.", "a < b", "", "lt(Tensor([1, 2]), 2)", "tensor([ True, False])")  # fmt: skip
+le = binary("le", "``a <= b``.", "a <= b", "", "le(Tensor([1, 2]), 2)", "tensor([ True,  True])")  # fmt: skip
+gt = binary("gt", "``a > b``.", "a > b", "", "gt(Tensor([1, 2]), 1)", "tensor([False,  True])")  # fmt: skip
+ge = binary("ge", "``a >= b``.", "a >= b", "", "ge(Tensor([1, 2]), 2)", "tensor([False,  True])")  # fmt: skip
+logical_and = binary("logical_and", "Whether both are true (not 0).", "(a != 0) & (b != 0)", "",
+                     "logical_and(Tensor([1, 0]), True)", "tensor([ True, False])")  # fmt: skip
+logical_or = binary("logical_or", "Whether one or both are true (not 0).", "(a != 0) | (b != 0)", "",
+                    "logical_or(Tensor([1, 0]), False)", "tensor([ True, False])")  # fmt: skip
+logical_xor = binary("logical_xor", "Whether one is true (not 0) and one is not.", "(a != 0) ^ (b != 0)", "",
+                     "logical_xor(Tensor([1, 0]), True)", "tensor([False,  True])")  # fmt: skip
+logical_not = unary("logical_not", "Whether it is false (0).", "x == 0", "", "logical_not(Tensor([1, 0]))",
+                    "tensor([False,  True])", None, None)  # fmt: skip
+isfinite = unary("isfinite", "Whether it is neither infinite nor nan.", "abs(x) < inf", "",
+                 "isfinite(Tensor([1.0, math.inf]))", "tensor([ True, False])", None, None)  # fmt: skip
 
 
 def whole(call: OpCall) -> OpCall:
@@ -218,19 +236,21 @@ def whole(call: OpCall) -> OpCall:
     return call
 
 
-bitwise_and = whole(binary("bitwise_and", "``a & b``, bit by bit; of bools, whether both are true.",
+bitwise_and = whole(binary("bitwise_and", "``a & b``, bit by bit; of bools, whether both are true.", "a & b", "",
                            "bitwise_and(Tensor([5, 6]), 3)", "tensor([1, 2])"))  # fmt: skip
-bitwise_or = whole(binary("bitwise_or", "``a | b``, bit by bit; of bools, whether one or both are true.",
+bitwise_or = whole(binary("bitwise_or", "``a | b``, bit by bit; of bools, whether one or both are true.", "a | b", "",
                           "bitwise_or(Tensor([5, 6]), 3)", "tensor([7, 7])"))  # fmt: skip
 bitwise_xor = whole(binary("bitwise_xor", "``a ^ b``, bit by bit; of bools, whether one is true and one is not.",
-                           "bitwise_xor(Tensor([5, 6]), 3)", "tensor([6, 5])"))  # fmt: skip
-bitwise_not = whole(unary("bitwise_not", "``~x``, every bit turned; of bools, whether it is false.",
+                           "a ^ b", "", "bitwise_xor(Tensor([5, 6]), 3)", "tensor([6, 5])"))  # fmt: skip
+bitwise_not = whole(unary("bitwise_not", "``~x``, every bit turned; of bools, whether it is false.", "~x", "",
                           "bitwise_not(Tensor([5, -1]))", "tensor([-6,  0])", None, None))  # fmt: skip
 
 
 @op(nondifferentiable=True)
 def isnan(x: Tensor) -> Any:
     """Whether it is nan.
+
+    Formula: ``y = x != x``. Gradient: none, the result is bool. Shapes: any; ``y`` as ``x``.
 
     >>> isnan(Tensor([1.0, math.nan]))
     tensor([False,  True])
@@ -242,6 +262,8 @@ def isnan(x: Tensor) -> Any:
 def isinf(x: Tensor) -> Any:
     """Whether it is infinite, of either sign.
 
+    Formula: ``y = abs(x) == inf``. Gradient: none, the result is bool. Shapes: any; ``y`` as ``x``.
+
     >>> isinf(Tensor([1.0, -math.inf, math.nan]))
     tensor([False,  True, False])
     """
@@ -251,6 +273,9 @@ def isinf(x: Tensor) -> Any:
 @primitive(promote="rest")
 def where(condition: Tensor, a: Tensor | float, b: Tensor | float) -> Any:
     """``a`` where ``condition`` is true, elsewhere ``b``.
+
+    Formula: ``y[i] = a[i]`` if ``condition[i]``, else ``b[i]``. Gradient: ``da = where(condition, g, 0.0)``,
+    ``db = where(condition, 0.0, g)``. Shapes: all three broadcast.
 
     >>> where(Tensor([True, False]), Tensor([1.0, 2.0]), 0)
     tensor([1., 0.])
@@ -265,6 +290,9 @@ def clip(x: Tensor, *, min: float | None = None, max: float | None = None) -> An
     """``x``, or the nearer limit outside of [min, max]. The gradient passes inside the limits, these included.
 
     ``min`` and ``max`` are numbers; one of them may be None. Errors: ArgumentError if both are.
+
+    Formula: ``min ≤ y ≤ max``, as near to ``x`` as that allows. Gradient: ``dx = g · [min ≤ x ≤ max]``. Shapes: any; ``y``
+    as ``x``.
 
     >>> clip(Tensor([-1.0, 0.5, 2.0]), min=0, max=1)
     tensor([0. , 0.5, 1. ])
@@ -291,6 +319,8 @@ def _(x: Any, *, min: Any, max: Any) -> None:
 def rsqrt(x: Tensor) -> Any:
     """``1 / sqrt(x)``.
 
+    Formula: ``y = 1 / sqrt(x)``. Gradient: ``dx = -0.5 * g * y**3``. Shapes: any; ``y`` as ``x``.
+
     >>> rsqrt(Tensor([4.0, 16.0]))
     tensor([0.5 , 0.25])
     """
@@ -303,6 +333,8 @@ rsqrt.vjp(x=lambda g, y: -0.5 * g * y * y * y)
 @op
 def square(x: Tensor) -> Any:
     """``x * x``.
+
+    Formula: ``y = x * x``. Gradient: ``dx = 2 * g * x``. Shapes: any; ``y`` as ``x``.
 
     >>> square(Tensor([2.0, -3.0]))
     tensor([4., 9.])
@@ -317,6 +349,8 @@ square.vjp(x=lambda g, x: g * (2 * x))
 def reciprocal(x: Tensor) -> Any:
     """``1 / x``.
 
+    Formula: ``y = 1 / x``. Gradient: ``dx = -g * y**2``. Shapes: any; ``y`` as ``x``.
+
     >>> reciprocal(Tensor([2.0, 4.0]))
     tensor([0.5 , 0.25])
     """
@@ -330,6 +364,8 @@ reciprocal.vjp(x=lambda g, y: -g * y * y)
 def log2(x: Tensor) -> Any:
     """The logarithm to base 2.
 
+    Formula: ``y = log(x) / log(2)``. Gradient: ``dx = g / (x * log(2))``. Shapes: any; ``y`` as ``x``.
+
     >>> log2(Tensor([1.0, 8.0]))
     tensor([0., 3.])
     """
@@ -339,6 +375,8 @@ def log2(x: Tensor) -> Any:
 @op(promote="float")
 def log10(x: Tensor) -> Any:
     """The logarithm to base 10.
+
+    Formula: ``y = log(x) / log(10)``. Gradient: ``dx = g / (x * log(10))``. Shapes: any; ``y`` as ``x``.
 
     >>> log10(Tensor([1.0, 1000.0]))
     tensor([0., 3.])

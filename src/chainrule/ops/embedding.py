@@ -20,6 +20,8 @@ def embedding(indices: Tensor, weight: Tensor, *, padding_idx: int | None = None
 
     The row ``padding_idx`` gets no gradient. Errors: IndexRangeError for an index below 0 or beyond the rows.
 
+    Formula: ``y[…] = weight[indices[…]]``. Gradient: ``dweight[indices[…]] += g[…]``. Shapes: as above.
+
     >>> embedding(Tensor([2, 0]), Tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
     tensor([[5., 6.],
             [1., 2.]])

@@ -54,6 +54,9 @@ def matmul(a: Tensor, b: Tensor) -> Any:
 
     ``a`` is (..., n, k) and ``b`` (..., k, m), or one is a vector (k,). Errors: ShapeError if the k differ.
 
+    Formula: ``yᵢⱼ = Σₖ aᵢₖ bₖⱼ``. Gradient: ``da = g bᵀ``, ``db = aᵀ g``. Shapes: (…, n, k) and (…, k, m) → (…, n, m); the
+    axis of a vector is dropped.
+
     >>> matmul(Tensor([[1.0, 2.0]]), Tensor([[3.0], [4.0]])), matmul(Tensor([1.0, 2.0]), Tensor([3.0, 4.0]))
     (tensor([[11.]]), tensor(11.))
     """
@@ -100,6 +103,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     """``x @ weight.T + bias``: ``x`` is (..., in), ``weight`` (out, in), ``bias`` (out,) or None.
 
     ``activation="relu"``, ``"sigmoid"`` or ``"tanh"`` is applied to that, in the same pass.
+
+    Formula: ``y = x weightᵀ + bias``. Gradient: ``dx = g weight``, ``dweight = gᵀ x``, ``dbias = Σ g``. Shapes: ``y`` is
+    (…, out).
 
     >>> linear(Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0]]), Tensor([0.5]))
     tensor([[11.5]])
@@ -175,6 +181,8 @@ def _(x: Any, weight: Any, bias: Any, *, activation: Any) -> None:
 def outer(a: Tensor, b: Tensor) -> Any:
     """Every element of a vector times every element of another: (n, m).
 
+    Formula: ``yᵢⱼ = aᵢ bⱼ``. Gradient: ``da = g b``, ``db = gᵀ a``. Shapes: (n,) and (m,) → (n, m).
+
     >>> outer(Tensor([1.0, 2.0]), Tensor([3.0, 4.0]))
     tensor([[3., 4.],
             [6., 8.]])
@@ -185,6 +193,8 @@ def outer(a: Tensor, b: Tensor) -> Any:
 @op(promote="common")
 def dot(a: Tensor, b: Tensor) -> Any:
     """The sum of the products of two vectors' elements.
+
+    Formula: ``y = Σᵢ aᵢ bᵢ``. Gradient: ``da = g * b``, ``db = g * a``. Shapes: (n,) and (n,) → ().
 
     >>> dot(Tensor([1.0, 2.0]), Tensor([3.0, 4.0]))
     tensor(11.)
@@ -225,6 +235,9 @@ def einsum(*xs: Tensor, equation: str) -> Any:
     ``einsum(equation, *tensors)``; a letter names an axis, ``...`` the axes that broadcast, a letter twice in one
     operand its diagonal. Without ``->`` the result has the letters that occur once, in alphabetical order. Errors:
     ArgumentError for an equation that makes no sense, ShapeError for sizes that do not fit.
+
+    Formula: ``y[out] = Σ x₀[in₀] · x₁[in₁] …`` over the letters that out lacks. Gradient: of a factor: ``g`` times the
+    other factors, summed over the letters that it lacks. Shapes: as the equation says.
 
     >>> a, b = Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([[1.0, 0.0], [0.0, 2.0]])
     >>> einsum("ij,jk->ik", a, b), einsum("ii", a)

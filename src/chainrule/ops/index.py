@@ -246,6 +246,9 @@ def gather(x: Tensor, indices: Tensor, *, axis: int) -> Any:
 
     Errors: IndexRangeError for an index below 0 or beyond the axis.
 
+    Formula: ``y[i, j] = x[indices[i, j], j]`` for axis 0 of two. Gradient: ``dx[indices[i, j], j] += g[i, j]``. Shapes:
+    ``indices`` is no longer than ``x`` on the other axes; ``y`` as ``indices``.
+
     >>> gather(Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([[1], [0]]), axis=1)
     tensor([[2.],
             [3.]])
@@ -278,6 +281,9 @@ along_axis(ungather)
 def scatter_add(x: Tensor, indices: Tensor, src: Tensor, *, axis: int) -> Any:
     """A copy of ``x`` with the elements of ``src`` added at ``indices`` along one axis.
 
+    Formula: ``y[i, j] = x[i, j]``, and then ``y[indices[i, j], j] += src[i, j]``, for axis 0 of two. Gradient: ``dx = g``,
+    ``dsrc[i, j] = g[indices[i, j], j]``. Shapes: ``src`` is no smaller than ``indices``; ``y`` as ``x``.
+
     >>> scatter_add(Tensor([1.0, 1.0, 1.0]), Tensor([0, 2, 2]), Tensor([1.0, 2.0, 3.0]), axis=0)
     tensor([2., 1., 6.])
     """
@@ -292,6 +298,9 @@ along_axis(scatter_add)
 @op
 def take_along_axis(x: Tensor, indices: Tensor, *, axis: int) -> Any:
     """As ``gather``, but the axes other than ``axis`` broadcast: what ``argsort`` and ``argmax(keepdims=True)`` give.
+
+    Formula: ``y[i, j] = x[indices[i, j], j]`` for axis 0 of two. Gradient: ``dx[indices[i, j], j] += g[i, j]``. Shapes:
+    ``y`` is as long as ``indices`` along ``axis``.
 
     >>> x = Tensor([[3.0, 1.0], [2.0, 4.0]])
     >>> take_along_axis(x, x.argsort(axis=1), axis=1)
@@ -315,6 +324,9 @@ along_axis(take_along_axis)
 @primitive(outputs=("values", "indices"))
 def sort(x: Tensor, *, axis: int = -1, descending: bool = False) -> Any:
     """The elements in order along one axis, and where they were (int64). Equals keep their order; nan is the largest.
+
+    Formula: ``y[k] = x[indices[k]]``, y₀ ≤ y₁ ≤ …. Gradient: ``dx[indices[k]] = g[k]``. Shapes: any with an axis; both
+    outputs as ``x``.
 
     >>> values, indices = sort(Tensor([2.0, 3.0, 1.0]))
     >>> values, indices
@@ -344,6 +356,9 @@ def ordered_axis(call: OpCall) -> None:
 def argsort(x: Tensor, *, axis: int = -1, descending: bool = False) -> Any:
     """Where the elements in order along one axis are (int64). Equals keep their order.
 
+    Formula: the ``indices`` of ``sort``. Gradient: none, the result is an integer. Shapes: any with an axis; ``y`` as
+    ``x``.
+
     >>> argsort(Tensor([2.0, 3.0, 1.0]))
     tensor([2, 0, 1])
     """
@@ -353,6 +368,9 @@ def argsort(x: Tensor, *, axis: int = -1, descending: bool = False) -> Any:
 @op(outputs=("values", "indices"))
 def topk(x: Tensor, *, k: int, axis: int = -1, largest: bool = True) -> Any:
     """The ``k`` largest elements (or smallest) along one axis, the most extreme first, and where they are (int64).
+
+    Formula: ``y[j] = x[indices[j]]``, y₀ ≥ y₁ ≥ …. Gradient: ``dx[indices[j]] = g[j]``, else 0. Shapes: both outputs are
+    ``k`` long along ``axis``.
 
     >>> values, indices = topk(Tensor([2.0, 3.0, 1.0]), 2)
     >>> values, indices
@@ -385,6 +403,8 @@ def _(x: Any, *, k: int, axis: int, largest: bool) -> None:
 def nonzero(x: Tensor) -> Any:
     """The places of the elements that are true (not 0), in order: int64, (how many, axes of x).
 
+    Formula: all i with ``x[i] ≠ 0``. Gradient: none, the result is an integer. Shapes: any → (how many, axes of ``x``).
+
     >>> nonzero(Tensor([[1.0, 0.0], [0.0, 2.0]]))
     tensor([[0, 0],
             [1, 1]])
@@ -406,6 +426,8 @@ def as_asked(call: OpCall) -> Callable[..., Any]:
 @primitive(outputs=("values", "inverse", "counts"), nondifferentiable=True)
 def unique(x: Tensor) -> Any:
     """The different elements in order; if asked for, where each element of ``x`` is among them, and how often each occurs.
+
+    Formula: the set of all ``xᵢ``. Gradient: none, its length depends on values. Shapes: any → (how many,).
 
     >>> unique(Tensor([3, 1, 3])), unique(Tensor([3, 1, 3]), return_inverse=True, return_counts=True)
     (tensor([1, 3]), (tensor([1, 3]), tensor([1, 0, 1]), tensor([1, 2])))

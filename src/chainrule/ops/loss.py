@@ -35,6 +35,9 @@ def shared(g: Any, x: Any, reduction: str) -> Any:
 def mse(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
     """The squared error, ``(x - target)²``. Errors: ShapeError if the shapes differ.
 
+    Formula: ``y = (x - target)**2``. Gradient: ``dx = 2 * g * (x - target)``, ``dtarget = -dx``. Shapes: any, both the
+    same; ``y`` is (), with "none" as ``x``.
+
     >>> mse(Tensor([1.0, 2.0]), Tensor([1.0, 4.0]))
     tensor(2.)
     """
@@ -55,6 +58,9 @@ def bce(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
 
     Each logarithm counts as at least -100, as in PyTorch. Errors: ShapeError if the shapes differ.
 
+    Formula: ``y = -target * log(x) - (1 - target) * log(1 - x)``. Gradient: ``dx = g * (x - target) / (x * (1 - x))``,
+    ``dtarget = g * (log(1 - x) - log(x))``. Shapes: as in ``mse``.
+
     >>> bce(Tensor([0.5, 1.0]), Tensor([1.0, 1.0]))
     tensor(0.3466)
     """
@@ -73,6 +79,9 @@ def bce_with_logits(x: Tensor, target: Tensor, pos_weight: Tensor | None = None,
     """``bce(sigmoid(x), target)``, exact for scores ``x`` of any size. Errors: ShapeError if the shapes differ.
 
     ``pos_weight``, which broadcasts to ``x``, weighs what the yes in ``target`` costs: more than 1 for rare ones.
+
+    Formula: ``y = w t softplus(-x) + (1 - t) softplus(x)``, t = target, w = pos_weight. Gradient:
+    ``dx = g · ((1 - t) σ(x) - w t σ(-x))``, σ - t without w. Shapes: as in ``mse``.
 
     >>> bce_with_logits(Tensor([0.0, 1000.0]), Tensor([1.0, 1.0]))
     tensor(0.3466)
@@ -130,6 +139,8 @@ def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 def mae(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
     """The absolute error, ``|x - target|``. Errors: ShapeError if the shapes differ.
 
+    Formula: ``y = abs(x - target)``. Gradient: ``dx = g * sign(x - target)``, ``dtarget = -dx``. Shapes: as in ``mse``.
+
     >>> mae(Tensor([1.0, 2.0]), Tensor([1.0, 4.0]))
     tensor(1.)
     """
@@ -140,6 +151,9 @@ def mae(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
 @widened
 def huber(x: Tensor, target: Tensor, *, delta: float = 1.0, reduction: str = "mean") -> Any:
     """Half the squared error up to ``delta``, and beyond it a line (Huber, 1964): ``delta (|d| - delta / 2)``.
+
+    Formula: ``y = where(abs(d) > delta, delta * (abs(d) - delta / 2), d * d / 2)``, ``d = x - target``. Gradient:
+    ``dx = g * clip(d, min=-delta, max=delta)``, ``dtarget = -dx``. Shapes: as in ``mse``.
 
     >>> huber(Tensor([0.0, 0.0]), Tensor([1.0, 3.0]), reduction="none")
     tensor([0.5, 2.5])
@@ -153,6 +167,9 @@ def huber(x: Tensor, target: Tensor, *, delta: float = 1.0, reduction: str = "me
 @widened
 def smooth_l1(x: Tensor, target: Tensor, *, beta: float = 1.0, reduction: str = "mean") -> Any:
     """``huber(delta=beta) / beta``: for small ``beta`` the absolute error (Girshick, 2015). It is that for 0.
+
+    Formula: ``y = where(abs(d) < beta, d * d / (2 * beta), abs(d) - beta / 2)``, ``d = x - target``. Gradient:
+    ``dx = g * clip(d / beta, min=-1, max=1)``, ``dtarget = -dx``. Shapes: as in ``mse``.
 
     >>> smooth_l1(Tensor([0.0, 0.0]), Tensor([1.0, 3.0]), beta=2.0, reduction="none")
     tensor([0.25, 2.  ])
@@ -168,6 +185,9 @@ def smooth_l1(x: Tensor, target: Tensor, *, beta: float = 1.0, reduction: str = 
 @widened
 def log_cosh(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
     """``log(cosh(x - target))``: the squared error, halved, near 0, and the absolute one far from it.
+
+    Formula: ``y = log(cosh(x - target))``. Gradient: ``dx = g * tanh(x - target)``, ``dtarget = -dx``. Shapes: as in
+    ``mse``.
 
     >>> log_cosh(Tensor([0.0, 0.0]), Tensor([0.1, 1000.0]), reduction="none")
     tensor([4.9917e-03, 9.9931e+02])
@@ -185,6 +205,9 @@ def poisson_nll(
 
     Without ``log_input`` the rates are ``x``: ``x - target log(x + eps)``. ``full`` adds Stirling's approximation of
     ``log(target!)`` where it is above 1.
+
+    Formula: ``y = exp(x) - target · x``. Gradient: ``dx = g · (exp(x) - target)``; without ``log_input``
+    ``g · (1 - target / (x + eps))``. Shapes: as in ``mse``.
 
     >>> poisson_nll(Tensor([0.0, 1.0]), Tensor([1.0, 2.0]), reduction="none")
     tensor([1.    , 0.7183])
@@ -205,6 +228,9 @@ def gaussian_nll(
 
     ``(log(var) + (x - target)² / var) / 2``, with ``var`` at least ``eps``, though its gradient is that at ``eps`` below;
     ``full`` adds ``log(2 pi) / 2``. A ``var`` that lacks the last axis of x is one for all of that axis.
+
+    Formula: ``y = (log(v) + d² / v) / 2``, d = x - target, v = max(var, eps). Gradient: ``dx = g d / v``,
+    ``dtarget = -g d / v``, ``dvar = g (1 - d² / v) / (2 v)``. Shapes: as in ``mse``.
 
     >>> gaussian_nll(Tensor([0.0, 0.0]), Tensor([1.0, 2.0]), Tensor([1.0, 4.0]), reduction="none")
     tensor([0.5   , 1.1931])
@@ -232,6 +258,9 @@ def kl_div(x: Tensor, target: Tensor, *, log_target: bool = False, reduction: st
 
     ``target`` are probabilities, or with ``log_target`` their logarithms. "mean" is over elements, "batchmean", which the
     mathematical definition means, over the first axis.
+
+    Formula: ``y = t · (log(t) - x)``, t = target. Gradient: ``dx = -g · t``, ``dtarget = g · (log(t) + 1 - x)``. Shapes: as
+    in ``mse``.
 
     >>> kl_div(Tensor([[0.5, 0.5]]).log(), Tensor([[1.0, 0.0]]), reduction="batchmean")
     tensor(0.6931)
@@ -263,6 +292,9 @@ def way(target: Any) -> Any:
 def hinge(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
     """``max(0, 1 - target x)`` of scores ``x``; ``target`` is 1, or -1 or 0 for no.
 
+    Formula: ``y = relu(1 - t * x)``, ``t = where(target > 0, 1.0, -1.0)``. Gradient: ``dx = -g * t * (t * x < 1)``. Shapes:
+    as in ``mse``.
+
     >>> hinge(Tensor([0.5, 0.5, 2.0]), Tensor([1.0, -1.0, 1.0]), reduction="none")
     tensor([0.5, 1.5, 0. ])
     """
@@ -273,6 +305,9 @@ def hinge(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
 @widened
 def squared_hinge(x: Tensor, target: Tensor, *, reduction: str = "mean") -> Any:
     """The square of ``hinge``.
+
+    Formula: ``y = relu(1 - t * x)**2``, ``t = where(target > 0, 1.0, -1.0)``. Gradient:
+    ``dx = -2 * g * t * relu(1 - t * x)``. Shapes: as in ``mse``.
 
     >>> squared_hinge(Tensor([0.5, 0.5, 2.0]), Tensor([1.0, -1.0, 1.0]), reduction="none")
     tensor([0.25, 2.25, 0.  ])
@@ -289,6 +324,9 @@ def focal(x: Tensor, target: Tensor, *, alpha: float | None = 0.25, gamma: float
     ``p`` is the probability that scores ``x`` give to ``target``, 0 or 1 for each. A yes weighs ``alpha`` and a no
     ``1 - alpha``; with None both weigh 1.
 
+    Formula: ``y = -α_t (1 - p_t)^gamma log(p_t)``, p_t = σ(x) for 1, σ(-x) for 0. Gradient:
+    ``dx = ±g α_t (1 - p_t)^gamma (gamma p_t log(p_t) + p_t - 1)``, + for 1. Shapes: as in ``mse``.
+
     >>> focal(Tensor([0.0, 1.0]), Tensor([1.0, 1.0]), alpha=None, reduction="none")
     tensor([0.1733, 0.0227])
     """
@@ -304,6 +342,9 @@ def dice(x: Tensor, target: Tensor, *, smooth: float = 1.0, reduction: str = "me
     """``1 - (2 sum(x target) + smooth) / (sum(x) + sum(target) + smooth)``: how little two masks overlap (Milletari, 2016).
 
     ``x`` are probabilities (n, channels, d, …), summed over d, …; or (n, d), summed over d.
+
+    Formula: ``1 - (2 Σ x t + s) / (Σ x + Σ t + s)``, t = target, s = smooth. Gradient: ``dx = -g (2 t D - N) / D²``, N and
+    D what is divided, and by what. Shapes: ``y`` is (), with "none" (n, channels) or (n,).
 
     >>> dice(Tensor([[1.0, 0.0, 1.0]]), Tensor([[1.0, 0.0, 0.0]]))
     tensor(0.25)

@@ -41,6 +41,8 @@ def like(x: Tensor, data: Any, dtype: Any = "int64") -> Tensor:
 def cast(x: Tensor, *, dtype: Any) -> Any:
     """The same values in another dtype: to integers cut towards zero, to bool true unless 0. Always a copy.
 
+    Formula: ``y ≈ x``, as near as the dtype allows. Gradient: ``g``, in the dtype of ``x``. Shapes: any; ``y`` as ``x``.
+
     >>> cast(Tensor([1.5, -2.5]), dtype="int64")
     tensor([ 1, -2])
     """
@@ -57,6 +59,8 @@ def _(x: Any, *, dtype: Any) -> dict[str, Any]:
 @primitive
 def clone(x: Tensor) -> Any:
     """The same values in memory of their own; the gradient passes.
+
+    Formula: ``y = x``. Gradient: ``dx = g``. Shapes: any; ``y`` as ``x``.
 
     >>> clone(Tensor([1.0, 2.0]))
     tensor([1., 2.])
@@ -81,6 +85,8 @@ def assign(x: Tensor, v: Tensor | float, *indices: Tensor, pattern: Any = (...,)
 def contiguous(x: Tensor) -> Any:
     """The same values in C order: a view if they lie so, else a copy.
 
+    Formula: ``y = x``. Gradient: ``dx = g``. Shapes: any; ``y`` as ``x``.
+
     >>> contiguous(Tensor([[1.0, 2.0]]).T).shape
     (2, 1)
     """
@@ -93,6 +99,8 @@ contiguous.vjp(x=lambda g: g)
 @op
 def to_device(x: Tensor, *, device: Any) -> Any:
     """A copy on another device; the gradient comes back to the device of ``x``. Errors: DeviceError if it is not there.
+
+    Formula: ``y = x``. Gradient: ``dx = g``. Shapes: any; ``y`` as ``x``.
 
     >>> to_device(Tensor([1.0]), device="cpu")
     tensor([1.])

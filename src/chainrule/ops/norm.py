@@ -61,6 +61,9 @@ def batch_norm_train(
     Writes the running statistics: ``momentum`` of the batch's mean and (unbiased) variance, the rest of what they were. The
     other arguments are (c,). Errors: ShapeError for a wrong number of channels, or one element in a channel.
 
+    Formula: ``y = u · weight + bias``, ``u = (x - m) r``, r = 1 / √(v + eps), m and v of each channel. Gradient:
+    ``dx = r (h - mean(h) - u mean(h u))``, h = g · weight; ``dweight = Σ g u``, ``dbias = Σ g``. Shapes: ``y`` as ``x``.
+
     >>> running_mean, running_var = Tensor([0.0]), Tensor([1.0])
     >>> batch_norm_train(Tensor([[1.0], [3.0]]), None, None, running_mean, running_var, momentum=0.5)
     tensor([[-1.],
@@ -103,6 +106,9 @@ def batch_norm_eval(
     """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel: batch normalisation with given statistics.
 
     All but ``x`` are (c,). Errors: ShapeError for a wrong number of channels.
+
+    Formula: ``y = (x - mean) r · weight + bias``, r = 1 / √(var + eps). Gradient: ``dx = g r weight``,
+    ``dweight = Σ g (x - mean) r``, ``dbias = Σ g``. Shapes: ``y`` as ``x``.
 
     >>> batch_norm_eval(Tensor([[1.0], [3.0]]), None, None, Tensor([1.0]), Tensor([4.0]), eps=0.0)
     tensor([[0.],

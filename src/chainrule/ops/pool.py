@@ -62,6 +62,9 @@ def max_pool2d(
     is never the largest. The result is (n, c, p, q), p = (h + 2 padding - dilation (kernel_size - 1) - 1) // stride + 1;
     with ``ceil_mode`` the division is rounded up, so that the last window may reach beyond the padding.
 
+    Formula: ``y[n, c, i, j] = max of x[n, c, i', j']``, i' = i · stride + r · dilation - padding, j' likewise. Gradient:
+    ``g`` added to the first largest of its window. Shapes: as above.
+
     >>> max_pool2d(Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), 2)
     tensor([[[[4.]]]])
     """
@@ -81,6 +84,9 @@ def max_pool2d_with_indices(
     ceil_mode: bool = False,
 ) -> Any:
     """``max_pool2d``, and where the largest elements are: row times width plus column, int64.
+
+    Formula: as ``max_pool2d``. Gradient: of the values as in ``max_pool2d``, of the indices none. Shapes: both outputs as
+    ``y`` in ``max_pool2d``.
 
     >>> y, indices = max_pool2d_with_indices(Tensor([[[[1.0, 2.0], [4.0, 3.0]]]]), 2)
     >>> indices
@@ -120,6 +126,10 @@ def avg_pool2d(
 
     ``x`` is (n, c, h, w); sizes are an integer or a pair; ``stride`` is ``kernel_size`` if None. ``ceil_mode`` as in
     ``max_pool2d``; what a window has beyond the padding does not count.
+
+    Formula: ``y[n, c, i, j] = Σ x[n, c, i', j'] / count``, i' = i · stride + r - padding, j' likewise. Gradient:
+    ``g / count`` added to each element of its window. Shapes: (n, c, h, w) → (n, c, p, q), p as in ``max_pool2d`` without
+    dilation.
 
     >>> avg_pool2d(Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), 2)
     tensor([[[[2.5]]]])

@@ -111,6 +111,8 @@ def _(state: Any, *, p: float, shape: Any) -> None:
 def dropout(x: Tensor, state: Tensor, *, p: float = 0.5) -> Any:
     """Each element 0 with probability ``p``, else ``x / (1 - p)``; and which were kept (Srivastava et al., 2014).
 
+    Formula: ``y = x · kept / (1 - p)``. Gradient: ``dx = g · kept / (1 - p)``. Shapes: any; both outputs as ``x``.
+
     >>> dropout(Tensor([1.0, 2.0]), Tensor([1, 0]), p=0.0)[0]
     tensor([1., 2.])
     """

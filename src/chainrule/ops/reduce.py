@@ -12,9 +12,12 @@ from typing import Any
 
 from ..domain.errors import ArgumentError, ShapeError
 from ..tensor import Tensor
-from ._axes import count, dropped, kept, listed, one_axis, some_axes
+from ._axes import count, dropped, kept, listed, some_axes
 from ._front import front
 from ._op import OpCall, op, primitive
+from ._scan import cumprod as cumprod
+from ._scan import cumsum as cumsum
+from ._scan import over_one_axis
 from ._widened import widened
 from .elementwise import abs, eq, exp, isfinite, log, sign, sqrt, where
 from .index import getitem, ungather
@@ -28,16 +31,6 @@ def over_axes(call: OpCall) -> OpCall:
     @call.normalises
     def _(x: Any, *, axis: Any, **rest: Any) -> dict[str, Any]:
         return {"axis": some_axes(call.__name__, axis, x.shape)}
-
-    return call
-
-
-def over_one_axis(call: OpCall) -> OpCall:
-    """Give an op of one ``axis`` its canonical axis."""
-
-    @call.normalises
-    def _(x: Any, *, axis: Any, **rest: Any) -> dict[str, Any]:
-        return {"axis": one_axis(call.__name__, axis, x.shape)}
 
     return call
 
@@ -76,6 +69,9 @@ def last(axis: Any, ndim: int) -> tuple[int, ...]:
 def sum(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The sum.
 
+    Formula: ``y = Σᵢ xᵢ`` over ``axis``. Gradient: ``dxᵢ = g``. Shapes: of any ``x``; ``y`` lacks ``axis``, or has ones
+    there with ``keepdims``.
+
     >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     tensor([4., 6.])
     """
@@ -106,6 +102,8 @@ def sum_to(x: Tensor, shape: tuple[int, ...]) -> Any:
 def prod(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The product. Its gradient is right where elements are 0 too.
 
+    Formula: ``y = Πᵢ xᵢ`` over ``axis``. Gradient: ``dxᵢ = g · Π x`` of the others. Shapes: as in ``sum``.
+
     >>> prod(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
     tensor([ 2., 12.])
     """
@@ -125,55 +123,6 @@ def before(x: Any) -> Any:
         return x
     first = filled(x, (*x.shape[:-1], 1), 1, x.dtype)
     return cumprod(concat(first, getitem(x, index=(..., slice(0, -1))), axis=-1), axis=-1)
-
-
-@over_one_axis
-@primitive
-def cumsum(x: Tensor, *, axis: int) -> Any:
-    """The sum of each element and those before it along one axis.
-
-    >>> cumsum(Tensor([1.0, 2.0, 3.0]), axis=0)
-    tensor([1., 3., 6.])
-    """
-
-
-cumsum.vjp(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
-
-
-@over_one_axis
-@primitive
-def cumprod(x: Tensor, *, axis: int) -> Any:
-    """The product of each element and those before it along one axis. Its gradient is right where elements are 0 too.
-
-    >>> cumprod(Tensor([1.0, 2.0, 3.0]), axis=0)
-    tensor([1., 2., 6.])
-    """
-
-
-@cumprod.vjp("x")
-def _(g: Any, x: Any, axis: int) -> Any:
-    """The gradient is the product before an element, times s, where s[k] = g[k] + x[k + 1] s[k + 1].
-
-    That recurrence is run in steps of 1, 2, 4, ...: s[k] from s[k + step], and the product of the step between.
-    """
-    n = x.shape[axis]
-    first = filled(x, kept(x.shape, axis), 1, x.dtype)
-    last = filled(x, kept(x.shape, axis), 0, x.dtype)
-
-    def part(t: Any, start: int, stop: int) -> Any:
-        return getitem(t, index=(slice(None),) * axis + (slice(start, stop), ...))
-
-    def ahead(t: Any, step: int) -> Any:
-        zeros = expand(last, shape=(*t.shape[:axis], step, *t.shape[axis + 1 :]))
-        return concat(part(t, step, n), zeros, axis=axis)
-
-    product = concat(first, part(cumprod(x, axis=axis), 0, n - 1), axis=axis) if n else x
-    factor, step = ahead(x, 1) if n else x, 1
-    while step < n:
-        g = g + factor * ahead(g, step)
-        factor = factor * ahead(factor, step)
-        step *= 2
-    return product * g
 
 
 # the largest and the smallest
@@ -217,6 +166,9 @@ def max(x: Tensor, *, axis: int, keepdims: bool = False) -> Any:
 
     Without an axis: the largest of all elements, alone.
 
+    Formula: ``y = maxᵢ xᵢ``, and the least i that has it. Gradient: ``dxᵢ = g`` at that i, else 0. Shapes: both outputs as
+    ``y`` in ``sum``.
+
     >>> values, indices = max(Tensor([[1.0, 3.0, 3.0]]), axis=1)
     >>> values, indices, max(Tensor([2.0, 5.0]))
     (tensor([3.]), tensor([1]), tensor(5.))
@@ -231,6 +183,9 @@ def min(x: Tensor, *, axis: int, keepdims: bool = False) -> Any:
     """The smallest elements along one axis, and where they are (int64): of equals the first, which gets the gradient.
 
     Without an axis: the smallest of all elements, alone.
+
+    Formula: ``y = minᵢ xᵢ``, and the least i that has it. Gradient: ``dxᵢ = g`` at that i, else 0. Shapes: both outputs as
+    ``y`` in ``sum``.
 
     >>> values, indices = min(Tensor([[3.0, 1.0, 1.0]]), axis=1)
     >>> values, indices, min(Tensor([2.0, 5.0]))
@@ -253,6 +208,8 @@ def extreme(call: OpCall, x: Any, axis: Any, keepdims: bool, output: int) -> Any
 def amax(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The largest element over any axes; of equals the first gets the gradient.
 
+    Formula: ``y = maxᵢ xᵢ`` over ``axis``. Gradient: ``dxᵢ = g`` at the first i that has it, else 0. Shapes: as in ``sum``.
+
     >>> amax(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=(0, 1))
     tensor(4.)
     """
@@ -263,6 +220,8 @@ def amax(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
 @op
 def amin(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The smallest element over any axes; of equals the first gets the gradient.
+
+    Formula: ``y = minᵢ xᵢ`` over ``axis``. Gradient: ``dxᵢ = g`` at the first i that has it, else 0. Shapes: as in ``sum``.
 
     >>> amin(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     tensor([1., 2.])
@@ -275,6 +234,8 @@ def amin(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
 def argmax(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Where the largest element is (int64), the first of equals; without an axis, its place among all elements.
 
+    Formula: the least i with ``xᵢ = max x``. Gradient: none, the result is an integer. Shapes: as in ``sum``.
+
     >>> argmax(Tensor([[1.0, 3.0], [4.0, 2.0]]), axis=1)
     tensor([1, 0])
     """
@@ -285,6 +246,8 @@ def argmax(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
 @op(nondifferentiable=True)
 def argmin(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Where the smallest element is (int64), the first of equals; without an axis, its place among all elements.
+
+    Formula: the least i with ``xᵢ = min x``. Gradient: none, the result is an integer. Shapes: as in ``sum``.
 
     >>> argmin(Tensor([[1.0, 3.0], [4.0, 2.0]]), axis=1)
     tensor([0, 1])
@@ -297,6 +260,8 @@ def argmin(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
 def any(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether an element is true (not 0).
 
+    Formula: ``y = ⋁ᵢ (xᵢ ≠ 0)`` over ``axis``. Gradient: none, the result is bool. Shapes: as in ``sum``.
+
     >>> any(Tensor([[True, False], [False, False]]), axis=1)
     tensor([ True, False])
     """
@@ -306,6 +271,8 @@ def any(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
 @primitive(nondifferentiable=True)
 def all(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether every element is true (not 0).
+
+    Formula: ``y = ⋀ᵢ (xᵢ ≠ 0)`` over ``axis``. Gradient: none, the result is bool. Shapes: as in ``sum``.
 
     >>> all(Tensor([[True, False], [True, True]]), axis=1)
     tensor([False,  True])
@@ -320,6 +287,8 @@ def all(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
 @widened
 def mean(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The mean; nan of no elements.
+
+    Formula: ``y = Σᵢ xᵢ / n`` over ``axis``. Gradient: ``dxᵢ = g / n``. Shapes: as in ``sum``.
 
     >>> mean(Tensor([[1, 2], [3, 5]]), axis=1)
     tensor([1.5, 4. ])
@@ -349,6 +318,9 @@ def deviation(x: Any, axis: Any, correction: float) -> tuple[Any, float]:
 def var(x: Tensor, *, axis: Any = None, correction: float = 1, keepdims: bool = False) -> Any:
     """The variance: the sum of squared deviations from the mean, divided by the number of elements less ``correction``.
 
+    Formula: ``y = Σᵢ (xᵢ - m)² / (n - correction)``, m the mean. Gradient: ``dxᵢ = 2 g (xᵢ - m) / (n - correction)``.
+    Shapes: as in ``sum``.
+
     >>> var(Tensor([1.0, 2.0, 6.0])), var(Tensor([1.0, 2.0, 6.0]), correction=0)
     (tensor(7.), tensor(4.6667))
     """
@@ -368,6 +340,9 @@ def _(g: Any, x: Any, axis: Any, correction: float, keepdims: bool) -> Any:
 def std(x: Tensor, *, axis: Any = None, correction: float = 1, keepdims: bool = False) -> Any:
     """The standard deviation, the square root of ``var``; where it is 0, so is its gradient.
 
+    Formula: ``y = √(Σᵢ (xᵢ - m)² / (n - correction))``. Gradient: ``dxᵢ = g (xᵢ - m) / ((n - correction) y)``. Shapes: as
+    in ``sum``.
+
     >>> std(Tensor([1.0, 2.0, 3.0]))
     tensor(1.)
     """
@@ -379,6 +354,8 @@ def std(x: Tensor, *, axis: Any = None, correction: float = 1, keepdims: bool = 
 @widened
 def var_mean(x: Tensor, *, axis: Any = None, correction: float = 1, keepdims: bool = False) -> Any:
     """The variance, as ``var`` gives it, and the mean.
+
+    Formula: those of ``var`` and ``mean``. Gradient: the sum of both. Shapes: both outputs as ``y`` in ``sum``.
 
     >>> v, m = var_mean(Tensor([[1.0, 3.0]]), axis=1)
     >>> v, m
@@ -393,6 +370,8 @@ def var_mean(x: Tensor, *, axis: Any = None, correction: float = 1, keepdims: bo
 @widened
 def logsumexp(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Any:
     """``log(sum(exp(x)))`` that does not overflow.
+
+    Formula: ``y = log(Σᵢ exp(xᵢ))`` over ``axis``. Gradient: ``dxᵢ = g · exp(xᵢ - y)``, the softmax. Shapes: as in ``sum``.
 
     >>> logsumexp(Tensor([200.0, 200.0]))
     tensor(200.6931)
@@ -418,6 +397,9 @@ def norm(x: Tensor, *, ord: Any = 2, axis: Any = None, keepdims: bool = False) -
     """The length of vectors: ``sum(|x|**ord)**(1/ord)``. ``ord`` is 1, 2, ``inf`` (the largest) or "fro" (2, of matrices).
 
     The gradient of a length 0 is 0. Errors: ArgumentError for another ``ord``.
+
+    Formula: ``y = (Σᵢ |xᵢ|^ord)^(1 / ord)`` over ``axis``. Gradient: ``dxᵢ = g xᵢ / y``; ``g sign(xᵢ)`` for 1; that at the
+    first largest for ``inf``. Shapes: as in ``sum``.
 
     >>> norm(Tensor([3.0, 4.0])), norm(Tensor([3.0, -4.0]), ord=math.inf)
     (tensor(5.), tensor(4.))

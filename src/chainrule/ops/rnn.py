@@ -105,6 +105,9 @@ def rnn(
 
     The room's docstring has the shapes. ``nonlinearity`` is "tanh" or "relu". Errors: ShapeError.
 
+    Formula: ``h' = f(x Wᵀ + h Uᵀ + b)``. Gradient: back through time: ``da = f'(a) (g + dh')``, ``dh = da U``,
+    ``dx = da W``, ``dW += daᵀ x``, ``dU += daᵀ h``. Shapes: (t, n, features) → (t, n, h) and (n, h).
+
     >>> y, h = rnn(Tensor([[[1.0]], [[2.0]]]), Tensor([[1.0]]), Tensor([[1.0]]), nonlinearity="relu")
     >>> y.reshape(2), h
     (tensor([1., 3.]), tensor([[3.]]))
@@ -134,9 +137,12 @@ def gru(
 ) -> Any:
     """A gated recurrent unit: the states of all steps, and the last (Cho et al., 2014).
 
-    ``r, z = sigmoid(...)``, ``n = tanh(x W_nᵀ + b_n + r (h U_nᵀ + c_n))``, ``h' = (1 - z) n + z h``. Without ``reset_after``
-    the reset gate acts before the product, ``(r h) U_nᵀ + c_n``, as in the paper. The room's docstring has the shapes.
-    Errors: ShapeError.
+    Without ``reset_after`` the reset gate acts before the product, ``(r h) U_nᵀ + c_n``, as in the paper. The room's
+    docstring has the shapes of the weights. Errors: ShapeError.
+
+    Formula: ``r, z = sigmoid(...)``, ``n = tanh(x W_nᵀ + b_n + r (h U_nᵀ + c_n))``, ``h' = (1 - z) n + z h``.
+    Gradient: back through time: ``dn = dh' · (1 - z) (1 - n²)``, ``dz = dh' · (h - n) z (1 - z)``,
+    ``dr = dn · (h U_nᵀ + c_n) r (1 - r)``; then as in ``rnn``. Shapes: (t, n, features) → (t, n, h) and (n, h).
 
     >>> y, h = gru(Tensor([[[1.0]], [[2.0]]]), Tensor([[0.0], [0.0], [1.0]]), Tensor([[0.0], [0.0], [0.0]]))
     >>> y.reshape(2), h
@@ -167,8 +173,12 @@ def lstm(
 ) -> Any:
     """A long short-term memory: the outputs of all steps, the last one, and the last cell (Hochreiter, Schmidhuber, 1997).
 
-    ``i, f, o = sigmoid(...)``, ``g = tanh(...)``, ``c' = f c + i g``, ``h' = o tanh(c')``. The room's docstring has the
-    shapes. Errors: ShapeError.
+    The room's docstring has the shapes of the weights. Errors: ShapeError.
+
+    Formula: ``i, f, o = sigmoid(...)``, ``g = tanh(...)``, ``c' = f c + i g``, ``h' = o tanh(c')``.
+    Gradient: back through time: ``dc' += dh' · o (1 - tanh²(c'))``, ``do = dh' · tanh(c')``, ``df = dc' · c``,
+    ``di = dc' · g``, ``dg = dc' · i``, ``dc = dc' · f``, each through its own function; then as in ``rnn``.
+    Shapes: (t, n, features) → (t, n, h), (n, h) and (n, h).
 
     >>> weight = Tensor([[0.0], [0.0], [1.0], [0.0]])
     >>> y, h, c = lstm(Tensor([[[1.0]], [[2.0]]]), weight, weight * 0)
@@ -198,6 +208,8 @@ def rnn_cell(
 ) -> Any:
     """One step of ``rnn``: ``x`` is (batch, features), ``h`` the state before it, and the result the one after it.
 
+    Formula: as in ``rnn``. Gradient: one step of that of ``rnn``. Shapes: (n, features) and (n, h) → (n, h).
+
     >>> rnn_cell(Tensor([[1.0]]), Tensor([[2.0]]), Tensor([[1.0]]), None, None, Tensor([[3.0]]), nonlinearity="relu")
     tensor([[5.]])
     """
@@ -219,6 +231,8 @@ def gru_cell(
 ) -> Any:
     """One step of ``gru``: ``x`` is (batch, features), ``h`` the state before it, and the result the one after it.
 
+    Formula: as in ``gru``. Gradient: one step of that of ``gru``. Shapes: (n, features) and (n, h) → (n, h).
+
     >>> gru_cell(Tensor([[1.0]]), Tensor([[0.0], [0.0], [1.0]]), Tensor([[0.0], [0.0], [0.0]]))
     tensor([[0.3808]])
     """
@@ -238,6 +252,9 @@ def lstm_cell(
     c: Tensor | None = None,
 ) -> Any:
     """One step of ``lstm``: ``x`` is (batch, features), ``h`` and ``c`` its states before; the result those after it.
+
+    Formula: as in ``lstm``. Gradient: one step of that of ``lstm``. Shapes: (n, features), (n, h) and (n, h) → (n, h) and
+    (n, h).
 
     >>> weight = Tensor([[0.0], [0.0], [1.0], [0.0]])
     >>> h, c = lstm_cell(Tensor([[1.0]]), weight, weight * 0)

@@ -25,6 +25,8 @@ def reshape(x: Tensor, *, shape: Any) -> Any:
 
     Errors: ShapeError if the number of elements differs.
 
+    Formula: ``y.flat[i] = x.flat[i]``. Gradient: ``dx = reshape(g, shape=x.shape)``. Shapes: any → ``shape``.
+
     >>> reshape(Tensor([[1.0, 2.0], [3.0, 4.0]]), shape=(4,))
     tensor([1., 2., 3., 4.])
     """
@@ -51,6 +53,9 @@ def _(x: Any, *, shape: Any) -> dict[str, Any]:
 def permute(x: Tensor, *, axes: Any) -> Any:
     """The axes in another order: axis ``axes[0]`` comes first.
 
+    Formula: ``y[iₐ₀, iₐ₁, …] = x[i₀, i₁, …]``, a = ``axes``. Gradient: ``g`` with the axes put back. Shapes: axis j of
+    ``y`` is as long as axis ``axes[j]`` of ``x``.
+
     >>> permute(Tensor([[1.0, 2.0], [3.0, 4.0]]), axes=(1, 0))
     tensor([[1., 3.],
             [2., 4.]])
@@ -74,6 +79,9 @@ def _(x: Any, *, axes: Any) -> dict[str, Any]:
 def transpose(x: Tensor, *, axis0: int = 0, axis1: int = 1) -> Any:
     """Two axes exchanged.
 
+    Formula: ``y[…, j, …, i, …] = x[…, i, …, j, …]``. Gradient: ``dx = transpose(g, axis0=axis0, axis1=axis1)``. Shapes: any
+    with two axes; their sizes change places.
+
     >>> transpose(Tensor([[1.0, 2.0]]), axis0=0, axis1=1).shape
     (2, 1)
     """
@@ -96,6 +104,9 @@ def _(x: Any, *, axis0: int, axis1: int) -> None:
 @primitive
 def expand(x: Tensor, *, shape: Any) -> Any:
     """A read-only view, repeated along new leading axes and along axes of size 1; -1 leaves a size as it is.
+
+    Formula: ``y[i] = x[i]``, with 0 for each index along a size of 1. Gradient: ``dx = Σ g`` over what was repeated.
+    Shapes: any that broadcasts → ``shape``.
 
     >>> expand(Tensor([1.0, 2.0]), shape=(2, 2))
     tensor([[1., 2.],
@@ -123,6 +134,9 @@ def _(x: Any, *, shape: Any) -> dict[str, Any]:
 def squeeze(x: Tensor, *, axis: Any = None) -> Any:
     """Without axes of size 1: all such, or those of ``axis`` (an int or a tuple) that are.
 
+    Formula: ``y = reshape(x, shape=y.shape)``. Gradient: ``dx = reshape(g, shape=x.shape)``. Shapes: any; ``y`` lacks the
+    axes.
+
     >>> squeeze(Tensor([[[1.0], [2.0]]])), squeeze(Tensor([[[1.0], [2.0]]]), axis=0).shape
     (tensor([1., 2.]), (2, 1))
     """
@@ -139,6 +153,9 @@ def _(x: Any, *, axis: Any) -> dict[str, Any]:
 def unsqueeze(x: Tensor, *, axis: int) -> Any:
     """With a new axis of size 1 at place ``axis`` of the result.
 
+    Formula: ``y = reshape(x, shape=y.shape)``. Gradient: ``dx = reshape(g, shape=x.shape)``. Shapes: any; ``y`` has one
+    axis more.
+
     >>> unsqueeze(Tensor([1.0, 2.0]), axis=1).shape
     (2, 1)
     """
@@ -153,6 +170,9 @@ def _(x: Any, *, axis: int) -> dict[str, Any]:
 @op
 def flatten(x: Tensor, *, start: int = 0, end: int = -1) -> Any:
     """The axes from ``start`` to ``end``, both included, as one.
+
+    Formula: ``y = reshape(x, shape=y.shape)``. Gradient: ``dx = reshape(g, shape=x.shape)``. Shapes: (a, b, c, d) → (a, b
+    c, d) for 1 and 2.
 
     >>> flatten(Tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), start=1)
     tensor([[1., 2.],
@@ -173,6 +193,9 @@ def flatten(x: Tensor, *, start: int = 0, end: int = -1) -> Any:
 def flip(x: Tensor, *, axis: Any) -> Any:
     """The elements in reverse order along one axis or several; a copy.
 
+    Formula: ``y[i] = x[n - 1 - i]`` along each ``axis``. Gradient: ``dx = flip(g, axis=axis)``. Shapes: any; ``y`` as
+    ``x``.
+
     >>> flip(Tensor([1.0, 2.0, 3.0]), axis=0)
     tensor([3., 2., 1.])
     """
@@ -189,6 +212,8 @@ def _(x: Any, *, axis: Any) -> dict[str, Any]:
 @op
 def roll(x: Tensor, *, shifts: Any, axis: Any = None) -> Any:
     """The elements moved along by ``shifts`` places, the last ones to the front; a copy. Without an axis, of all in order.
+
+    Formula: ``y[(i + shifts) mod n] = x[i]`` along each ``axis``. Gradient: ``g`` moved back. Shapes: any; ``y`` as ``x``.
 
     >>> roll(Tensor([1.0, 2.0, 3.0]), shifts=1)
     tensor([3., 1., 2.])
@@ -229,6 +254,9 @@ def joined_axis(call: OpCall, room: int) -> None:
 def stack(*xs: Tensor, axis: int = 0) -> Any:
     """Tensors of one shape, side by side along a new axis. ``stack([a, b])`` or ``stack(a, b)``; a copy.
 
+    Formula: ``y[…, k, …] = xₖ[…]``. Gradient: ``dxₖ = g[…, k, …]``. Shapes: one shape for all; ``y`` has one axis more, as
+    long as there are tensors.
+
     >>> stack(Tensor([1.0, 2.0]), Tensor([3.0, 4.0]), axis=1)
     tensor([[1., 3.],
             [2., 4.]])
@@ -255,6 +283,9 @@ def _(*xs: Any, axis: int) -> None:
 @primitive(promote="common")
 def concat(*xs: Tensor, axis: int = 0) -> Any:
     """Tensors one after the other along one of their axes; the other sizes are equal. A copy.
+
+    Formula: ``y = [x₀, x₁, …]`` along ``axis``. Gradient: to each ``x`` its part of ``g``. Shapes: sizes along ``axis`` add
+    up, the others are equal.
 
     >>> concat([Tensor([1.0, 2.0]), Tensor([3.0])])
     tensor([1., 2., 3.])
@@ -290,6 +321,9 @@ def _(*xs: Any, axis: int) -> None:
 def split(x: Tensor, *, sizes: Any, axis: int = 0) -> Any:
     """Views of the parts along one axis: parts of one size (the last may be smaller), or of the ``sizes`` of a list.
 
+    Formula: ``yₖ`` is part k of ``x``. Gradient: each ``g`` at the place of its part. Shapes: the sizes along ``axis`` add
+    up to that of ``x``.
+
     >>> split(Tensor([1.0, 2.0, 3.0]), 2), split(Tensor([1.0, 2.0, 3.0]), (1, 2))
     ((tensor([1., 2.]), tensor([3.])), (tensor([1.]), tensor([2., 3.])))
     """
@@ -317,6 +351,9 @@ def _(x: Any, *, sizes: Any, axis: int) -> dict[str, Any]:
 def chunk(x: Tensor, *, chunks: int, axis: int = 0) -> Any:
     """Views of at most ``chunks`` parts of equal size (the last may be smaller) along one axis.
 
+    Formula: ``yₖ`` is part k of ``x``. Gradient: each ``g`` at the place of its part. Shapes: the sizes along ``axis`` add
+    up to that of ``x``.
+
     >>> chunk(Tensor([1.0, 2.0, 3.0]), 2)
     (tensor([1., 2.]), tensor([3.]))
     """
@@ -331,6 +368,9 @@ def chunk(x: Tensor, *, chunks: int, axis: int = 0) -> Any:
 @op
 def repeat(x: Tensor, *, repeats: Any) -> Any:
     """``x`` tiled: ``repeats[i]`` copies along axis i; more repeats than axes make new leading axes (as in PyTorch).
+
+    Formula: ``y[i] = x[i mod n]`` along each axis. Gradient: ``dx = Σ g`` over the copies. Shapes: size i of ``y`` is that
+    of ``x`` times ``repeats[i]``.
 
     >>> repeat(Tensor([1.0, 2.0]), repeats=(2, 2))
     tensor([[1., 2., 1., 2.],
@@ -353,6 +393,9 @@ def _(x: Any, *, repeats: Any) -> dict[str, Any]:
 @op
 def tile(x: Tensor, *, repeats: Any) -> Any:
     """As ``repeat``, but fewer repeats than axes leave the leading axes as they are.
+
+    Formula: ``y[i] = x[i mod n]`` along each axis. Gradient: ``dx = Σ g`` over the copies. Shapes: size i of ``y`` is that
+    of ``x`` times ``repeats[i]``.
 
     >>> tile(Tensor([[1.0], [2.0]]), repeats=2)
     tensor([[1., 1.],
@@ -378,6 +421,9 @@ def triangle(call: OpCall, x: Any, diagonal: int, lower: bool) -> Any:
 def tril(x: Tensor, *, diagonal: int = 0) -> Any:
     """The lower triangle of matrices, zero above ``diagonal`` (0 the main one, 1 the one above it).
 
+    Formula: ``yᵢⱼ = xᵢⱼ`` where j ≤ i + diagonal, else 0. Gradient: ``dx = tril(g, diagonal=diagonal)``. Shapes: (…, n, m);
+    ``y`` as ``x``.
+
     >>> tril(Tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([[1., 0.],
             [3., 4.]])
@@ -388,6 +434,9 @@ def tril(x: Tensor, *, diagonal: int = 0) -> Any:
 @op
 def triu(x: Tensor, *, diagonal: int = 0) -> Any:
     """The upper triangle of matrices, zero below ``diagonal`` (0 the main one, 1 the one above it).
+
+    Formula: ``yᵢⱼ = xᵢⱼ`` where j ≥ i + diagonal, else 0. Gradient: ``dx = triu(g, diagonal=diagonal)``. Shapes: (…, n, m);
+    ``y`` as ``x``.
 
     >>> triu(Tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([[1., 2.],

@@ -27,6 +27,9 @@ def largest(x: Any, axis: int) -> Any:
 def softmax(x: Tensor, *, axis: int = -1) -> Any:
     """``exp(x) / sum(exp(x))`` along one axis: positive, with sum 1.
 
+    Formula: ``y = exp(x) / sum(exp(x), axis=axis, keepdims=True)``. Gradient:
+    ``dx = y * (g - sum(g * y, axis=axis, keepdims=True))``. Shapes: any with an axis; ``y`` as ``x``.
+
     >>> softmax(Tensor([0.0, 0.0, 1000.0]))
     tensor([0., 0., 1.])
     """
@@ -41,6 +44,9 @@ softmax.vjp(x=lambda g, y, axis: y * (g - sum(g * y, axis=axis, keepdims=True)))
 @widened
 def log_softmax(x: Tensor, *, axis: int = -1) -> Any:
     """The logarithm of ``softmax``, without its rounding to 0.
+
+    Formula: ``y = x - logsumexp(x, axis=axis, keepdims=True)``. Gradient:
+    ``dx = g - exp(y) * sum(g, axis=axis, keepdims=True)``. Shapes: any with an axis; ``y`` as ``x``.
 
     >>> log_softmax(Tensor([0.0, 1000.0]))
     tensor([-1000.,     0.])
@@ -87,6 +93,9 @@ def cross_entropy(
     target evenly over the classes. Errors: ShapeError, DTypeError for float classes, IndexRangeError for a class that x
     lacks.
 
+    Formula: ``yᵢ = -Σ_c w_c q_ic log p_ic``, p = softmax(x), q the (smoothed) target. Gradient:
+    ``dx = g · (p Σ_c w_c q_c - w q)``. Shapes: ``y`` is (), with "none" (n, d, …).
+
     >>> cross_entropy(Tensor([[0.0, 0.0], [0.0, 1.0]]), Tensor([1, 1]))
     tensor(0.5032)
     """
@@ -130,6 +139,9 @@ def nll(
     """``-x[target]`` of log-probabilities ``x`` (n, classes, …): ``cross_entropy`` is this of ``log_softmax``.
 
     ``target`` (n, …) are classes, integers; ``weight`` and ``ignore_index`` as in ``cross_entropy``, and its errors.
+
+    Formula: ``yᵢ = -w_c x_ic`` for c = ``target[i]``. Gradient: ``dx_ic = -g w_c`` there, else 0. Shapes: ``y`` is (), with
+    "none" (n, …).
 
     >>> nll(Tensor([[0.25, 0.75]]).log(), Tensor([1]))
     tensor(0.2877)
