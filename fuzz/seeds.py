@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import struct
 import tarfile
 import zipfile
@@ -17,6 +18,7 @@ import numpy as np
 import chainrule as cr
 from chainrule import interop, nn
 from chainrule.data import write_idx
+from chainrule.io import save_training
 from chainrule.io.weights import save_weights
 
 from .targets import CORPUS, SHARD, zipped
@@ -41,6 +43,7 @@ def main() -> None:
         folder = Path(name)
         cr.manual_seed(0)
         write(folder)
+        write_training(folder)
         for place, source in COPIED.items():
             keep(place, (FIXTURES / source).read_bytes())
 
@@ -77,9 +80,7 @@ def write(folder: Path) -> None:
     model.save(folder / "m.safetensors")
     data = (folder / "m.safetensors").read_bytes()
     keep("safetensors/model.safetensors", data)
-    length = struct.unpack("<Q", data[:8])[0]
-    signed = json.loads(data[8 : 8 + length])["__metadata__"]["chainrule"]
-    keep("description/model.json", signed.partition(" ")[2].encode())
+    keep("description/model.json", description(data))
     model.save_json(folder / "m.json")
     keep("json/model.json", (folder / "m.json").read_bytes())
     interop.save_mpnn(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2), nn.Softmax()), folder / "p.npz")
@@ -106,11 +107,32 @@ def write(folder: Path) -> None:
     with zipfile.ZipFile(folder / "k.keras") as archive:
         keep("keras_config/model.json", archive.read("config.json"))
     recurrent = nn.Sequential(nn.LSTM(2, 3, batch_first=True))
+    masked = nn.Sequential(nn.Masking(), recurrent)
     for name, made, shape in (("images", model, (None, 1, 4, 4)), ("linear", small, (None, 3)),
-                              ("lstm", recurrent, (None, 4, 2))):  # fmt: skip
+                              ("lstm", recurrent, (None, 4, 2)), ("masked", masked, (None, None, 2))):  # fmt: skip
         keep(f"onnx/{name}.onnx", interop.to_onnx(made, None, shape).SerializeToString())
 
     write_data(folder)
+
+
+def write_training(folder: Path) -> None:
+    """A training to go on with."""
+    cr.manual_seed(0)
+    small = nn.Sequential(nn.Linear(2, 2)).compile("mse", "adam")
+    small.train_on_batch(cr.ones(1, 2), cr.ones(1, 2))
+    random.seed(0)
+    np.random.seed(0)
+    save_training(folder / "t.safetensors", model=small, optimizer=small.compiled.optimizer, epoch=1, best=None)
+    data = (folder / "t.safetensors").read_bytes()
+    keep("safetensors/training.safetensors", data)
+    keep("training/run.json", description(data))
+
+
+def description(data: bytes) -> bytes:
+    """The signed text in a safetensors file of ours."""
+    length = struct.unpack("<Q", data[:8])[0]
+    signed: str = json.loads(data[8 : 8 + length])["__metadata__"]["chainrule"]
+    return signed.partition(" ")[2].encode()
 
 
 def write_data(folder: Path) -> None:

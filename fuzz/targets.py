@@ -6,6 +6,7 @@ Where a checksum would refuse every change, the bytes are one part of a file and
 from __future__ import annotations
 
 import json
+import random
 import struct
 import warnings
 import zipfile
@@ -14,6 +15,8 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 import chainrule as cr
 from chainrule import interop, io, nn
@@ -82,17 +85,33 @@ def within(archive: str, name: str) -> Callable[[bytes], bytes]:
     return packed
 
 
-def described(data: bytes) -> bytes:
-    """A text as the signed description in the safetensors file of a model."""
-    model = (CORPUS / "safetensors/model.safetensors").read_bytes()
-    length = struct.unpack("<Q", model[:8])[0]
-    text = data.decode("utf-8", "replace")
-    entries = json.loads(model[8 : 8 + length])
-    header = json.dumps({**entries, "__metadata__": {KEY: f"{zlib.crc32(text.encode()):08x} {text}"}}).encode()
-    return struct.pack("<Q", len(header)) + header + model[8 + length :]
+def described(archive: str) -> Callable[[bytes], bytes]:
+    """A text as the signed description in a safetensors file of the corpus."""
+
+    def signed(data: bytes) -> bytes:
+        file = (CORPUS / archive).read_bytes()
+        length = struct.unpack("<Q", file[:8])[0]
+        text = data.decode("utf-8", "replace")
+        entries = json.loads(file[8 : 8 + length])
+        header = json.dumps({**entries, "__metadata__": {KEY: f"{zlib.crc32(text.encode()):08x} {text}"}}).encode()
+        return struct.pack("<Q", len(header)) + header + file[8 + length :]
+
+    return signed
 
 
 # readers
+
+
+def training(path: Path) -> Any:
+    """Into the parts that are in the corpus; random numbers go on as they were."""
+    model = nn.Sequential(nn.Linear(2, 2))
+    before = cr.random.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        return io.load_training(path, model=model, optimizer=cr.optim.Adam(model.parameters()))
+    finally:
+        cr.random.set_rng_state(before[0])
+        random.setstate(before[1])
+        np.random.set_state(before[2])
 
 
 def keras_weights(path: Path) -> Any:
@@ -121,7 +140,8 @@ def table(path: Path) -> Any:
 
 TARGETS: dict[str, Target] = {
     "safetensors": Target(io.weights.load_weights, "w.safetensors"),
-    "description": Target(cr.load, "m.safetensors", described),
+    "description": Target(cr.load, "m.safetensors", described("safetensors/model.safetensors")),
+    "training": Target(training, "m.safetensors", described("safetensors/training.safetensors")),
     "folder": Target(
         lambda path: io.weights.load_weights(path.parent),
         "model.safetensors.index.json",
