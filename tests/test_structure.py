@@ -32,7 +32,7 @@ ORDER = [
     ["autograd"],
     ["ops"],
     ["random", "whereabouts"],
-    ["function", "gradcheck", "creation", "profile", "precision", "anomaly", "resources"],
+    ["function", "gradcheck", "creation", "profile", "precision", "anomaly", "resources", "cuda"],
     ["recording"],
     ["nn", "optim"],
     ["losses", "metrics", "zoo"],

@@ -53,12 +53,12 @@ from .resources import empty_cache, get_num_threads, memory_stats, set_cache_lim
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import data, io, losses, metrics, optim, plots, train, zoo
+    from . import cuda, data, io, losses, metrics, optim, plots, train, zoo
     from .io import load
     from .recording import jit
 
 # Parts that are read when they are first named; what a name that is no part comes from.
-LATER = {name: name for name in ("data", "io", "losses", "metrics", "optim", "plots", "train", "zoo")}
+LATER = {name: name for name in ("cuda", "data", "io", "losses", "metrics", "optim", "plots", "train", "zoo")}
 __getattr__, __dir__ = later.names(__name__, LATER | {"load": "io", "jit": "recording"})
 later.methods(nn.Module, "chainrule.io", ("save", "save_json", "save_weights", "load_weights"))
 later.methods(
@@ -83,6 +83,7 @@ __all__ = [
     "bfloat16",
     "bool",
     "checkpoint",
+    "cuda",
     "data",
     "detect_anomaly",
     "empty",

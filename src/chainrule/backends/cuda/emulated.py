@@ -208,7 +208,7 @@ class Emulated:
             found = self.names[room].get(instance)
         if found is None:
             raise NotSupportedError(
-                f"native/{room}/cuda.cu has no instance {instance}: declare it in backends/cuda/{room}.py"
+                f"native/{room}/cuda.cu has no instance {instance}: declare it in backends/cuda/rooms/{room}.py"
             )
         part, number = found
         return self.libraries[room][part], number, f"{room}: {instance}"

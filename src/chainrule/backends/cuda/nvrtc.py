@@ -1,0 +1,126 @@
+"""Kernels for a GPU: compiled by NVRTC to machine code for its architecture, each when it is first needed, and kept.
+
+No driver is needed for that: what does not compile, or spills registers, is found on a machine without a GPU.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...domain.errors import DeviceError
+from .sources import fingerprint, folder, kept, write_whole
+
+INSTALL = "pip install chainrule[cuda]"
+
+
+class Compiled(NamedTuple):
+    """Machine code, the name of each instance in it, and what the compiler says of registers and spills."""
+
+    code: bytes
+    names: dict[str, str]
+    log: str
+
+
+@cache
+def nvrtc() -> Any:
+    """NVIDIA's run-time compiler. Errors: DeviceError if it is not installed."""
+    try:
+        return import_module("cuda.bindings.nvrtc")
+    except ImportError:
+        raise DeviceError(f"the compiler of CUDA kernels is not installed: {INSTALL}") from None
+
+
+def version() -> str:
+    """That of the compiler."""
+    try:
+        error, major, minor = nvrtc().nvrtcVersion()
+    except RuntimeError as missing:  # the bindings are there, the library is not
+        raise DeviceError(f"the compiler of CUDA kernels is not installed ({missing}): {INSTALL}") from None
+    checked(error, "its version")
+    return f"{major}.{minor}"
+
+
+def checked(error: Any, what: str) -> None:
+    """Errors: DeviceError unless all went well."""
+    if int(error):
+        raise DeviceError(f"NVRTC: {what}: {error.name}")
+
+
+def headers(text: str, found: dict[str, bytes]) -> dict[str, bytes]:
+    """The files that a source includes, and those that they do, by the name under which."""
+    for name in re.findall(r'^#include "([^"]+)"', text, re.MULTILINE):
+        path = folder() / name
+        if name not in found and "emulator" not in name and path.is_file():
+            found[name] = path.read_bytes()
+            headers(found[name].decode(), found)
+    return found
+
+
+def options(architecture: str) -> list[str]:
+    """What the compiler is told. Multiplications and additions are fused where the source does not forbid it."""
+    return [
+        f"--gpu-architecture={architecture}", "--std=c++20", "--minimal", "--device-as-default-execution-space",
+        "--ptxas-options=-v", "--ptxas-options=--warn-on-spills",
+    ]  # fmt: skip
+
+
+def compiled(room: str, instances: list[str], architecture: str) -> Compiled:
+    """Instances of the kernels of a room for an architecture ("sm_90"). Errors: DeviceError, with the compiler's words."""
+    api = nvrtc()
+    source = (folder() / room / "cuda.cu").read_text()
+    files = headers(source, {})
+    error, program = api.nvrtcCreateProgram(
+        source.encode(), f"{room}/cuda.cu".encode(), len(files), [*files.values()], [name.encode() for name in files]
+    )
+    checked(error, room)
+    try:
+        for name in instances:
+            checked(api.nvrtcAddNameExpression(program, name.encode())[0], name)
+        given = [o.encode() for o in options(architecture)]
+        (failed,) = api.nvrtcCompileProgram(program, len(given), given)
+        log = (
+            text_of(api.nvrtcGetProgramLogSize, api.nvrtcGetProgramLog, program)
+            .decode(errors="replace")
+            .rstrip("\0 \n")
+        )
+        if int(failed):
+            raise DeviceError(
+                f"native/{room}/cuda.cu does not compile for {architecture} ({failed.name}):\n{log[:4000]}"
+            )
+        names = {}
+        for name in instances:
+            error, lowered = api.nvrtcGetLoweredName(program, name.encode())
+            checked(error, name)
+            names[name] = lowered.decode()
+        return Compiled(text_of(api.nvrtcGetCUBINSize, api.nvrtcGetCUBIN, program), names, log)
+    finally:
+        api.nvrtcDestroyProgram(program)
+
+
+def text_of(size: Any, get: Any, program: Any) -> bytes:
+    """What two functions of NVRTC give together: how many bytes, and these."""
+    error, count = size(program)
+    checked(error, "the size of a result")
+    found = bytes(count)
+    checked(get(program, found)[0], "a result")
+    return found
+
+
+def kernel(room: str, instance: str, architecture: str) -> tuple[bytes, str]:
+    """The machine code of one kernel, and its name there: from before, or compiled now."""
+    path = stored(room, instance, architecture)
+    if path.is_file():
+        name, _, code = path.read_bytes().partition(b"\n")
+        return code, name.decode()
+    made = compiled(room, [instance], architecture)
+    write_whole(path, made.names[instance].encode() + b"\n" + made.code)
+    return made.code, made.names[instance]
+
+
+def stored(room: str, instance: str, architecture: str) -> Path:
+    """Where the code of a kernel is kept: the name changes with its source, the options, the architecture, the compiler."""
+    return kept() / f"{architecture}-{room}-{fingerprint(room, instance, version(), *options(architecture))}.cubin"
