@@ -3,14 +3,13 @@
 """
 
 import inspect
-from functools import reduce
 from importlib import import_module
+from pkgutil import resolve_name
 
 import typer
 from prose import converted
 from sphinx.util.docutils import SphinxDirective
 
-import chainrule
 from chainrule import ops
 from chainrule.apps.cli import app as commands
 from chainrule.tensor import Tensor
@@ -18,7 +17,7 @@ from chainrule.tensor import Tensor
 
 def autodoc(name: str, without: list[str]) -> list[str]:
     """The directive that documents ``chainrule.name``."""
-    thing = reduce(getattr, name.split(".")[1:], chainrule)
+    thing = resolve_name(name)
     if inspect.isclass(thing):
         kind = "autoexception" if issubclass(thing, Exception) else "autoclass"
         return [f".. {kind}:: {name}", f"   :members: {', '.join(members(thing, without))}", ""]

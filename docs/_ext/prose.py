@@ -10,6 +10,7 @@ DOCS = Path(__file__).parent.parent
 HOME = DOCS.parent
 ELSEWHERE = {HOME / "README.md": "index", HOME / "CONTRIBUTING.md": "contributing", HOME / "native/README.md": "native"}
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)\s]*)?\))")
+CODE = re.compile(r"\[`?([^\]`]+)`?\]\((?:\.\./)*src/(chainrule[\w/]*)\.py#(\w+)\)")
 INCLUDE = re.compile(r"^```\{include\} (\S+)\n```$", re.MULTILINE)
 LITERAL = re.compile(r"(``.+?``(?!`))", re.DOTALL)
 SPECIAL = re.compile(r"([\\*|`]|_(?=\W|$)|_(?=_))")
@@ -56,14 +57,20 @@ def converted(lines: list[str]) -> list[str]:
 
 
 def links(text: str, folder: Path, here: Path) -> str:
-    """A page of ``folder`` with its links as they are from the folder ``here``; pages of ``ELSEWHERE`` have another name."""
+    """A page of ``folder`` with its links as they are from the folder ``here``; pages of ``ELSEWHERE`` have another name.
+
+    A link to a name in a file of the package leads to what the reference says of it.
+    """
 
     def moved(found):
         path = (folder / found[2]).resolve()
         path = DOCS / f"{ELSEWHERE[path]}.md" if path in ELSEWHERE else path
         return f"{found[1]}{Path(relpath(path, here)).as_posix()}{found[3]}" if path.exists() else found[0]
 
-    return LINK.sub(moved, text)
+    def named(found):
+        return f"{{py:obj}}`{found[1]} <{found[2].replace('/', '.')}.{found[3]}>`"
+
+    return LINK.sub(moved, CODE.sub(named, text))
 
 
 def page(app, name, source):

@@ -72,7 +72,7 @@ def main() -> None:
         "  .venv/bin/chainrule train mnist --model mlp --out runs/mlp             another network\n"
         "  .venv/bin/chainrule info                                               what this machine runs it on\n"
         "  examples/                                                              programs to start from\n"
-        "  README.md, docs/tour.md                                                how it works inside"
+        "  README.md, docs/flow.md                                                how it works inside"
     )
 
 
