@@ -38,7 +38,9 @@ class Pad(Layer):
     def __init__(self, pad: Any, mode: str = "constant", value: float = 0.0) -> None:
         self.pad = integers("Pad", "pad", pad)
         if len(self.pad) % 2 or not self.pad:
-            raise ArgumentError(f"Pad: pad is {pad!r}, expected pairs (before, after), beginning with the last axis")
+            raise ArgumentError(
+                f"Pad: pad is {pad!r}, expected pairs in a row, before and after, the last axis first: (1, 1, 2, 2), say"
+            )
         if mode not in MODES:
             raise ArgumentError(f"Pad: mode is {mode!r}, expected one of {', '.join(MODES)}")
         self.mode, self.value = mode, value
