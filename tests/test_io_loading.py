@@ -188,3 +188,30 @@ def test_a_missing_and_a_damaged_file_leave_the_model(tmp_path):
         with pytest.raises(FileFormatError, match="w"):
             network.load_weights(path)
     assert same(before, values(network))
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.npz", "m.json", "m/"])
+def test_of_a_whole_file_the_model_is_taken(name, tmp_path):
+    """Not its optimizer, nor the rest of a training."""
+
+    def network():
+        return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).compile("mse", "adam")
+
+    model, x, y = network(), np.ones((8, 4), "f"), np.zeros((8, 3), "f")
+    path = f"{tmp_path}/{name}"
+    callbacks = [cr.train.Checkpoint(f"{tmp_path}/run{name.removeprefix('m')}")]
+    model.fit(x, y, epochs=1, verbose=0, callbacks=callbacks)
+    model.save(path, optimizer=model.compiled.optimizer)
+    for file, prefix in ((path, ""), (callbacks[0].path, ""), (callbacks[0].path, "model/")):
+        other = network()
+        assert other.load_weights(file, prefix=prefix) == ([], [])
+        for one, value in model.state_dict().items():
+            np.testing.assert_array_equal(other.state_dict()[one].numpy(), value.numpy())
+    renamed = nn.Sequential({"fc": nn.Linear(4, 3), "norm": nn.BatchNorm1d(3)})
+    assert renamed.load_weights(path, rename={r"^0\.": "fc.", r"^1\.": "norm."}) == ([], [])
+
+
+def test_files_of_others_are_told_what_reads_them(tmp_path):
+    for name, reader in (("m.keras", "from_keras"), ("m.onnx", "from_onnx"), ("m.pt", "load_weights")):
+        with pytest.raises(ArgumentError, match=rf"a model file ends in .*{reader}\(path\)"):
+            cr.load(tmp_path / name)

@@ -22,6 +22,12 @@ from .weights import OWN, opened, save_weights, suffix_of
 
 FORMAT = "chainrule.model.v1"
 SUFFIXES = (".safetensors", *OWN)
+OTHERS = {  # what reads files of others
+    ".keras": "chainrule.interop.from_keras(path) makes a model",
+    ".onnx": "chainrule.interop.from_onnx(path) makes a model",
+    ".pt": "model.load_weights(path) takes the weights",
+    ".pth": "model.load_weights(path) takes the weights",
+}
 FLOATING = {name for name, dtype in DTYPES.items() if dtype.is_floating}
 
 
@@ -82,17 +88,14 @@ def load(path: str | os.PathLike[str], *, device: str | Device | None = None, mm
             return load_json(path, device=device)
     with opened(path) as found:
         source = current(path, found)
-        metadata, state = source.metadata, source.specs
-        if metadata.get("format") == training.FORMAT and metadata.get("architecture"):
-            state = training.model_in(path, state, metadata)
-        elif metadata.get("format") != FORMAT or "architecture" not in metadata:
+        metadata = source.metadata
+        of_training = metadata.get("format") == training.FORMAT and metadata.get("architecture")
+        if not of_training and (metadata.get("format") != FORMAT or "architecture" not in metadata):
             raise FileFormatError(
                 f"[load] {path} has weights but no model that chainrule wrote: build the model and have it take them by "
-                "model.load_weights(path)"
+                "model.load_weights(path); chainrule.interop makes models of files of Keras, ConvNet and MPNeuralNetwork"
             )
-        else:
-            for name in _places(metadata.get("optimizer"), where):
-                state.pop(name, None)
+        state = weights_in(path, source)
         return _filled(built(metadata["architecture"], where), source, state, where, device, mmap)
 
 
@@ -152,6 +155,18 @@ def current(path: str | os.PathLike[str], source: Source) -> Source:
         return source
     arrays = dict(source.take())
     return Source(*migrated(path, FORMAT, *migrated(path, training.FORMAT, arrays, metadata)), source.where)
+
+
+def weights_in(path: str | os.PathLike[str], source: Source) -> dict[str, Spec]:
+    """The weights and buffers of the model in a file, without what is of its training; all of a file that is not ours."""
+    metadata, state = source.metadata, source.specs
+    parts = metadata.get("state")
+    if metadata.get("format") == training.FORMAT and isinstance(parts, dict) and "model" in parts:
+        return training.model_in(path, state, metadata)
+    if metadata.get("format") == FORMAT:
+        for name in _places(metadata.get("optimizer"), source.where):
+            state.pop(name, None)
+    return state
 
 
 def _trained_by(model: Any) -> tuple[Any, Any]:
@@ -216,8 +231,8 @@ def suffixed(path: str | os.PathLike[str], function: str) -> None:
     """Raise ArgumentError unless the name says what the file is."""
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
-        weights = " (weights alone, of PyTorch too: model.load_weights)" if function == "load" else ""
+        other = f"; of {suffix} files {OTHERS[suffix]}" if function == "load" and suffix in OTHERS else ""
         raise ArgumentError(
             f"[{function}] {path} ends in {suffix or 'nothing'!r}: a model file ends in {', '.join(SUFFIXES[:-1])} or "
-            f"{SUFFIXES[-1]}{weights}, and a folder in a slash"
+            f"{SUFFIXES[-1]}, and a folder in a slash{other}"
         )

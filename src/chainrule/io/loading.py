@@ -12,6 +12,7 @@ from ..nn import Module
 from ..nn.parameter import LazyTensor, sizes_text
 from ..nn.state import Differences, places
 from . import weights
+from .checkpoint import current, weights_in
 from .filling import fill
 from .source import Spec
 
@@ -31,6 +32,7 @@ def load_weights(
     """Have ``model`` take the weights of a file: safetensors, ``.npz``, HDF5, JSON, or PyTorch's ``.pt`` and ``.pth``; or of a
     folder of safetensors files with an index, ours or one of Hugging Face's.
 
+    Of a file of ``model.save`` with an optimizer, or of a training, it is the model that is taken.
     Safetensors are read array by array: beside the model no second copy is in memory. With ``mmap`` there is none at all: the
     parameters are the pages of the file itself, read when they are used, where they have its dtype; training writes to copies
     of these pages. Checksums are not verified then, and the file must not be changed in place.
@@ -52,8 +54,11 @@ def load_weights(
     ...     model.load_weights(f"{folder}/w.npz", rename={r"^0\\.": "fc1.", r"^1\\.": None}, strict=False)
     Differences(missing=['fc2.weight', 'fc2.bias'], unexpected=[])
     """
-    with weights.opened(path) as source:
-        found = source.specs
+    with weights.opened(path) as opened:
+        source = current(path, opened)
+        found = weights_in(path, source)
+        if prefix and not any(name.startswith(prefix) for name in found):
+            found = source.specs  # another part of what is there
         state = renamed(found, rename or {}, prefix, path)
         known = dict(places(model, repeated=True))
         separate(state, known)
