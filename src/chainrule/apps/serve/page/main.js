@@ -204,10 +204,13 @@ async function teach(act, told) {
   ask();
 }
 
+const drawings = (count) => `${count} ${count === 1 ? "drawing" : "drawings"}`;
+
 function lesson({ label, digit, learnt, known_before: before, known_after: after }) {
-  const share = (part) => `${Math.round(100 * part)} %`;
+  const share = (part) => `${(100 * part).toFixed(1)} %`;
   const well = digit === label ? `Learnt: this is a ${label}.` : `Learnt, but it still reads a ${digit}.`;
-  return `${well} ${learnt} ${learnt === 1 ? "drawing" : "drawings"} so far; of those it knew it reads ${share(after)}, before ${share(before)}.`;
+  const lost = after < before ? ` Of digits as others write them it now reads ${share(after)}, before ${share(before)}.` : "";
+  return `${well} ${drawings(learnt)} so far.${lost}`;
 }
 
 for (let digit = 0; digit < 10; digit++) {
@@ -217,7 +220,7 @@ for (let digit = 0; digit < 10; digit++) {
   byId("labels").append(button);
 }
 byId("unlearn").addEventListener("click", () =>
-  teach(() => page.reader.unlearn(), ({ learnt }) => `Forgotten. ${learnt} ${learnt === 1 ? "drawing" : "drawings"} left.`));
+  teach(() => page.reader.unlearn(), ({ learnt }) => `Forgotten. ${drawings(learnt)} left.`));
 
 // ---- who reads
 

@@ -1,7 +1,7 @@
 // Who reads: the server, or the network in this browser. Both give what the server's interface does, and throw Told for an
 // answer that is an error; a TypeError or TimeoutError of fetch is a server that is not there.
 
-const PATIENCE = 10000; // milliseconds for an answer
+const PATIENCE = 10000, LESSON = 120000; // milliseconds for an answer, and for one that learns first
 
 export class Told extends Error {
   constructor({ code, message }, retryAfter = 0) {
@@ -11,13 +11,13 @@ export class Told extends Error {
 }
 
 // The answer of the server as JSON, or as an ArrayBuffer.
-export async function fetched(path, { model = "", body, method = body ? "POST" : "GET", binary = false } = {}) {
+export async function fetched(path, { model = "", body, method = body ? "POST" : "GET", binary, patience = PATIENCE } = {}) {
   const named = body ? (model ? { ...body, model } : body) : undefined;
   const response = await fetch(body || !model ? path : `${path}?model=${encodeURIComponent(model)}`, {
     method,
     headers: body ? { "Content-Type": "application/json" } : {},
     body: named && JSON.stringify(named),
-    signal: AbortSignal.timeout(PATIENCE),
+    signal: AbortSignal.timeout(patience),
   });
   if (response.ok && binary) return response.arrayBuffer();
   const found = await response.json().catch(() => null);
@@ -48,11 +48,11 @@ export class ServerReader {
   }
 
   learn(question, label) {
-    return fetched("api/corrections", { model: this.model, body: { ...sent(question), label } });
+    return fetched("api/corrections", { model: this.model, body: { ...sent(question), label }, patience: LESSON });
   }
 
   unlearn() {
-    return fetched("api/corrections", { model: this.model, method: "DELETE" });
+    return fetched("api/corrections", { model: this.model, method: "DELETE", patience: LESSON });
   }
 }
 
@@ -69,6 +69,10 @@ export class BrowserReader extends ServerReader {
       this.waiting.delete(id);
       if (error) reject(new Told(error));
       else resolve(found);
+    });
+    this.worker.addEventListener("error", () => {
+      for (const { reject } of this.waiting.values()) reject(new Told({ message: "This browser could not start the network." }));
+      this.waiting.clear();
     });
   }
 
