@@ -223,7 +223,11 @@ def gradients(model: Module, x: Any, y: Any = None, path: Path = None, *, batch_
         axes.annotate(", ".join(notes), (1.01, k), xycoords=("axes fraction", "data"), fontsize=7, va="center")
     axes.set_yticks(range(len(named)), [ending(name, 40) for name, _ in named], fontsize=8)
     axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="size of the gradient", title=f"gradients of a batch, loss {loss.item():.4g}")
+    axes.set(
+        xscale="log",
+        xlabel="size of the gradient: median, 5th to 95th of 100",
+        title=f"gradients of a batch, loss {loss.item():.4g}",
+    )
     axes.grid(alpha=0.3, axis="x")
     return written(figure, path)
 
@@ -255,7 +259,7 @@ def attention(model: Module, x: Any, tokens: Sequence[str] | None = None, path: 
     """Where each attention layer looks, for one sequence: a row for each layer, a panel for each of its first heads.
 
     ``x`` is what the model takes for it, with or without the batch; ``tokens`` are written at the axes. Rows of a panel are
-    queries, columns keys; darker is more. Errors: ArgumentError for a model without attention.
+    queries, columns keys; darker is more, up to the share in the title. Errors: ArgumentError for a model without attention.
 
     >>> import chainrule as cr
     >>> model = cr.zoo.create("gpt", 30, width=16, depth=2, heads=2, context=8)
@@ -279,10 +283,13 @@ def attention(model: Module, x: Any, tokens: Sequence[str] | None = None, path: 
                 continue
             matrix = found[0, head]
             axes.imshow(matrix, cmap="Blues", vmin=0)
-            axes.set_title(f"{ending(name)}, head {head + 1}", fontsize=7)
+            axes.set_title(f"{ending(name)}, head {head + 1}, to {matrix.max():.0%}", fontsize=7)
             axes.tick_params(labelsize=6)
+            axes.locator_params(integer=True)
             if tokens is not None:
                 queries, keys = (list(tokens)[:n] for n in matrix.shape)
                 axes.set_xticks(range(len(keys)), [repr(t)[1:-1] if t.isspace() else t for t in keys])
                 axes.set_yticks(range(len(queries)), [repr(t)[1:-1] if t.isspace() else t for t in queries])
+    figure.supxlabel("key", fontsize=8)
+    figure.supylabel("query", fontsize=8)
     return written(figure, path)
