@@ -1,0 +1,257 @@
+"""The reduction room on a GPU: folds over any axes, and running sums and products."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..array import DeviceArray
+from ..gpu import Gpu, layout
+from ..sources import FLOATS, NAMES, c_name, declare
+from . import Kernels
+from .memory import cast
+
+KERNELS = Kernels()
+THREADS = 256
+
+INT64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
+# The dtypes with kernels of their own; what else there is, is cast to int64 before
+FOLDED = {"Sum": (*FLOATS, "int64", "int32", "bool"), "Product": (*FLOATS, "int64"),
+          "Extreme": (*FLOATS, "int64", "int32")}  # fmt: skip
+WORDS = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
+KINDS = ("fold_rows", "fold_columns")
+
+declare("reduce", *(f"{k}<{op}<{NAMES[d]}>>" for op, dtypes in FOLDED.items() for d in dtypes for k in KINDS))
+declare("reduce", *(f"{k}<Truth<{word}>>" for word in WORDS.values() for k in KINDS))
+declare("reduce", *(f"{kernel}<{NAMES[d]}>" for d in (*FLOATS, "int64") for kernel in ("scan_rows", "scan_columns")))
+
+
+class Plan(NamedTuple):
+    """How a fold is walked: ``m`` results of ``n`` elements; the fastest folded axis is ``length``, ``stride`` apart."""
+
+    rows: bool
+    kept: bytes
+    slow: bytes
+    m: int
+    n: int
+    length: int
+    stride: int
+    whole: int  # as many elements may be loaded at once, if the first lies at a multiple of them
+
+
+@lru_cache(4096)
+def planned(shape: tuple[int, ...], steps: tuple[int, ...], axes: tuple[int, ...], ordered: bool) -> Plan:
+    """The plan of a fold over ``axes``; if it is ``ordered``, elements have their place in row-major order as number."""
+    kept: list[tuple[int, int, int]] = []
+    y_step = 1
+    for d in reversed(range(len(shape))):
+        if d not in axes:
+            kept.insert(0, (shape[d], steps[d], y_step))
+            y_step *= shape[d]
+    folded = [(shape[d], steps[d]) for d in axes if shape[d] != 1]
+    kept.sort(key=distance, reverse=True)
+    if not ordered:
+        folded.sort(key=distance, reverse=True)
+    lines: list[tuple[int, int]] = []
+    for n, step in folded:
+        if lines and lines[-1][1] == n * step:
+            lines[-1] = lines[-1][0] * n, step
+        else:
+            lines.append((n, step))
+    length, stride = lines.pop() if lines else (1, 1)
+    near = min((distance(a) for a in kept if a[0] != 1), default=math.inf)
+    places = [s for n, s, _ in kept if n != 1] + [s for _, s in lines]
+    return Plan(
+        rows=min([abs(stride) or math.inf] + [distance(a) for a in lines]) <= near,
+        kept=layout(tuple(a[0] for a in kept), tuple(a[1] for a in kept), tuple(a[2] for a in kept))[0],
+        slow=layout(tuple(a[0] for a in lines), tuple(a[1] for a in lines))[0],
+        m=y_step,
+        n=math.prod(shape[d] for d in axes),
+        length=length,
+        stride=stride,
+        whole=math.gcd(length, *places) if stride == 1 else 1,
+    )
+
+
+def distance(axis: Any) -> float:
+    """How far apart the elements of an axis lie; those that are one, as far as can be."""
+    return abs(axis[1]) or math.inf
+
+
+def power(n: int, most: int = THREADS) -> int:
+    """The least power of two that is not below ``n``; or ``most``."""
+    return min(most, 1 << max(n - 1, 0).bit_length())
+
+
+def listed(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Axes as a tuple, in order."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(sorted(a % ndim for a in axis)) if isinstance(axis, tuple) else (axis % ndim,) if ndim else ()
+
+
+def left(shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:
+    """The shape of the result."""
+    if keepdims:
+        return tuple(1 if d in axes else n for d, n in enumerate(shape))
+    return tuple(n for d, n in enumerate(shape) if d not in axes)
+
+
+def fold(gpu: Gpu, op: str, x: DeviceArray, axes: tuple[int, ...], y: Any, index: Any = None, *, how: int = 0,
+         divisor: float = 1.0, accumulator: Any = "float64", ordered: bool = False) -> None:  # fmt: skip
+    """Fold ``x`` over ``axes`` into ``y`` and ``index``, of which one may be None. The numbers are those of cuda.cu."""
+    plan = planned(x.shape, x.steps, axes, ordered)
+    m, n, length, stride, packed = plan.m, plan.n, plan.length, plan.stride, 1
+    if not m:
+        return
+    machine = gpu.properties.multiprocessors
+    outputs = (y is not None) + (index is not None)
+    if plan.rows:
+        pack = 16 // x.itemsize
+        if plan.whole % pack == 0 and x.pointer % 16 == 0 and n:
+            packed, n, length, stride = pack, n // pack, length // pack, pack
+        width = power(-(-n // 4))
+        if m * width < 2 * THREADS * machine:
+            width = power(n)
+        split = 1
+        if width == THREADS and m < 4 * machine and n > 8 * THREADS:
+            split = min(-(-n // (4 * THREADS)), -(-8 * machine // m))
+
+        def sizes(groups: int, width: int) -> tuple[Any, Any]:
+            return -(-groups // (THREADS // width)), (width, THREADS // width)
+
+        blocks, threads = sizes(m * split, width)
+        again = sizes(m, power(split))
+    else:
+        width = power(m, 32)
+        rows = min(THREADS // width, power(n))
+        across, split = -(-m // width), 1
+        if across < 4 * machine and n > 8 * rows:
+            split = min(-(-n // (8 * rows)), -(-8 * machine // across), 65535)
+        blocks, threads = (across, split), (width, rows)
+        again = across, (width, min(THREADS // width, power(split)))
+    instance = f"{KINDS[not plan.rows]}<{op}>"
+    given = plan.kept, plan.slow, m, n, length, stride, split
+    rest = int(packed > 1), how, divisor
+    if split == 1:
+        gpu.launch("reduce", instance, blocks, threads, y, index, None, x, *given, 0, *rest, writes=outputs)
+        return
+    parts = gpu.empty((m * split,), accumulator)
+    gpu.launch("reduce", instance, blocks, threads, None, None, parts, x, *given, 1, *rest)
+    gpu.launch("reduce", instance, *again, y, index, parts, None, *given, 2, *rest, writes=outputs)
+
+
+def whole(gpu: Gpu, op: str, x: DeviceArray) -> DeviceArray:
+    """``x``, or if the op has no kernel for its dtype, as int64."""
+    return x if x.dtype.name in FOLDED[op] else cast(gpu, x, dtype="int64")
+
+
+def is_float(x: DeviceArray) -> bool:
+    return x.dtype.name in FLOATS
+
+
+def total(gpu: Gpu, x: DeviceArray, *, op: str, axis: Any = None, keepdims: bool = False, how: int = 0,
+          mean: bool = False) -> Any:  # fmt: skip
+    """A sum or a product: in float64, or int64 of integers."""
+    axes = listed(axis, x.ndim)
+    real = is_float(x)
+    x = whole(gpu, op, x)
+    y = gpu.empty(left(x.shape, axes, keepdims), x.dtype if real else INT64)
+    divisor = float(math.prod(x.shape[a] for a in axes)) if mean else 1.0
+    fold(gpu, f"{op}<{c_name(x.dtype)}>", x, axes, y, how=how, divisor=divisor)
+    return y
+
+
+KERNELS["sum"] = partial(total, op="Sum")
+KERNELS["prod"] = partial(total, op="Product")
+
+
+@KERNELS("mean")
+def mean(gpu: Gpu, x: DeviceArray, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return total(gpu, x, op="Sum", axis=axis, keepdims=keepdims, mean=True) if is_float(x) else NotImplemented
+
+
+@KERNELS("norm")
+def norm(gpu: Gpu, x: DeviceArray, *, ord: Any = 2, axis: Any = None, keepdims: bool = False) -> Any:
+    """Lengths of order 1 and 2; of others, the body's."""
+    if ord not in (1, 2, "fro") or not is_float(x):
+        return NotImplemented
+    return total(gpu, x, op="Sum", axis=axis, keepdims=keepdims, how=1 if ord == 1 else 2)
+
+
+def extreme(gpu: Gpu, x: DeviceArray, *, axis: Any = None, keepdims: bool = False, how: int, values: bool = True,
+            indices: bool = True) -> Any:  # fmt: skip
+    """The largest (``how`` 0) or smallest (1) element, where it is, or both."""
+    axes = listed(axis, x.ndim)
+    if not math.prod(x.shape[a] for a in axes):
+        return NotImplemented  # there is none: the body says so
+    shape, dtype = left(x.shape, axes, keepdims), x.dtype
+    x = whole(gpu, "Extreme", x)
+    y = gpu.empty(shape, x.dtype) if values else None
+    index = gpu.empty(shape, INT64) if indices else None
+    fold(gpu, f"Extreme<{c_name(x.dtype)}>", x, axes, y, index, how=how, accumulator="complex128", ordered=True)
+    if y is not None and y.dtype != dtype:
+        y = cast(gpu, y, dtype=dtype)
+    return (y, index) if values and indices else y if values else index
+
+
+for _how, _name in enumerate(("max", "min")):
+    KERNELS[_name] = partial(extreme, how=_how)
+    KERNELS["a" + _name] = partial(extreme, how=_how, indices=False)
+    KERNELS["arg" + _name] = partial(extreme, how=_how, values=False)
+
+
+def truth(gpu: Gpu, x: DeviceArray, *, axis: Any = None, keepdims: bool = False, any_: int) -> Any:
+    """Whether any (1) or all (0) elements are not 0."""
+    axes = listed(axis, x.ndim)
+    y = gpu.empty(left(x.shape, axes, keepdims), BOOL)
+    fold(gpu, f"Truth<{WORDS[x.itemsize]}>", x, axes, y, how=any_ + 2 * is_float(x), accumulator="int32")
+    return y
+
+
+KERNELS["any"] = partial(truth, any_=1)
+KERNELS["all"] = partial(truth, any_=0)
+
+
+def running(gpu: Gpu, x: DeviceArray, *, axis: int, product: int) -> Any:
+    """The sum or product of each element and those before it along an axis: in float64, or int64 of integers."""
+    axis %= x.ndim
+    real = is_float(x)
+    if not real and x.dtype != INT64:
+        x = cast(gpu, x, dtype="int64")
+    y = gpu.empty(x.shape, x.dtype if real else INT64)
+    if not y.size:
+        return y
+    n, count = x.shape[axis], x.size // x.shape[axis]
+    others = list(zip(x.shape, x.steps, y.steps, strict=True))
+    others.pop(axis)
+    others.sort(key=distance, reverse=True)
+    lines, _ = layout(tuple(a[0] for a in others), tuple(a[1] for a in others), tuple(a[2] for a in others))
+    steps = x.steps[axis], y.steps[axis]
+    machine = gpu.properties.multiprocessors
+    if n <= 32 or (count >= THREADS * machine and steps[0] != 1):
+        gpu.each("reduce", f"scan_columns<{c_name(x.dtype)}>", count, y, x, lines, count, n, *steps, product)
+        return y
+    instance, threads = f"scan_rows<{c_name(x.dtype)}>", power(n) if n >= 32 else 32
+    split = min(-(-n // (8 * THREADS)), -(-4 * machine // count)) if count < 2 * machine else 1
+    chunk = -(-n // split)
+    split = -(-n // chunk)
+    totals = None
+    if split > 1:
+        totals = gpu.empty((count * split,), "float64")
+        gpu.launch("reduce", instance, count * split, threads, None, totals, x, lines, n, *steps, split, chunk, product)
+    gpu.launch("reduce", instance, count * split, threads, y, totals, x, lines, n, *steps, split, chunk, product)
+    return y
+
+
+@KERNELS("cumsum")
+def cumsum(gpu: Gpu, x: DeviceArray, *, axis: int) -> Any:
+    return running(gpu, x, axis=axis, product=0)
+
+
+@KERNELS("cumprod")
+def cumprod(gpu: Gpu, x: DeviceArray, *, axis: int) -> Any:
+    return running(gpu, x, axis=axis, product=1)
