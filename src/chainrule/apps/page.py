@@ -37,6 +37,7 @@ p.dim, figcaption, td.dim { color: var(--dim); }
 th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.n, th.n { text-align: right; } pre { overflow-x: auto; padding: .7rem; background: var(--box); font-size: .8rem; }
 figure { margin: 0; overflow-x: auto; } img, svg { max-width: 100%; height: auto; border-radius: .3rem; }
+@media (max-width: 40rem) { figure img { max-width: none; width: 36rem; } }
 details { margin: .6rem 0; } summary { cursor: pointer; }
 nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .9rem; } nav a { color: inherit; }
 """

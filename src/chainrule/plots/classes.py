@@ -79,9 +79,14 @@ class ClassReport:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        titles = "".join(f"<th>{t}</th>" for t in ("", "precision", "recall", "F1", "samples"))
-        body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in self._rows())
-        return f"<table><tr>{titles}</tr>{body}</table><p>accuracy {self.accuracy:.3f}</p>"
+        rows = [("", "precision", "recall", "F1", "samples"), *self._rows()]
+        lines = [
+            f'<th style="text-align:left">{escape(name)}</th>'
+            + "".join(f'<{tag} style="text-align:right">{escape(cell)}</{tag}>' for cell in cells)
+            for tag, (name, *cells) in zip(["th", *["td"] * len(rows)], rows, strict=False)
+        ]
+        table = "".join(f"<tr>{line}</tr>" for line in lines)
+        return f"<table>{table}</table><p>accuracy {self.accuracy:.3f}</p>"
 
 
 def class_report(y_true: Any, y_pred: Any, classes: Sequence[str] | None = None) -> ClassReport:

@@ -18,7 +18,9 @@ from ...domain.errors import unknown
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the kernels; they change no result.")]
-Verbose = Annotated[int | None, typer.Option(min=0, max=2, help="0 silent, 1 a line redrawn, 2 a line an epoch.")]
+Verbose = Annotated[
+    int | None, typer.Option(min=0, max=2, help="0 the result alone, 1 a line redrawn, 2 a line an epoch.")
+]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.")]
 ModelPath = Annotated[Path, typer.Argument(help="The folder of a run, or a file of a model.")]
 
