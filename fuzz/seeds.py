@@ -103,14 +103,16 @@ def write(folder: Path) -> None:
 
     small = nn.Sequential({"dense": nn.Linear(3, 2), "relu": nn.ReLU(), "gru": nn.Linear(2, 1)})
     interop.to_keras(small, folder / "k.keras", input_shape=(3,))
-    keep("keras/model.keras", (folder / "k.keras").read_bytes())
+    for target in ("keras", "inspect_keras"):
+        keep(f"{target}/model.keras", (folder / "k.keras").read_bytes())
     with zipfile.ZipFile(folder / "k.keras") as archive:
         keep("keras_config/model.json", archive.read("config.json"))
     recurrent = nn.Sequential(nn.LSTM(2, 3, batch_first=True))
     masked = nn.Sequential(nn.Masking(), recurrent)
     for name, made, shape in (("images", model, (None, 1, 4, 4)), ("linear", small, (None, 3)),
                               ("lstm", recurrent, (None, 4, 2)), ("masked", masked, (None, None, 2))):  # fmt: skip
-        keep(f"onnx/{name}.onnx", interop.to_onnx(made, None, shape).SerializeToString())
+        for target in ("onnx", "inspect_onnx"):
+            keep(f"{target}/{name}.onnx", interop.to_onnx(made, None, shape).SerializeToString())
 
     write_data(folder)
 

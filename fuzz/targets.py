@@ -176,4 +176,6 @@ TARGETS: dict[str, Target] = {
     "tar": Target(packed_data, "x.tar.gz"),
     "inspect": Target(contents, "m.safetensors"),
     "inspect_h5": Target(contents, "m.h5"),
+    "inspect_keras": Target(contents, "m.keras"),
+    "inspect_onnx": Target(contents, "m.onnx"),
 }

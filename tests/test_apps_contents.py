@@ -12,7 +12,7 @@ from chainrule import nn
 from chainrule.apps.cli import app
 from chainrule.apps.contents import contents
 from chainrule.domain.errors import ArgumentError, FileFormatError, MissingFileError
-from chainrule.interop import save_torch
+from chainrule.interop import save_torch, to_keras, to_onnx
 from chainrule.io import save_weights
 
 EXPECTED = {
@@ -92,10 +92,31 @@ def test_values_are_not_read(tmp_path):
     tracemalloc.stop()
 
 
+def test_onnx(tmp_path):
+    to_onnx(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), tmp_path / "m.onnx", (None, 4))
+    found = contents(tmp_path / "m.onnx")
+    assert {a.name: (a.dtype, a.shape, a.nbytes) for a in found.arrays} == {
+        "0.weight": ("float32", (3, 4), 48), "0.bias": ("float32", (3,), 12),
+        "2.weight": ("float32", (2, 3), 24), "2.bias": ("float32", (2,), 8),
+    }  # fmt: skip
+    assert found.metadata == {
+        "producer": "chainrule", "opset": {"ai.onnx": 17}, "inputs": {"input": "float32 x batch x 4"},
+        "outputs": {"output": "float32 x batch x 2"}, "operators": {"Gemm": 2, "Relu": 1},
+    }  # fmt: skip
+
+
+def test_keras(tmp_path):
+    to_keras(nn.Sequential({"dense": nn.Linear(4, 3), "relu": nn.ReLU()}), tmp_path / "m.keras", input_shape=(4,))
+    found = contents(tmp_path / "m.keras")
+    assert {(a.dtype, a.shape) for a in found.arrays} == {("float32", (4, 3)), ("float32", (3,))}
+    assert found.metadata["model"] == "Sequential" and "Dense" in found.metadata["layers"]
+    assert found.metadata["keras_version"]
+
+
 def test_files_that_are_wrong(tmp_path):
     with pytest.raises(ArgumentError, match=r"ends in '.txt'; known are .safetensors"):
         contents("notes.txt")
-    for suffix in (".safetensors", ".npz", ".pt", ".json", ".h5"):
+    for suffix in (".safetensors", ".npz", ".pt", ".json", ".h5", ".keras", ".onnx"):
         path = tmp_path / f"x{suffix}"
         with pytest.raises(MissingFileError, match="does not exist"):
             contents(path)

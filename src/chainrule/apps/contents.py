@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -24,6 +25,7 @@ from ..io.weights import opened, suffix_of
 from ..io.zipped import mapped, regular
 
 MOST_ARRAYS = 1 << 17
+KERAS_TEXTS = ("config.json", "metadata.json")
 MOST_NESTED = 30  # branches of the tree that is shown
 
 
@@ -82,10 +84,11 @@ class Contents:
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
-    """What is in a file: safetensors or a folder of them, ``.npz``, JSON, HDF5, PyTorch's ``.pt`` and ``.pth``. Values are not
-    read.
+    """What is in a file: safetensors or a folder of them, ``.npz``, JSON, HDF5, ``.keras``, ``.onnx``, PyTorch's ``.pt`` and
+    ``.pth``. Values are not read, but for those in an ``.onnx``, which is one message.
 
-    Errors: MissingFileError, FileFormatError, ArgumentError for another suffix, MissingDependencyError for HDF5 without h5py.
+    Errors: MissingFileError, FileFormatError, ArgumentError for another suffix, MissingDependencyError for HDF5 and Keras
+    without h5py, for ONNX without onnx.
     """
     suffix, folder = suffix_of(path).lower(), os.path.isdir(path)
     if suffix not in READERS and not folder:
@@ -149,6 +152,20 @@ def _json(path: Any) -> Read:
 
 
 def _hdf5(path: Any) -> Read:
+    where = f"[inspect] {path}"
+    with opened_h5(path, where) as file:
+        text, bits = noted(file, where)
+        arrays = _datasets(file, where)
+        data = mapped(path, where)
+        notes = {name: _attribute(file, data, name, where) for name in file.attrs} if text is None else {}
+    if text is None:
+        return "HDF5", arrays, notes
+    ours = [replace(a, name=unescaped(a.name)) for a in arrays]
+    return "HDF5", [replace(a, dtype="bfloat16") if a.name in bits else a for a in ours], load_metadata(path)
+
+
+def _datasets(file: Any, where: str) -> list[Stored]:
+    """The arrays in an open HDF5 file. Errors: FileFormatError for too many."""
     arrays: list[Stored] = []
 
     def visit(name: str, entry: Any) -> Any:
@@ -156,18 +173,61 @@ def _hdf5(path: Any) -> Read:
             arrays.append(Stored(name, str(entry.dtype), tuple(entry.shape or ())))
         return len(arrays) > MOST_ARRAYS or None
 
-    where = f"[inspect] {path}"
-    with opened_h5(path, where) as file:
-        text, bits = noted(file, where)
-        stopped = file.visititems(visit)  # links that lead elsewhere are not followed
-        data = mapped(path, where)
-        notes = {name: _attribute(file, data, name, where) for name in file.attrs} if text is None else {}
-    if stopped:
+    if file.visititems(visit):  # links that lead elsewhere are not followed
         raise FileFormatError(f"{where} has more than {MOST_ARRAYS} arrays")
-    if text is None:
-        return "HDF5", arrays, notes
-    ours = [replace(a, name=unescaped(a.name)) for a in arrays]
-    return "HDF5", [replace(a, dtype="bfloat16") if a.name in bits else a for a in ours], load_metadata(path)
+    return arrays
+
+
+def _keras(path: Any) -> Read:
+    from ..interop.keras_files import document, holder
+
+    where = f"[inspect] {path}"
+    with holder(path, where) as (root, archive):
+        arrays = _datasets(root, where)
+        texts = [] if archive is None else [document(archive, name) for name in KERAS_TEXTS if name in archive]
+    model, *others = texts or [{}]
+    inside = model.get("config") if isinstance(model, Mapping) else None
+    named = inside.get("layers") if isinstance(inside, Mapping) else None
+    layers = (
+        [layer.get("class_name") for layer in named if isinstance(layer, Mapping)] if isinstance(named, list) else []
+    )
+    kind = {"model": model.get("class_name"), "layers": layers} if isinstance(model, Mapping) else {}
+    return "Keras", arrays, {**kind, **(others[0] if others and isinstance(others[0], Mapping) else {})}
+
+
+def _onnx(path: Any) -> Read:
+    from ..interop.onnx.files import parsed
+    from ..interop.onnx.operators import DTYPES
+    from ..interop.onnx.reader import kind, nodes_within, onnx_library
+
+    library = onnx_library()
+    model, where, _ = parsed(path)
+
+    def dtype(number: int) -> str:
+        known: list[str] = library.TensorProto.DataType.keys()
+        return DTYPES.get(number) or (known[number].lower() if 0 <= number < len(known) else f"dtype {number}")
+
+    def value(one: Any) -> str:
+        of = one.type.tensor_type
+        sizes = [d.dim_param or (d.dim_value if d.HasField("dim_value") else "?") for d in of.shape.dim]
+        return " x ".join(map(str, [dtype(of.elem_type), *sizes]))
+
+    graph = model.graph
+    if any(n < 0 for tensor in graph.initializer for n in tensor.dims):
+        raise FileFormatError(f"{where} has a tensor with a negative size")
+    arrays = [Stored(tensor.name, dtype(tensor.data_type), tuple(tensor.dims)) for tensor in graph.initializer]
+    given = {tensor.name for tensor in graph.initializer}
+    return (
+        "ONNX",
+        arrays,
+        {
+            "producer": f"{model.producer_name} {model.producer_version}".strip(),
+            "opset": {one.domain or "ai.onnx": one.version for one in model.opset_import},
+            "inputs": {one.name: value(one) for one in graph.input if one.name not in given},
+            "outputs": {one.name: value(one) for one in graph.output},
+            "operators": dict(Counter(kind(node) for node in nodes_within(graph)).most_common()),
+        },
+    )
 
 
 def _attribute(file: Any, data: Any, name: str, where: str) -> str:
@@ -192,6 +252,8 @@ READERS: dict[str, Callable[[Any], Read]] = {
     ".json.gz": _json,
     ".h5": _hdf5,
     ".hdf5": _hdf5,
+    ".keras": _keras,
+    ".onnx": _onnx,
 }
 
 
