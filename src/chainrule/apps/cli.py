@@ -101,7 +101,9 @@ def serve(
     from .serve import serve as run
 
     use_threads(threads)
-    run(DigitPredictor(file_of(model)), host, port, learning=learn, rate=rate or None)
+    predictor = DigitPredictor(file_of(model))
+    predictor.name = str(model or predictor.name)  # as the page offers it
+    run(predictor, host, port, learning=learn, rate=rate or None)
 
 
 @app.command(epilog="Example: `chainrule inspect runs/mine/model.safetensors`", rich_help_panel=PANELS[1])
