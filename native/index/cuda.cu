@@ -183,8 +183,11 @@ template <class T> __global__ void flags(int64_t* y, const T* x, Layout<1> where
     }
 }
 
-/// The coordinates, of `axes.count` axes, of the elements that are flagged; `rank` counts them from 1.
-__global__ void coordinates(int64_t* y, const int64_t* flag, const int64_t* rank, Layout<1> shape, int64_t n) {
+struct Shape {
+    int64_t axes, size[max_axes];
+};
+/// The coordinates of the elements that are flagged; `rank` counts them from 1.
+__global__ void coordinates(int64_t* y, const int64_t* flag, const int64_t* rank, Shape shape, int64_t n) {
     EACH(i, n) {
         if (!flag[i]) continue;
         int64_t rest = i;

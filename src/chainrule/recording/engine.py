@@ -47,4 +47,4 @@ def store(found: Any, results: Any, values: list[Any]) -> None:
         for part, places in zip(found, results, strict=True):
             store(part, places, values)
     elif results >= 0:
-        values[results] = np.asarray(found)
+        values[results] = found if hasattr(found, "strides") else np.asarray(found)

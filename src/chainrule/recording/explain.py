@@ -100,14 +100,18 @@ def timed(plan: Plan) -> list[float]:
     """The seconds of each call, on zeros and on copies of what is there: nothing outside is changed."""
     engine = Engine(plan.rows(), partial(fallback, plan.calls))
     best = [math.inf] * len(plan.calls)
+    backend: Any = plan.calls[0].backend if plan.calls else None
+    gpu = getattr(backend, "gpu", None)
     with np.errstate(all="ignore"):
         for _ in range(ROUNDS):
-            values = [v.copy(order="K") if isinstance(v, np.ndarray) else v for v in plan.values]
+            values = [backend.kernels["clone"](v) if hasattr(v, "strides") else v for v in plan.values]
             for place, kind in plan.kinds.items():
                 if values[place] is None:
-                    values[place] = np.zeros(kind.shape, kind.dtype)
+                    values[place] = backend.asarray(np.zeros(kind.shape, kind.dtype))
             for number in range(len(best)):
                 begin = perf_counter()
                 engine.step(number, values)
+                if gpu is not None:
+                    gpu.driver.synchronize(gpu.stream)
                 best[number] = min(best[number], perf_counter() - begin)
     return best

@@ -11,6 +11,7 @@ from ..ops import OPS
 from ..tensor import Storage, wrap
 from .chains import chained
 from .engine import NATIVE, Engine
+from .graph import GraphEngine
 from .passes import flat, folded, last_uses, needed
 from .recorder import Call, Recorder
 from .rewrite import relu_after_pooling
@@ -33,8 +34,15 @@ class Plan:
         self.calls = chained(calls, self.values, self.kinds, kept)
         passing = {place for call in self.calls for place in flat(call.results)}
         self.drops = last_uses(self.calls, passing - kept)
-        engine = Engine if NATIVE is None else NATIVE._Program
-        self.engine: Any = engine(self.rows(), partial(fallback, self.calls))
+        self.engine: Any = self.made_for(self.calls[0].backend if self.calls else None, kept)
+
+    def made_for(self, backend: Any, kept: set[int]) -> Any:
+        """What runs the calls: a graph on a GPU; else the native module, or Python where there is none."""
+        rows, other = self.rows(), partial(fallback, self.calls)
+        if backend is not None and backend.device.kind == "cuda":
+            written = {place for call in self.calls for place in call.written}
+            return GraphEngine(backend.gpu, rows, other, self.values, kept, written)
+        return Engine(rows, other) if NATIVE is None else NATIVE._Program(rows, other)
 
     def rows(self) -> list[Any]:
         """The calls as an engine takes them."""

@@ -113,6 +113,8 @@ class Program:
         for number, leaf, at in self.before:
             if at >= 0:
                 values[at] = leaf_of(number, leaf, inputs).grad.array
+        for number, leaf, _ in self.after:
+            leaf_of(number, leaf, inputs).grad = None  # so nobody but the step's own list holds what is replaced
         try:
             self.plan.engine.run(values)
         except Exception as error:

@@ -18,13 +18,15 @@ VALUE_SHAPED = frozenset({"nonzero", "unique"})  # kernels whose results have sh
 
 class Call:
     """A kernel call. ``arguments``, and then the values of the parameters ``names``, are places, ``results`` nested tuples
-    of places, where -1 is None. ``writes`` are the storages that the call changed, ``line`` is where it was made."""
+    of places, where -1 is None. ``writes`` are the storages that the call changed, ``written`` the places of the arrays that it
+    wrote to, ``line`` is where it was made."""
 
     def __init__(self, name: str, backend: Any, arguments: list[int], names: tuple[str, ...], line: str) -> None:
         self.name, self.backend, self.arguments, self.names, self.line = name, backend, arguments, names, line
         self.function: Any = None  # what runs instead of the kernel of that name
         self.results: Any = -1
         self.writes: list[Any] = []
+        self.written: list[int] = []
 
     @property
     def kernel(self) -> Any:
@@ -155,7 +157,9 @@ class Recorder:
         call = Call(name, backend, places, tuple(params), line)
         op = OPS[name].op if name in OPS else None
         if op is not None and op.mutates is not None:
-            call.writes = [x.storage for x in op.mutates(*inputs, **params)]
+            changed = op.mutates(*inputs, **params)
+            call.writes = [x.storage for x in changed]
+            call.written = [self.places[id(x.array)] for x in changed]
         call.results = self.result(call, outputs)
         self.calls.append(call)
 

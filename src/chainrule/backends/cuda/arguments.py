@@ -18,6 +18,8 @@ def packed(arguments: Sequence[Any]) -> tuple[Any, Any]:
             part = struct.pack("Q", a.pointer)
         elif a is None:
             part = bytes(8)
+        elif type(a) is tuple:
+            part = struct.pack(f"{len(a)}Q", *(0 if x is None else x.pointer for x in a))
         elif type(a) is float:
             part = struct.pack("d", a)
         elif type(a) is bytes:

@@ -135,12 +135,23 @@ class Emulated:
     def pinned(self, nbytes: int) -> Any:
         return np.empty(nbytes, np.uint8)
 
+    def piece_of(self, array: DeviceArray, index: int, name: str) -> int:
+        """The piece of memory that an array looks at. Errors: DeviceError for one of another device."""
+        first, last = array.extent()
+        if array.gpu.driver is not self or array.gpu.index != index:
+            raise DeviceError(f"[{name}] on cuda:{index} was given an array of {array.gpu.device}")
+        found: int = self.piece(index, first, last - first)
+        return found
+
     # ---- who may look at what
 
     def uses(self, stream: Stream, index: int, reads: Sequence[int], writes: Sequence[int]) -> None:
         """Note that work on a stream reads and writes pieces. Errors: DeviceError if others still work on them."""
         if stream.index != index:
             raise DeviceError(f"a stream of cuda:{stream.index} was given work of cuda:{index}")
+        if stream.captured is not None:
+            stream.captured.append((reads, writes))
+            return
         stream.clock += 1
         for start in dict.fromkeys([*reads, *writes]):
             trace = self.traces[start]
@@ -159,6 +170,7 @@ class Emulated:
                 trace.read[stream] = stream.clock
 
     def refuse_capture(self, index: int, what: str) -> None:
+        """Errors: DeviceError while a stream of the device is captured."""
         for stream in self.streams:
             if stream.index == index and stream.captured is not None:
                 raise DeviceError(f"{what} while a stream of cuda:{index} is captured: it could not be done again")
@@ -177,6 +189,7 @@ class Emulated:
         with self.lock:
             if not host.flags.c_contiguous:
                 raise DeviceError("a copy to the device takes a dense array")
+            self.refuse_capture(index, "an array of the host is copied")
             self.uses(stream, index, [], [self.piece(index, address, host.nbytes)])
             data = host.tobytes()
             self.do(stream, lambda: ctypes.memmove(address, data, len(data)))
@@ -257,14 +270,13 @@ class Emulated:
                 f"[{name}] cannot be launched with blocks {blocks}, threads {threads}, {shared} bytes shared"
             )
         with self.lock:
-            pieces = []
+            pieces: list[list[int]] = []
             for a in arguments:
-                if type(a) is DeviceArray:
-                    first, last = a.extent()
-                    if a.gpu.driver is not self or a.gpu.index != index:
-                        raise DeviceError(f"[{name}] on cuda:{index} was given an array of {a.gpu.device}")
-                    pieces.append(self.piece(index, first, last - first))
-            self.uses(stream, index, pieces[writes:], pieces[:writes])
+                if type(a) is DeviceArray or type(a) is tuple:
+                    pieces.append(
+                        [self.piece_of(x, index, name) for x in (a if type(a) is tuple else (a,)) if x is not None]
+                    )
+            self.uses(stream, index, sum(pieces[writes:], []), sum(pieces[:writes], []))
             memory, pointers = packed(arguments)
             sizes = (ctypes.c_uint * 3)(*blocks), (ctypes.c_uint * 3)(*threads)
             self.launches += 1
@@ -333,9 +345,11 @@ class Emulated:
 
     def replay(self, graph: Any, stream: Stream) -> None:
         with self.lock, self.arenas[stream.index].open():
-            stream.clock += 1
             for work in graph:
-                work()
+                if type(work) is tuple:
+                    self.uses(stream, stream.index, *work)
+                else:
+                    work()
 
 
 def connect() -> Emulated:

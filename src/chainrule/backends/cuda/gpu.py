@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from ...domain.device import Device
 from ...domain.errors import DeviceError, IndexRangeError
 from .array import DeviceArray
-from .memory import Pool
+from .memory import Memory, Pool, Rehearsal
 
 THREADS = 256  # of a block, where nothing speaks for another number
 MAX_AXES = 12  # of a Layout, core/device.cuh
@@ -60,7 +61,8 @@ class Gpu:
         """New memory, whatever is in it."""
         dtype = dtype if type(dtype) is np.dtype or isinstance(dtype, np.dtype) else np.dtype(str(dtype))
         nbytes = math.prod(shape) * dtype.itemsize
-        return DeviceArray(self, self.pool.lend(nbytes, self.stream), shape, dtype)
+        pool = getattr(self.own, "pool", None) or self.pool  # a step that is captured has one of its own
+        return DeviceArray(self, pool.lend(nbytes, self.stream), shape, dtype)
 
     def upload(self, data: Any) -> DeviceArray:
         """A copy on the device of a NumPy array, or of a number."""
@@ -111,9 +113,10 @@ class Gpu:
         writes: int = 1,
         shared: int = 0,
     ) -> None:
-        """Run a kernel of ``native/<room>/cuda.cu``. What it writes to stands first: ``writes`` arrays.
+        """Run a kernel of ``native/<room>/cuda.cu``. What it writes to stands first: ``writes`` arrays or tuples of arrays.
 
-        Arguments: DeviceArray and None are pointers, int is int64_t, float is double, bytes a structure.
+        Arguments: DeviceArray and None are pointers, int is int64_t, float is double, bytes a structure, a tuple a structure
+        of pointers.
         """
         function = self.functions.get((room, instance))
         if function is None:
@@ -128,6 +131,56 @@ class Gpu:
             threads = THREADS if n >= THREADS else -(-n // 32) * 32
             blocks = min(-(-n // threads), 16 * self.properties.multiprocessors)
             self.launch(room, instance, blocks, threads, *arguments, writes=writes)
+
+    @contextmanager
+    def memory_from(self, pool: Any) -> Iterator[None]:
+        """New arrays of this thread lie in the memory of another pool."""
+        self.own.pool = pool
+        try:
+            yield
+        finally:
+            self.own.pool = None
+
+    # ---- recorded steps
+
+    def rehearsal(self) -> Rehearsal:
+        """A pool that notes what a step takes."""
+        return Rehearsal(self.driver, self.index)
+
+    @contextmanager
+    def captured(self) -> Iterator[list[Any]]:
+        """What is asked of the stream inside is kept, not done: the list holds the graph afterwards."""
+        found: list[Any] = []
+        self.driver.begin_capture(self.stream)
+        try:
+            yield found
+        finally:
+            found.append(self.driver.end_capture(self.stream))
+
+    def twin(self, array: DeviceArray) -> DeviceArray:
+        """New memory in which elements lie as those of ``array`` do."""
+        low, high = array.extent()
+        memory = self.pool.lend(high - low, self.stream)
+        return DeviceArray(self, memory, array.shape, array.dtype, array.strides, array.pointer - low)
+
+    def copy_into(self, y: DeviceArray, x: DeviceArray) -> None:
+        """Write ``x``, of the same dtype, to ``y``, broadcast to its shape."""
+        copy_into(self, y, x)
+
+    def handed_out(self, array: DeviceArray, lent: dict[int, Memory]) -> DeviceArray:
+        """``array`` under a name of its memory that others may hold; ``lent`` has these names, by the memory."""
+        own = array.memory
+        if own.pool is not None and id(own) not in lent:
+            lent[id(own)] = Memory(own.address, own.nbytes, None, own.stream)
+        memory = lent.get(id(own), own)
+        return DeviceArray(self, memory, array.shape, array.dtype, array.strides, array.offset)
+
+    def moved(self, memory: Memory) -> None:
+        """Take what lies under such a name to memory of its own."""
+        new = self.pool.lend(memory.nbytes, self.stream)
+        self.driver.copy(self.index, new.address, memory.address, memory.nbytes, self.stream)
+        memory.address, memory.nbytes, memory.stream, memory.pool = new.address, new.nbytes, new.stream, new.pool
+        new.pool = None
 
     def reporting(self) -> DeviceArray:
         """Where a kernel reports what is wrong: its argument ``int64_t* fault``."""
@@ -156,11 +209,38 @@ def layout(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[bytes, bo
     if len(sizes) > MAX_AXES:
         raise DeviceError(f"a kernel takes at most {MAX_AXES} axes that do not merge; the shape is {shape}")
     rest = MAX_AXES - len(sizes)
-    words = [len(sizes), *sizes, *[1] * rest]
+    apart = max(
+        (sum(abs(s[k]) * (n - 1) for n, s in zip(sizes, steps, strict=True)) for k in range(len(strides))), default=0
+    )
+    small = max(apart, math.prod(sizes)) < 1 << 31
+    words = [len(sizes), small, together(sizes, steps), *sizes, *[1] * rest]
+    words += [*(divisor(n) if small else 0 for n in sizes), *[0] * rest]
     for k in range(len(strides)):
         words += [*(s[k] for s in steps), *[0] * rest]
     flat = not sizes or (len(sizes) == 1 and all(s == 1 for s in steps[0]))
     return struct.pack(f"{len(words)}q", *words), flat
+
+
+def together(sizes: list[int], steps: list[list[int]]) -> int:
+    """How many neighbours along the last axis, at most 16, lie one after another or are one element in each array.
+
+    >>> together([3, 8], [[8, 8, 0], [1, 1, 1]]), together([8], [[2]]), together([8], [[1]])
+    (8, 1, 16)
+    """
+    if not sizes or any(s not in (0, 1) for s in steps[-1]):
+        return 1
+    apart = [s[k] for s in steps[:-1] for k in range(len(s)) if steps[-1][k]] + sizes[-1:] * (len(sizes) > 1)
+    return math.gcd(16, *apart)
+
+
+def divisor(n: int) -> int:
+    """What dividing a number below 2**31 by ``n`` is done with: a multiplier of 32 bits, and a shift above it.
+
+    >>> (12345 + (12345 * (divisor(7) & 0xFFFFFFFF) >> 32)) >> (divisor(7) >> 32), 12345 // 7
+    (1763, 1763)
+    """
+    shift = max(n - 1, 0).bit_length()
+    return shift << 32 | ((1 << 32) * ((1 << shift) - n) // n + 1 if n else 1)
 
 
 def spread(array: DeviceArray, shape: tuple[int, ...]) -> tuple[int, ...]:

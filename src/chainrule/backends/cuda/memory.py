@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 from ...domain.errors import ChainruleError
@@ -125,6 +125,32 @@ class Pool:
                 "allocations": self.allocations,
                 "hits": self.hits,
             }
+
+
+class Rehearsal(Pool):
+    """A pool that notes how many pieces of each size were out at once: a captured step cannot ask the driver for more."""
+
+    def __init__(self, driver: Any, index: int) -> None:
+        super().__init__(driver, index)
+        self.out: Counter[int] = Counter()
+        self.most: Counter[int] = Counter()
+
+    def lend(self, nbytes: int, stream: Any) -> Memory:
+        found = super().lend(nbytes, stream)
+        self.out[found.nbytes] += 1
+        self.most[found.nbytes] = max(self.most[found.nbytes], self.out[found.nbytes])
+        return found
+
+    def take_back(self, memory: Memory) -> None:
+        self.out[memory.nbytes] -= 1
+        super().take_back(memory)
+
+    def stocked(self, stream: Any) -> Pool:
+        """A pool that has as many pieces of each size ready."""
+        pool = Pool(self.driver, self.index)
+        pieces = [pool.lend(size, stream) for size, count in self.most.items() for _ in range(count)]
+        del pieces
+        return pool
 
 
 def rounded(nbytes: int) -> int:

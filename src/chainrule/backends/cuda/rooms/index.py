@@ -12,6 +12,7 @@ from ..gpu import Gpu, copied, layout, out_of_range, spread
 from ..sources import ALL, NAMES, c_name, declare
 from . import Kernels
 from .memory import cast, filled, write
+from .reduce import cumsum
 from .shape import getitem
 
 KERNELS = Kernels()
@@ -76,10 +77,10 @@ def parted(gpu: Gpu, x: DeviceArray, pattern: Any, indices: list[DeviceArray]) -
             continue
         if type(p) is bool:
             basic.append(None)
-            tensors.append(gpu.upload(np.zeros(int(p), np.int64)))
+            tensors.append(filled(gpu, gpu.empty((int(p),), INT64), 0))
         elif type(p) is int:
             basic.append(slice(p, p + 1 or None))
-            tensors.append(gpu.upload(np.zeros(1, np.int64).reshape(())))
+            tensors.append(filled(gpu, gpu.empty((), INT64), 0))
         elif type(p) is str:
             basic.append(slice(None))
             tensors.append(next(following))
@@ -261,8 +262,6 @@ def sort(gpu: Gpu, x: DeviceArray, *, axis: int, descending: bool) -> Any:
 
 def counted(gpu: Gpu, flags: DeviceArray) -> tuple[DeviceArray, int]:
     """How many flags are set up to each, and in all."""
-    from .reduce import cumsum
-
     rank = cumsum(gpu, flags, axis=0)
     last = rank.view((), (), (rank.size - 1) * INT64.itemsize)
     return rank, int(gpu.download(last))
@@ -278,7 +277,7 @@ def nonzero(gpu: Gpu, x: DeviceArray) -> Any:
     rank, count = counted(gpu, flags)
     y = gpu.empty((count, x.ndim), INT64)
     if y.size:
-        shape = struct.pack("25q", x.ndim, *x.shape, *[1] * (12 - x.ndim), *[0] * 12)
+        shape = struct.pack("13q", x.ndim, *x.shape, *[1] * (12 - x.ndim))
         gpu.each("index", "coordinates", x.size, y, flags, rank, shape, x.size)
     return y
 

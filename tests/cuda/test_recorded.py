@@ -1,0 +1,114 @@
+"""Recorded steps on a GPU: one graph, the same bits as call by call, and results that stay what they were."""
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import optim
+
+
+def trained(jit, steps=7, hold=True):
+    """Losses and gradients of a small training, all held to the end, and its step."""
+    w = cr.tensor(np.arange(6.0).reshape(2, 3) / 10, requires_grad=True, device="cuda", dtype="float32")
+    total = cr.zeros(1, device="cuda")
+
+    def step(x):
+        w.grad = None
+        y = (x @ w).exp()
+        loss = (y * y).sum()
+        loss.backward()
+        with cr.no_grad():
+            w.sub_(w.grad * 0.001)
+            total.add_(loss.detach())
+        return loss, y.detach()
+
+    f = cr.jit(step) if jit else step
+    held = []
+    for i in range(steps):
+        loss, y = f(cr.tensor(np.full((4, 2), i / 10.0, np.float32), device="cuda"))
+        held.append((loss, y, w.grad, w.detach().clone()))
+    return [x.numpy() for several in held for x in several] + [total.numpy()], f
+
+
+def engine(f):
+    (program,) = f.programs
+    return program.plan.engine
+
+
+def test_a_graph_is_the_step(gpu):
+    wanted, _ = trained(False)
+    found, f = trained(True)
+    assert engine(f).graph is not None
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_replay_waits_for_nothing_and_copies_the_inputs_alone(gpu):
+    _, f = trained(True)
+    x = cr.tensor(np.ones((4, 2), np.float32), device="cuda")
+    before, launches = {**gpu.copies}, gpu.driver.launches
+    f(x)
+    assert gpu.copies == before and gpu.driver.launches == launches
+
+
+def test_strided_inputs_stay_strided(gpu):
+    f = cr.jit(lambda x: (x * 2.0).sum(axis=0))
+    data = np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    for _ in range(5):
+        x = cr.tensor(data, device="cuda")
+        np.testing.assert_array_equal(f(x.T[::2]).numpy(), (data.T[::2] * 2).sum(axis=0))
+    assert engine(f).graph is not None
+
+
+def test_an_input_that_is_written_to(gpu):
+    f = cr.jit(lambda x: x.add_(1.0))
+    for i in range(5):
+        x = cr.tensor([float(i)], device="cuda")
+        f(x)
+        assert x.tolist() == [i + 1.0]
+    assert engine(f).graph is None
+
+
+def test_gradients_that_add_up(gpu):
+    w = cr.ones(3, device="cuda", requires_grad=True)
+
+    @cr.jit
+    def step(x):
+        (w * x).sum().backward()
+
+    for _ in range(6):
+        step(cr.tensor([1.0, 2.0, 3.0], device="cuda"))
+    assert w.grad.tolist() == [6.0, 12.0, 18.0]
+
+
+def test_random_numbers_go_on(gpu):
+    found = []
+    for jit in (False, True):
+        g = cr.Generator(7, device="cuda")
+        draw = lambda x, g=g: x * g.uniform((4,))  # noqa: E731
+        f = cr.jit(draw) if jit else draw
+        found.append([f(cr.ones(4, device="cuda")).tolist() for _ in range(5)])
+    assert found[0] == found[1] and found[0][3] != found[0][4]
+
+
+def test_an_optimizer(gpu):
+    found = []
+    for jit in (False, True):
+        w = cr.ones(3, device="cuda", requires_grad=True)
+        adam = optim.Adam([w], lr=0.1)
+
+        def step(x, w=w, adam=adam):
+            adam.zero_grad()
+            loss = ((w - x) ** 2).sum()
+            loss.backward()
+            adam.step()
+            return loss.detach()
+
+        f = cr.jit(step) if jit else step
+        found.append([f(cr.tensor([0.5, 2.0, i], device="cuda")).item() for i in range(6)] + w.tolist())
+    assert found[0] == pytest.approx(found[1], abs=0)
+
+
+def test_a_program_explains_itself(gpu):
+    _, f = trained(True)
+    assert "matmul" in str(f.programs[0].explain())
