@@ -84,14 +84,19 @@ def test_images_of_ones_own(run):
         for k in range(12):
             shade = tuple(min(255, c + 4 * k) for c in colour)
             Image.new("RGB", (20 + k, 16), shade).save(f"pictures/{name}/{k}.png")
-    report = run("train", "pictures", "--size", "8", "--epochs", "12", "--model", "cnn", "--out", "r", "--json").json()
-    assert report["test_accuracy"] == 1.0
+    Path("pictures/red/notes.txt").write_text("no picture")
+    Path("pictures/red/broken.png").write_bytes(Path("pictures/red/3.png").read_bytes()[:50])
+    done = run("train", "pictures", "--size", "8", "--epochs", "12", "--model", "cnn", "--out", "r", "--json")
+    assert done.json()["test_accuracy"] == 1.0 and len(done.err.splitlines()) == 1
+    assert "1 of 25 images are left out: pictures/red/broken.png cannot be read" in done.err
     found = run("predict", "r", "pictures/red/3.png", "pictures/blue/5.png", "--json").json()
     assert [f["label"] for f in found] == ["red", "blue"]
     about = run("data", "show", "pictures", "--size", "8", "--json").json()
     assert about["classes"] == ["blue", "red"] and about["shape_of_a_sample"] == [3, 8, 8]
     Path("pictures/green").mkdir()
     assert "green has no images" in run("train", "pictures").err
+    Path("pictures/green/only.png").write_bytes(b"no picture")
+    assert "a class has no image that can be read: pictures/green/only.png" in run("train", "pictures").err
 
 
 def test_a_text_of_ones_own(run):

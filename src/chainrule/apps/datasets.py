@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -297,6 +298,12 @@ def folder(path: Path, settings: DataSettings) -> Data:
     options: dict[str, Any] = {"size": settings.size, "mode": settings.mode}
     pool = ImageFolder(train if train and test else path, **options)
     held = ImageFolder(test, **options) if train and test else None
+    channels = 3 if settings.mode == "RGB" else 1
+    shape = (channels, settings.size, settings.size)
+    small = 4 * len(pool) * int(np.prod(shape)) <= IN_MEMORY
+    if small:
+        for part in filter(None, (pool, held)):
+            leave_out_broken(part)
     if held is not None and held.classes != pool.classes:
         raise DataError(f"[data] {test} has the classes {', '.join(held.classes)}, {train} {', '.join(pool.classes)}")
     chosen, others = np.arange(len(pool)), None
@@ -304,9 +311,6 @@ def folder(path: Path, settings: DataSettings) -> Data:
         enough = np.bincount(pool.targets).min() > 1 and len(pool) * HELD >= len(pool.classes)
         split = train_test_split(chosen, test_size=HELD, stratify=pool.targets if enough else None, seed=0)
         chosen, others = (np.sort(part) for part in split)
-    channels = 3 if settings.mode == "RGB" else 1
-    shape = (channels, settings.size, settings.size)
-    small = 4 * len(pool) * int(np.prod(shape)) <= IN_MEMORY
     whole: list[Any] = []
 
     def images(transform: Any) -> Any:
@@ -323,6 +327,26 @@ def folder(path: Path, settings: DataSettings) -> Data:
         str(path), "images", "classes", images, tested, shape, pool.targets[chosen], labels, pool.classes,
         mode=settings.mode,
     )  # fmt: skip
+
+
+def leave_out_broken(images: ImageFolder) -> None:
+    """Do without files that cannot be read, and say so. Errors: DataError if a class has no other."""
+    errors = {}
+    for path, _ in images.samples:
+        try:
+            images.read(path)
+        except FileFormatError as error:
+            errors[path] = str(error).removeprefix("[ImageFolder] ")
+    if not errors:
+        return
+    count = len(images)
+    images.samples = [(path, label) for path, label in images.samples if path not in errors]
+    images.targets = np.array([label for _, label in images.samples], np.int64)
+    first = next(iter(errors.values()))
+    if len(np.unique(images.targets)) < len(images.classes):
+        raise DataError(f"[data] {images.root}: a class has no image that can be read: {first}")
+    rest = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    warnings.warn(f"[data] {len(errors)} of {count} images are left out: {first}{rest}", stacklevel=2)
 
 
 def text_file(path: Path, settings: DataSettings) -> Data:
