@@ -191,7 +191,7 @@ def test_images_that_are_damaged_or_missing(folder: Path, monkeypatch: pytest.Mo
     with pytest.raises(ArgumentError, match="mode is 'CMYK'"):
         ImageFolder(folder, mode="CMYK")
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install chainrule\[images\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'chainrule\[images\]'"):
         ImageFolder(folder)
 
 

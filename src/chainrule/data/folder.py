@@ -26,7 +26,7 @@ class ImageFolder:
     of its class in ``classes``, int64, which are the names of the folders, sorted; so are the files, kept as (path,
     label) in ``samples``. ``mode`` is "RGB" or "L" (grey). With ``size``, a number or (height, width), images are scaled
     to cover it and cut at the centre; without, all images of a batch need one size. ``transform`` gets the arrays of
-    each batch. Needs Pillow: ``pip install chainrule[images]``. Errors: MissingFileError, DataError for a folder
+    each batch. Needs Pillow: ``pip install 'chainrule[images]'``. Errors: MissingFileError, DataError for a folder
     without images, FileFormatError with the name of a damaged file.
 
     >>> from tempfile import TemporaryDirectory
@@ -107,5 +107,5 @@ def pillow() -> tuple[Any, Any]:
     try:
         from PIL import Image, ImageOps
     except ImportError:
-        raise MissingDependencyError("[ImageFolder] images need Pillow: pip install chainrule[images]") from None
+        raise MissingDependencyError("[ImageFolder] images need Pillow: pip install 'chainrule[images]'") from None
     return Image, ImageOps

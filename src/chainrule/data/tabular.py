@@ -75,7 +75,7 @@ def _samples(name: str, dtype: DTypeLike, target: Any, **options: Any) -> Sample
         from sklearn import datasets
     except ImportError:
         raise MissingDependencyError(
-            f"[{name}] needs scikit-learn, which carries the data: pip install chainrule[sklearn]"
+            f"[{name}] needs scikit-learn, which carries the data: pip install 'chainrule[sklearn]'"
         ) from None
     x, y = getattr(datasets, name)(return_X_y=True, **options)
     return Samples(x.astype(kind), y.astype(target))

@@ -43,7 +43,7 @@ def load_convnet(
     kernels of 3 by 3 and more at stride 1 about by 180 degrees, where its first version and JAX do not; no file says so:
     ``flipped=True`` gives the predictions of such a model. Warns of batch normalization
     without running statistics: it takes mean 0 and variance 1, as ConvNet does with its files. Errors: MissingFileError;
-    FileFormatError; MissingDependencyError (HDF5 needs ``pip install chainrule[h5]``).
+    FileFormatError; MissingDependencyError (HDF5 needs ``pip install 'chainrule[h5]'``).
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

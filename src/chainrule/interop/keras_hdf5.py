@@ -39,7 +39,7 @@ def opened(file: Any, data: Any, where: str) -> Iterator[Any]:
     try:
         import h5py
     except ImportError as error:
-        raise MissingDependencyError(f"{where}: reading HDF5 needs h5py: pip install chainrule[h5]") from error
+        raise MissingDependencyError(f"{where}: reading HDF5 needs h5py: pip install 'chainrule[h5]'") from error
     try:
         OPEN.set((data, largest_heap(data, where), set()))
         with h5py.File(file, "r") as root:

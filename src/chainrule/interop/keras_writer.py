@@ -55,7 +55,7 @@ def to_keras(
     try:
         import h5py
     except ImportError as error:
-        raise MissingDependencyError(f"{where}: writing HDF5 needs h5py: pip install chainrule[h5]") from error
+        raise MissingDependencyError(f"{where}: writing HDF5 needs h5py: pip install 'chainrule[h5]'") from error
     writer = Writer(where)
     config = writer.model(model, () if alone and input_shape is None else input_shape)
     if writer.refused:

@@ -190,5 +190,5 @@ def _h5py(where: str) -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise MissingDependencyError(f"{where}: HDF5 files need h5py: pip install chainrule[h5]") from error
+        raise MissingDependencyError(f"{where}: HDF5 files need h5py: pip install 'chainrule[h5]'") from error
     return h5py

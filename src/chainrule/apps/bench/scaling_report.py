@@ -81,7 +81,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError("[scaling] plots need Matplotlib: pip install chainrule[plot]") from error
+        raise MissingDependencyError("[scaling] plots need Matplotlib: pip install 'chainrule[plot]'") from error
     names = list(dict.fromkeys(r["op"] for r in rows))
     figure = Figure(figsize=(12, 3 * ((len(names) + 3) // 4)), layout="constrained")
     axes = figure.subplots((len(names) + 3) // 4, min(4, len(names)), squeeze=False).ravel()

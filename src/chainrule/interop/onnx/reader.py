@@ -45,7 +45,7 @@ def onnx_library() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise MissingDependencyError("ONNX needs the package onnx: pip install chainrule[onnx]") from error
+        raise MissingDependencyError("ONNX needs the package onnx: pip install 'chainrule[onnx]'") from error
     return onnx
 
 
