@@ -42,8 +42,8 @@ class Answer:
 class Client:
     """Asks a server that runs in a thread."""
 
-    def __init__(self, port):
-        self.port = port
+    def __init__(self, port, app=None):
+        self.port, self.app = port, app
 
     def request(self, method, path, body=None, headers=None):
         connection = HTTPConnection("localhost", self.port, timeout=20)
@@ -67,7 +67,7 @@ def serving(**options):
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        yield Client(listening.getsockname()[1])
+        yield Client(listening.getsockname()[1], server.config.app)
     finally:
         server.should_exit = True
         thread.join(20)
@@ -295,6 +295,16 @@ def test_what_is_learnt_can_be_taken_back():
         assert client.request("DELETE", "/api/corrections").json()["error"]["code"] == "nothing_learnt"
         assert client.ask(ONE, "/api/corrections").json()["error"]["code"] == "bad_request"
         assert client.ask({"strokes": [], "label": 1}, "/api/corrections").status == 422
+
+
+def test_one_correction_at_a_time(client):
+    book = client.app.app.state.shelf[""]
+    with book.alone():
+        found = client.ask({**ONE, "label": 1}, "/api/corrections")
+        assert found.status == 503 and found.json()["error"]["code"] == "busy" and found.headers["retry-after"] == "3"
+        assert client.request("DELETE", "/api/corrections").status == 503
+        assert client.ask(ONE).status == 200
+    assert client.request("DELETE", "/api/corrections").json()["error"]["code"] == "nothing_learnt"
 
 
 def test_a_server_for_others_does_not_learn():

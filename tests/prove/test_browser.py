@@ -473,6 +473,47 @@ def test_who_draws_too_quickly_for_the_server_is_answered_all_the_same(opened):
     opened.broken = True
 
 
+def test_a_stylus_draws_and_its_other_end_erases(opened):
+    page = opened()
+    session = page.context.new_cdp_session(page)
+
+    def stroke(button, buttons, *points):
+        for kind, place in [
+            ("mousePressed", points[0]),
+            *(("mouseMoved", p) for p in points),
+            ("mouseReleased", points[-1]),
+        ]:
+            x, y = middle(page, *place)
+            held = {"button": button, "buttons": 0 if kind == "mouseReleased" else buttons, "clickCount": 1}
+            session.send("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, "pointerType": "pen", **held})
+
+    stroke("left", 1, (0.5, 0.1), (0.5, 0.5), (0.5, 0.9))
+    expect(page.locator("#says")).to_have_text("This is a 1.")
+    page.evaluate(  # no tool sends the button of the other end, so the event is made by hand
+        "() => { const s = document.querySelector('#sheet'), b = s.getBoundingClientRect(); s.setPointerCapture = () => {};"
+        "for (const [type, y] of [['pointerdown', 0.5], ['pointermove', 0.6], ['pointerup', 0.6]]) s.dispatchEvent("
+        "new PointerEvent(type, {pointerId: 7, pointerType: 'pen', button: 5, buttons: 32,"
+        "clientX: b.x + b.width / 2, clientY: b.y + b.height * y})); }"
+    )
+    until(page, "page.drawing.strokes.length === 2")
+
+
+def test_all_points_between_two_frames_are_drawn(opened):
+    page = opened()
+    x, y = middle(page, 0.3, 0.5)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.evaluate(
+        "([x, y]) => document.querySelector('#sheet').dispatchEvent(new PointerEvent('pointermove', {pointerId: 1,"
+        "clientX: x + 90, clientY: y, coalescedEvents: [30, 60, 90].map((d) => new PointerEvent('pointermove',"
+        "{pointerId: 1, clientX: x + d, clientY: y - d}))}))",
+        [x, y],
+    )
+    page.mouse.up()
+    points = np.array(page.evaluate("page.drawing.strokes[0].points"))
+    assert len(points) == 4 and (np.diff(points[:, 0]) > 0).all() and (np.diff(points[:, 1]) < 0).all()
+
+
 def test_two_fingers_draw_two_strokes(opened):
     page = opened("phone", has_touch=True, is_mobile=True)
     session = page.context.new_cdp_session(page)

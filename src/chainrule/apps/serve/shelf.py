@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..corrections import Corrections
 from ..image import Steps
 from ..predictor import SHIPPED, DigitPredictor
 from ..runs import CONFIG, Run
+from .limits import Refused
 from .network import exported
 
 MOST = 20  # runs that are offered: the newest
@@ -32,6 +34,16 @@ class Book:
         """The number of corrections that it has learnt."""
         return len(self.corrections.examples) if self.corrections else 0
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One correction at a time; those of others do not wait, as that would hold a thread each. Errors: Refused."""
+        if not self.lock.acquire(blocking=False):
+            raise Refused(503, "busy", "another correction is being learnt: ask again in a few seconds", 3)
+        try:
+            yield
+        finally:
+            self.lock.release()
+
     def network(self) -> bytes:
         """The model for the browser. Errors: NotSupportedError."""
         found = self.export
@@ -41,8 +53,8 @@ class Book:
         return found
 
     def learn(self, steps: Steps, label: int) -> dict[str, Any]:
-        """Learn that a drawing is a digit; what that changed, for JSON. Errors: ArgumentError, DataError."""
-        with self.lock:
+        """Learn that a drawing is a digit; what that changed, for JSON. Errors: ArgumentError, DataError, Refused."""
+        with self.alone():
             if self.learnt >= LESSONS:
                 raise DataError(f"[serve] {LESSONS} corrections are learnt, which is the most: take some back")
             self.corrections = self.corrections or Corrections(self.predictor)
@@ -52,8 +64,8 @@ class Book:
         return {"learnt": found.examples, "label": label, "digit": found.after.digit} | known
 
     def unlearn(self) -> bool:
-        """Forget the last that was learnt; False if there is nothing."""
-        with self.lock:
+        """Forget the last that was learnt; False if there is nothing. Errors: Refused."""
+        with self.alone():
             found = self.corrections is not None and self.corrections.undo()
             self.export = None
             return found

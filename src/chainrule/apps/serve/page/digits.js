@@ -47,14 +47,16 @@ export function render(strokes, height, width, pen) {
       for (let i = top; i < bottom; i++) {
         const y = i + 0.5 - y0;
         for (let j = left; j < right; j++) {
-          const x = j + 0.5 - x0, part = length ? clip((x * dx + y * dy) / length, 0, 1) : 0;
-          const distance = (x - part * dx) ** 2 + (y - part * dy) ** 2;
+          const x = j + 0.5 - x0, along = length ? (x * dx + y * dy) / length : 0, part = along < 0 ? 0 : along > 1 ? 1 : along;
+          const across = x - part * dx, down = y - part * dy, distance = across * across + down * down;
           if (distance < nearest[i * width + j]) nearest[i * width + j] = distance;
         }
       }
     }
   }
-  return { data: Float32Array.from(nearest, (d) => clip(pen / 2 + 0.5 - Math.sqrt(d), 0, 1)), height, width };
+  const data = new Float32Array(nearest.length);
+  for (let at = 0; at < data.length; at++) data[at] = clip(pen / 2 + 0.5 - Math.sqrt(nearest[at]), 0, 1);
+  return { data, height, width };
 }
 
 // A drawing at the size in which it is read, its longer side 200 pixels, and a pixel of paper around it.
@@ -98,30 +100,41 @@ function isolated({ data, height, width }) {
   const edge = [];
   for (let j = 0; j < width; j++) edge.push(data[j], data[(height - 1) * width + j]);
   for (let i = 0; i < height; i++) edge.push(data[i * width], data[i * width + width - 1]);
-  const paper = median(edge), ink = Float64Array.from(data, (v) => Math.abs(v - paper));
-  const most = ink.reduce((a, b) => Math.max(a, b)), range = data.reduce((a, b) => Math.max(a, Math.abs(b)), 1);
+  const paper = median(edge), ink = new Float64Array(data.length);
+  let most = 0, range = 1;
+  for (let at = 0; at < ink.length; at++) {
+    ink[at] = Math.abs(data[at] - paper);
+    if (ink[at] > most) most = ink[at];
+    if (Math.abs(data[at]) > range) range = Math.abs(data[at]);
+  }
   if (most < CONTRAST * range) refuse("The picture is blank, all its pixels are alike: draw a digit");
   const grain = Math.min(3 * median(edge.map((v) => Math.abs(v - paper))), most / 2);
   let top = height, bottom = 0, left = width, right = 0, count = 0;
-  ink.forEach((value, at) => {
-    ink[at] = Math.max(value - grain, 0) / (most - grain);
-    if (ink[at] <= INK) return;
-    const i = Math.floor(at / width), j = at % width;
-    count++;
-    [top, bottom, left, right] = [Math.min(top, i), Math.max(bottom, i + 1), Math.min(left, j), Math.max(right, j + 1)];
-  });
+  for (let i = 0, at = 0; i < height; i++) {
+    for (let j = 0; j < width; j++, at++) {
+      ink[at] = Math.max(ink[at] - grain, 0) / (most - grain);
+      if (ink[at] <= INK) continue;
+      count++;
+      if (i < top) top = i;
+      if (i >= bottom) bottom = i + 1;
+      if (j < left) left = j;
+      if (j >= right) right = j + 1;
+    }
+  }
   if (count < SPECK) refuse("This is a speck, hardly any ink: draw a digit");
   const cut = new Float64Array((bottom - top) * (right - left));
   for (let i = top; i < bottom; i++) cut.set(ink.subarray(i * width + left, i * width + right), (i - top) * (right - left));
   return { data: cut, height: bottom - top, width: right - left };
 }
 
-// What part of each of `old` cells is in each of `count` ones, as shares of these: `count` rows.
+// Averages of `old` cells as `count` ones by the area they share: for each the first cell, and the shares from there on.
 function shrink(count, old) {
-  return Array.from({ length: count }, (_, row) => Array.from({ length: old }, (_, cell) => {
-    const shared = Math.min((row + 1) * (old / count), cell + 1) - Math.max(row * (old / count), cell);
-    return Math.max(shared, 0) * (count / old);
-  }));
+  return Array.from({ length: count }, (_, row) => {
+    const begin = row * (old / count), end = (row + 1) * (old / count), first = Math.floor(begin);
+    const shares = Array.from({ length: Math.min(Math.ceil(end), old) - first }, (_, k) =>
+      Math.max(Math.min(end, first + k + 1) - Math.max(begin, first + k), 0) * (count / old));
+    return { first, shares };
+  });
 }
 
 // The image that a network sees, Float32Array of 28 × 28, of {strokes, pen} or {picture: {data, height, width}}.
@@ -130,11 +143,16 @@ export function preprocess({ strokes, pen, picture }) {
   const ink = isolated(picture ?? drawn(strokes, pen)), long = Math.max(ink.height, ink.width);
   const [height, width] = [ink.height, ink.width].map((n) => Math.max(1, rint((n * BOX) / long)));
   const across = shrink(width, ink.width), box = new Float64Array(height * width), half = new Float64Array(height * ink.width);
-  shrink(height, ink.height).forEach((row, r) => row.forEach((part, i) => {
-    if (part) for (let j = 0; j < ink.width; j++) half[r * ink.width + j] += part * ink.data[i * ink.width + j];
+  shrink(height, ink.height).forEach(({ first, shares }, r) => shares.forEach((part, k) => {
+    const to = r * ink.width, from = (first + k) * ink.width;
+    for (let j = 0; j < ink.width; j++) half[to + j] += part * ink.data[from + j];
   }));
   for (let r = 0; r < height; r++) {
-    for (let c = 0; c < width; c++) across[c].forEach((part, j) => (box[r * width + c] += part * half[r * ink.width + j]));
+    across.forEach(({ first, shares }, c) => {
+      let sum = 0;
+      for (let k = 0; k < shares.length; k++) sum += shares[k] * half[r * ink.width + first + k];
+      box[r * width + c] = sum;
+    });
   }
   const most = box.reduce((a, b) => Math.max(a, b));
   let sum = 0, middleRow = 0, middleColumn = 0;

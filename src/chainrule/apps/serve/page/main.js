@@ -60,13 +60,14 @@ async function ask() {
     }
     look();
   } catch (error) {
-    if (error instanceof Told && !error.retryAfter) {
-      if (number > emptied) fail(error.message);
+    const final = error instanceof Told && !error.retryAfter, late = number <= emptied;
+    if (!late) {
       correctable(false);
-    } else {
+      fail(final ? error.message : error.retryAfter ? "Too many questions at once. The drawing is kept, and sent again." : gone());
+    }
+    if (!final && !late) {
       page.asked = -1;
       again(error.retryAfter || RETRY);
-      fail(error.retryAfter ? "Too many questions at once. The drawing is kept, and sent again." : gone());
       return;
     }
   } finally {
