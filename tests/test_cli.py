@@ -14,6 +14,7 @@ import pytest
 from tests.commands import command_line
 from typer.testing import CliRunner
 
+import chainrule as cr
 from chainrule.apps.cli import app
 from chainrule.apps.cli import main as start
 from chainrule.random import manual_seed
@@ -294,6 +295,7 @@ def test_names_of_the_command_line_are_those_of_the_parts():
         (["evaluate", "RUN", "--data", "mnst"], 2, "did you mean 'mnist'"),
         (["predict", "model.safetensors", "none.png"], 2, "there is no file none.png"),
         (["predict", "model.safetensors", "blank.npy"], 1, "blank"),
+        (["predict", "alone.safetensors", "digit.npy"], 2, "does not say what it reads.*the folder of its run"),
         (["predict", "RUN", "--text", "a"], 2, "--text is for models of text"),
         (["predict", "RUN"], 2, "(?i)missing argument"),
         (["train", "digits", *QUICK, "--lr", "-1"], 2, "the learning rate is -1.0"),
@@ -343,6 +345,8 @@ def test_errors_are_one_clear_line_and_an_exit_code(trained, run, args, code, me
     whole = Path("model.safetensors").read_bytes()
     Path("cut.safetensors").write_bytes(whole[: len(whole) // 2])
     np.save("blank.npy", np.ones((28, 28)))
+    np.save("digit.npy", np.pad(np.ones((14, 4)), ((7, 7), (12, 12))))
+    cr.nn.Sequential(cr.nn.Flatten(), cr.nn.Linear(9, 10)).save("alone.safetensors")
     Path("data.json").unlink()
     Path("bad.toml").write_text("[train\n")
     Path("odd.toml").write_text('[train]\nepochs = "3"\n')

@@ -109,6 +109,8 @@ def test_a_text_of_ones_own(run):
         run("predict", "r", "--text", "ab", "--length", "30", "--temperature", "3", "--seed", s).out for s in (1, 1, 2)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
+    short = run("train", "t.txt", "--model", "gpt", "--set", "context=8", "--set", "data.length=16")
+    assert short.code == 2 and "--set data.length=8" in short.err
     assert "'x' at 0 is not in the vocabulary" in run("predict", "r", "--text", "x").err
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..data import CharVocabulary
 from ..data.folder import pillow
-from ..domain.errors import ArgumentError, DataError, FileFormatError, MissingFileError
+from ..domain.errors import ArgumentError, DataError, FileFormatError, MissingFileError, ShapeError
 from ..random import Generator
 from . import tables
 from .predictor import probabilities
@@ -31,7 +31,13 @@ def answers(subject: Subject, files: Sequence[Path], top: int = 3) -> list[Answe
     if not about or about["digits"]:
         from .image import load_digit
 
-        chances = probabilities(model.predict(np.stack([load_digit(path) for path in files])))
+        x = np.stack([load_digit(path) for path in files])
+        try:
+            chances = probabilities(model.predict(x))
+        except ShapeError as error:
+            raise unsaid(subject, f" ({error})") from error
+        if not about and chances.shape[1:] != (10,):
+            raise unsaid(subject)
         rows = [([*range(len(row))], row) for row in chances]
         return [{"image": str(path), **ranked(*row, top, "digit")} for path, row in zip(files, rows, strict=True)]
     if about["kind"] == "table":
@@ -43,6 +49,14 @@ def answers(subject: Subject, files: Sequence[Path], top: int = 3) -> list[Answe
         {"file": str(path), **ranked(about["classes"], row, top, "label")}
         for path, row in zip(files, chances, strict=True)
     ]
+
+
+def unsaid(subject: Subject, why: str = "") -> ArgumentError:
+    """The error for a model that reads no digits, of which nothing is known but its file."""
+    return ArgumentError(
+        f"[predict] {subject.path} does not say what it reads, and digits of 28 x 28 it is not{why}: give the folder of its "
+        "run, or a file in that"
+    )
 
 
 def ranked(names: Sequence[Any], chances: Any, top: int, key: str) -> Answer:

@@ -170,7 +170,12 @@ def built(settings: Settings, data: Data) -> Module:
     """The model for the data: its scales in it, its sizes known."""
     softmax, options = data.task == "classes", dict(settings.model.options)
     if settings.model.name == "gpt":
-        options.setdefault("context", settings.data.length)
+        length = settings.data.length
+        if type(options.setdefault("context", length)) is int and options["context"] < length:
+            raise ArgumentError(
+                f"[train] gpt knows {options['context']} characters (model.context), but pieces of the text have {length} "
+                f"(data.length): --set data.length={options['context']}"
+            )
     if data.kind == "sequences" and "masking" in zoo.MODELS[settings.model.name].options:
         options.setdefault("masking", data.padded)
     model = zoo.create(settings.model.name, data.outputs, kind=data.kind, softmax=softmax, **options)
