@@ -29,7 +29,13 @@ export function fail(text) {
   byId("digit").textContent = "?";
   byId("top").textContent = byId("latency").textContent = "";
   barsOf(null);
+  pixels([]);
   say(text);
+}
+
+function pixels(values) {
+  seen = values;
+  draw("seen", values.length ? { data: values, width: 28, height: 28 } : null);
 }
 
 function barsOf(found) {
@@ -51,8 +57,7 @@ function draw(id, picture, colour) {
 // An answer, or null for an empty sheet; `local` tells that it came from this browser.
 export function show(found, milliseconds, local) {
   barsOf(found);
-  seen = found?.image.flat() ?? [];
-  draw("seen", found && { data: seen, width: 28, height: 28 });
+  pixels(found?.image.flat() ?? []);
   if (!found) {
     answer.className = "answer";
     byId("digit").textContent = "?";
