@@ -25,7 +25,7 @@ FAULTS: list[Any] = [None]
 
 
 def fault(error: type[Exception], message: str) -> int:
-    """A number for kernels to ``report``. ``message`` may use {value}, {limit} and {axis}."""
+    """A number for kernels to ``report``. ``message`` may use {value}, {limit}, {last} before it, and {axis}."""
     FAULTS.append((error, message))
     return len(FAULTS) - 1
 
@@ -95,7 +95,8 @@ class Gpu:
             if found[0]:
                 self.driver.fill(self.index, self.faults.pointer, 0, 32, self.stream)
                 error, message = FAULTS[int(found[0])]
-                raise error(message.format(value=int(found[1]), limit=int(found[2]), axis=int(found[3])))
+                value, limit, axis = (int(v) for v in found[1:])
+                raise error(message.format(value=value, limit=limit, last=limit - 1, axis=axis))
 
     def dense(self, array: DeviceArray) -> DeviceArray:
         """The array if it lies in row-major order, else a copy that does."""

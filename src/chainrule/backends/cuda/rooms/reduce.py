@@ -39,41 +39,50 @@ class Plan(NamedTuple):
     n: int
     length: int
     stride: int
+    t_stride: int
     whole: int  # as many elements may be loaded at once, if the first lies at a multiple of them
 
 
 @lru_cache(4096)
-def planned(shape: tuple[int, ...], steps: tuple[int, ...], axes: tuple[int, ...], ordered: bool) -> Plan:
+def planned(
+    shape: tuple[int, ...], steps: tuple[int, ...], t_steps: tuple[int, ...], axes: tuple[int, ...], ordered: bool
+) -> Plan:
     """The plan of a fold over ``axes``; if it is ``ordered``, elements have their place in row-major order as number."""
-    kept: list[tuple[int, int, int]] = []
+    kept: list[tuple[int, int, int, int]] = []
     y_step = 1
     for d in reversed(range(len(shape))):
         if d not in axes:
-            kept.insert(0, (shape[d], steps[d], y_step))
+            kept.insert(0, (shape[d], steps[d], y_step, t_steps[d]))
             y_step *= shape[d]
-    folded = [(shape[d], steps[d]) for d in axes if shape[d] != 1]
+    folded = [(shape[d], steps[d], t_steps[d]) for d in axes if shape[d] != 1]
     kept.sort(key=distance, reverse=True)
     if not ordered:
         folded.sort(key=distance, reverse=True)
-    lines: list[tuple[int, int]] = []
-    for n, step in folded:
-        if lines and lines[-1][1] == n * step:
-            lines[-1] = lines[-1][0] * n, step
+    lines: list[tuple[int, int, int]] = []
+    for n, step, t_step in folded:
+        if lines and lines[-1][1] == n * step and lines[-1][2] == n * t_step:
+            lines[-1] = lines[-1][0] * n, step, t_step
         else:
-            lines.append((n, step))
-    length, stride = lines.pop() if lines else (1, 1)
+            lines.append((n, step, t_step))
+    length, stride, t_stride = lines.pop() if lines else (1, 1, 1)
     near = min((distance(a) for a in kept if a[0] != 1), default=math.inf)
-    places = [s for n, s, _ in kept if n != 1] + [s for _, s in lines]
+    places = [s for a in kept if a[0] != 1 for s in (a[1], a[3])] + [s for a in lines for s in a[1:]]
     return Plan(
         rows=min([abs(stride) or math.inf] + [distance(a) for a in lines]) <= near,
-        kept=layout(tuple(a[0] for a in kept), tuple(a[1] for a in kept), tuple(a[2] for a in kept))[0],
-        slow=layout(tuple(a[0] for a in lines), tuple(a[1] for a in lines))[0],
+        kept=layout(*transposed(kept, 4))[0],
+        slow=layout(*transposed(lines, 3))[0],
         m=y_step,
         n=math.prod(shape[d] for d in axes),
         length=length,
         stride=stride,
-        whole=math.gcd(length, *places) if stride == 1 else 1,
+        t_stride=t_stride,
+        whole=math.gcd(length, *places) if stride == t_stride == 1 else 1,
     )
+
+
+def transposed(rows: list[Any], width: int) -> list[tuple[int, ...]]:
+    """Columns of rows, as many as ``width`` also if there is no row."""
+    return [tuple(row[k] for row in rows) for k in range(width)]
 
 
 def distance(axis: Any) -> float:
@@ -100,48 +109,84 @@ def left(shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> tuple
     return tuple(n for d, n in enumerate(shape) if d not in axes)
 
 
-def fold(gpu: Gpu, op: str, x: DeviceArray, axes: tuple[int, ...], y: Any, index: Any = None, *, how: int = 0,
-         divisor: float = 1.0, accumulator: Any = "float64", ordered: bool = False) -> None:  # fmt: skip
-    """Fold ``x`` over ``axes`` into ``y`` and ``index``, of which one may be None. The numbers are those of cuda.cu."""
-    plan = planned(x.shape, x.steps, axes, ordered)
-    m, n, length, stride, packed = plan.m, plan.n, plan.length, plan.stride, 1
+def fold(
+    gpu: Gpu,
+    room: str,
+    op: str,
+    x: DeviceArray,
+    axes: tuple[int, ...],
+    y: Any,
+    index: Any = None,
+    *,
+    t: Any = None,
+    centres: Any = None,
+    how: int = 0,
+    number: float = 1.0,
+    accumulator: Any = "float64",
+    ordered: bool = False,
+) -> None:
+    """Fold ``x``, or its pairs with ``t``, over ``axes`` into ``y`` and ``index``, of which one may be None.
+
+    ``op`` is the Op of the room's cuda.cu, ``accumulator`` a dtype of the size of its Accumulator; see core/fold.cuh.
+    """
+    plan = planned(x.shape, x.steps, x.steps if t is None else t.steps, axes, ordered)
+    m, n, length, stride, t_stride, packed = plan.m, plan.n, plan.length, plan.stride, plan.t_stride, 0
     if not m:
         return
     machine = gpu.properties.multiprocessors
     outputs = (y is not None) + (index is not None)
+    split = 1
     if plan.rows:
         pack = 16 // x.itemsize
-        if plan.whole % pack == 0 and x.pointer % 16 == 0 and n:
-            packed, n, length, stride = pack, n // pack, length // pack, pack
+        if plan.whole % pack == 0 and x.pointer % 16 == 0 and (t is None or t.pointer % 16 == 0) and n:
+            packed, n, length, stride, t_stride = 1, n // pack, length // pack, pack, pack
         width = power(-(-n // 4))
         if m * width < 2 * THREADS * machine:
             width = power(n)
-        split = 1
         if width == THREADS and m < 4 * machine and n > 8 * THREADS:
             split = min(-(-n // (4 * THREADS)), -(-8 * machine // m))
-
-        def sizes(groups: int, width: int) -> tuple[Any, Any]:
-            return -(-groups // (THREADS // width)), (width, THREADS // width)
-
-        blocks, threads = sizes(m * split, width)
-        again = sizes(m, power(split))
+        blocks, threads = rows_of(m * split, width)
+        again = rows_of(m, power(split))
     else:
         width = power(m, 32)
         rows = min(THREADS // width, power(n))
-        across, split = -(-m // width), 1
+        across = -(-m // width)
         if across < 4 * machine and n > 8 * rows:
             split = min(-(-n // (8 * rows)), -(-8 * machine // across), 65535)
         blocks, threads = (across, split), (width, rows)
-        again = across, (width, min(THREADS // width, power(split)))
+        again = (across, 1), (width, min(THREADS // width, power(split)))
     instance = f"{KINDS[not plan.rows]}<{op}>"
-    given = plan.kept, plan.slow, m, n, length, stride, split
-    rest = int(packed > 1), how, divisor
+    given = plan.kept, plan.slow, m, n, length, stride, t_stride, split
     if split == 1:
-        gpu.launch("reduce", instance, blocks, threads, y, index, None, x, *given, 0, *rest, writes=outputs)
+        gpu.launch(
+            room,
+            instance,
+            blocks,
+            threads,
+            y,
+            index,
+            None,
+            x,
+            t,
+            centres,
+            *given,
+            0,
+            packed,
+            how,
+            number,
+            writes=outputs,
+        )
         return
     parts = gpu.empty((m * split,), accumulator)
-    gpu.launch("reduce", instance, blocks, threads, None, None, parts, x, *given, 1, *rest)
-    gpu.launch("reduce", instance, *again, y, index, parts, None, *given, 2, *rest, writes=outputs)
+    gpu.launch(room, instance, blocks, threads, None, None, parts, x, t, centres, *given, 1, packed, how, number)
+    gpu.launch(
+        room, instance, *again, y, index, parts, None, None, None, *given, 2, packed, how, number, writes=outputs
+    )
+
+
+def rows_of(groups: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The blocks, and threads of a block, for groups of ``width`` threads."""
+    return (-(-groups // (THREADS // width)), 1), (width, THREADS // width)
 
 
 def whole(gpu: Gpu, op: str, x: DeviceArray) -> DeviceArray:
@@ -161,7 +206,7 @@ def total(gpu: Gpu, x: DeviceArray, *, op: str, axis: Any = None, keepdims: bool
     x = whole(gpu, op, x)
     y = gpu.empty(left(x.shape, axes, keepdims), x.dtype if real else INT64)
     divisor = float(math.prod(x.shape[a] for a in axes)) if mean else 1.0
-    fold(gpu, f"{op}<{c_name(x.dtype)}>", x, axes, y, how=how, divisor=divisor)
+    fold(gpu, "reduce", f"{op}<{c_name(x.dtype)}>", x, axes, y, how=how, number=divisor)
     return y
 
 
@@ -192,7 +237,9 @@ def extreme(gpu: Gpu, x: DeviceArray, *, axis: Any = None, keepdims: bool = Fals
     x = whole(gpu, "Extreme", x)
     y = gpu.empty(shape, x.dtype) if values else None
     index = gpu.empty(shape, INT64) if indices else None
-    fold(gpu, f"Extreme<{c_name(x.dtype)}>", x, axes, y, index, how=how, accumulator="complex128", ordered=True)
+    fold(
+        gpu, "reduce", f"Extreme<{c_name(x.dtype)}>", x, axes, y, index, how=how, accumulator="complex128", ordered=True
+    )
     if y is not None and y.dtype != dtype:
         y = cast(gpu, y, dtype=dtype)
     return (y, index) if values and indices else y if values else index
@@ -208,12 +255,55 @@ def truth(gpu: Gpu, x: DeviceArray, *, axis: Any = None, keepdims: bool = False,
     """Whether any (1) or all (0) elements are not 0."""
     axes = listed(axis, x.ndim)
     y = gpu.empty(left(x.shape, axes, keepdims), BOOL)
-    fold(gpu, f"Truth<{WORDS[x.itemsize]}>", x, axes, y, how=any_ + 2 * is_float(x), accumulator="int32")
+    fold(gpu, "reduce", f"Truth<{WORDS[x.itemsize]}>", x, axes, y, how=any_ + 2 * is_float(x), accumulator="int32")
     return y
 
 
 KERNELS["any"] = partial(truth, any_=1)
 KERNELS["all"] = partial(truth, any_=0)
+
+
+class Lines(NamedTuple):
+    """``m`` rows of ``n`` elements along an axis: where each begins, and the steps of arrays along them."""
+
+    where: bytes
+    m: int
+    n: int
+    steps: tuple[int, ...]
+    whole: int  # as many elements may be loaded at once, if the first lies at a multiple of them
+
+
+@lru_cache(4096)
+def lines(shape: tuple[int, ...], axis: int, *steps: tuple[int, ...], ordered: bool = False) -> Lines:
+    """The rows of arrays along an axis; those that lie side by side in the last array follow each other unless ``ordered``."""
+    others = [(n, *(s[d] for s in steps)) for d, n in enumerate(shape) if d != axis]
+    if not ordered:
+        others.sort(key=lambda a: abs(a[-1]) or math.inf, reverse=True)
+    along = tuple(s[axis] for s in steps)
+    places = [s for a in others if a[0] != 1 for s in a[1:]]
+    return Lines(
+        where=layout(*transposed(others, 1 + len(steps)))[0],
+        m=math.prod(a[0] for a in others),
+        n=shape[axis],
+        steps=along,
+        whole=math.gcd(shape[axis], *places) if set(along) == {1} else 1,
+    )
+
+
+def packs(rows: Lines, *arrays: DeviceArray) -> int:
+    """1 if rows can be read and written 16 bytes at a time, else 0."""
+    whole = all(rows.whole % (16 // a.itemsize) == 0 and a.pointer % 16 == 0 for a in arrays)
+    return int(whole and len({a.itemsize for a in arrays}) == 1)
+
+
+def groups(gpu: Gpu, rows: Lines, packed: int = 0, itemsize: int = 4) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The blocks, and threads of a block, in which a group of threads takes a row: see core/rows.cuh."""
+    n = rows.n * itemsize // 16 if packed else rows.n
+    width = power(-(-n // 4)) if rows.steps[-1] == 1 else 1
+    enough = 2 * THREADS * gpu.properties.multiprocessors
+    if rows.m * width < enough:
+        width = min(power(n), max(width, power(enough // rows.m)))
+    return rows_of(rows.m, width)
 
 
 def running(gpu: Gpu, x: DeviceArray, *, axis: int, product: int) -> Any:
@@ -225,25 +315,21 @@ def running(gpu: Gpu, x: DeviceArray, *, axis: int, product: int) -> Any:
     y = gpu.empty(x.shape, x.dtype if real else INT64)
     if not y.size:
         return y
-    n, count = x.shape[axis], x.size // x.shape[axis]
-    others = list(zip(x.shape, x.steps, y.steps, strict=True))
-    others.pop(axis)
-    others.sort(key=distance, reverse=True)
-    lines, _ = layout(tuple(a[0] for a in others), tuple(a[1] for a in others), tuple(a[2] for a in others))
-    steps = x.steps[axis], y.steps[axis]
+    rows = lines(x.shape, axis, y.steps, x.steps)
+    n, count = rows.n, rows.m
     machine = gpu.properties.multiprocessors
-    if n <= 32 or (count >= THREADS * machine and steps[0] != 1):
-        gpu.each("reduce", f"scan_columns<{c_name(x.dtype)}>", count, y, x, lines, count, n, *steps, product)
+    if n <= 32 or (count >= THREADS * machine and rows.steps[-1] != 1):
+        gpu.each("reduce", f"scan_columns<{c_name(x.dtype)}>", count, y, x, rows.where, count, n, *rows.steps, product)
         return y
-    instance, threads = f"scan_rows<{c_name(x.dtype)}>", power(n) if n >= 32 else 32
     split = min(-(-n // (8 * THREADS)), -(-4 * machine // count)) if count < 2 * machine else 1
     chunk = -(-n // split)
     split = -(-n // chunk)
+    kernel = "reduce", f"scan_rows<{c_name(x.dtype)}>", count * split, power(chunk)
     totals = None
     if split > 1:
         totals = gpu.empty((count * split,), "float64")
-        gpu.launch("reduce", instance, count * split, threads, None, totals, x, lines, n, *steps, split, chunk, product)
-    gpu.launch("reduce", instance, count * split, threads, y, totals, x, lines, n, *steps, split, chunk, product)
+        gpu.launch(*kernel, None, totals, x, rows.where, n, *rows.steps, split, chunk, product)
+    gpu.launch(*kernel, y, totals, x, rows.where, n, *rows.steps, split, chunk, product)
     return y
 
 
