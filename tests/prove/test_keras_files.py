@@ -234,6 +234,27 @@ def test_masks(functional, tmp_path):
     compared(drawn(masked), tmp_path, [x])
 
 
+def test_padded_sequences_go_on_to_onnx(tmp_path):
+    """Keras, a file, chainrule, ONNX, onnxruntime: words with padding at the end, before, between, and nothing else."""
+    runtime = pytest.importorskip("onnxruntime")
+    layers = [keras.Input((None,), dtype="int32"), L.Embedding(9, 5, mask_zero=True)]
+    layers += [L.Bidirectional(L.LSTM(4, return_sequences=True)), L.GRU(6), L.Dense(3, activation="softmax")]
+    model, random = keras.Sequential(layers), np.random.default_rng(1)
+    for weight in model.weights:
+        weight.assign(random.normal(0, 0.5, weight.shape))
+    words = np.array([[3, 4, 2, 7, 1], [5, 2, 0, 0, 0], [0, 0, 6, 7, 0], [5, 0, 6, 0, 1], [0, 0, 0, 0, 0]])
+    wanted = model.predict(words, verbose=0)
+    assert np.abs(wanted[:-1] - wanted[-1]).max() > 0.05
+    model.save(tmp_path / "padded.keras")
+    proto = interop.to_onnx(interop.from_keras(tmp_path / "padded.keras"), None, (None, None))
+    session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"input": words})
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        interop.from_onnx(proto)(cr.tensor(words)).detach().numpy(), wanted, rtol=1e-5, atol=1e-6
+    )
+
+
 def test_a_model_at_every_step(tmp_path):
     inner = keras.Sequential([keras.Input((6, 6, 2)), L.Conv2D(3, 3), L.BatchNormalization(), L.Flatten()])
     x = keras.Input((4, 6, 6, 2))
