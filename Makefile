@@ -58,7 +58,7 @@ lint: $(venv)/.installed-dev ## style and types
 
 docs: $(venv)/.installed-dev,docs ## run the code blocks of README and docs, follow their links; the site, in build/docs
 	$(python) -m pytest -q tests/test_documents.py
-	$(python) -m sphinx -E -W --keep-going -q -b html -d build/doctrees docs build/docs
+	$(python) -m sphinx -E -W --keep-going -q -j auto -b html -d build/doctrees docs build/docs
 	@echo "open build/docs/index.html"
 
 clean: ## remove what was built and installed (not runs/)

@@ -3,6 +3,7 @@
 """
 
 import inspect
+from functools import reduce
 from importlib import import_module
 from pkgutil import resolve_name
 
@@ -15,9 +16,10 @@ from chainrule.apps.cli import app as commands
 from chainrule.tensor import Tensor
 
 
-def autodoc(name: str, without: list[str]) -> list[str]:
-    """The directive that documents ``chainrule.name``."""
-    thing = resolve_name(name)
+def autodoc(module: str, word: str, without: list[str]) -> list[str]:
+    """The directive that documents a name of a module."""
+    thing = reduce(getattr, word.split("."), resolve_name(module))
+    name = f"{module}.{word}"
     if inspect.isclass(thing):
         kind = "autoexception" if issubclass(thing, Exception) else "autoclass"
         return [f".. {kind}:: {name}", f"   :members: {', '.join(members(thing, without))}", ""]
@@ -84,7 +86,7 @@ class Names(Block):
     def lines(self):
         without = self.options.get("without", [])
         words = " ".join(self.content).split()
-        return [line for word in words for line in autodoc(f"{self.arguments[0]}.{word}", without)]
+        return [line for word in words for line in autodoc(self.arguments[0], word, without)]
 
 
 class Room(Block):

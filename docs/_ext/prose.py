@@ -5,11 +5,16 @@ from os.path import relpath
 from pathlib import Path
 
 from sphinx.util.nodes import make_refnode
+from tests.ops.samples import SAMPLES
+
+from chainrule import Tensor
+from chainrule.ops._op import OPS
 
 DOCS = Path(__file__).parent.parent
 HOME = DOCS.parent
 ELSEWHERE = {HOME / "README.md": "index", HOME / "CONTRIBUTING.md": "contributing", HOME / "native/README.md": "native"}
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)\s]*)?\))")
+TENSOR = re.compile(r"~chainrule\.tensor\.(?=Tensor\b)")
 CODE = re.compile(r"\[`?([^\]`]+)`?\]\((?:\.\./)*src/(chainrule[\w/]*)\.py#(\w+)\)")
 INCLUDE = re.compile(r"^```\{include\} (\S+)\n```$", re.MULTILINE)
 LITERAL = re.compile(r"(``.+?``(?!`))", re.DOTALL)
@@ -39,7 +44,7 @@ def example(block: list[str]) -> list[str]:
 def facts(text: str) -> list[str]:
     """``Formula: …. Gradient: …. Shapes: …`` as a list of fields."""
     _, *parts = FACT.split(" ".join(text.split()))
-    return [f":{name}: {plain(said.strip())}" for name, said in zip(parts[::2], parts[1::2], strict=True)]
+    return [f":{name}: {plain(said.strip().rstrip('.'))}" for name, said in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def converted(lines: list[str]) -> list[str]:
@@ -85,24 +90,42 @@ def page(app, name, source):
     source[0] = INCLUDE.sub(included, links(source[0], here, here))
 
 
+def tried(name: str) -> str:
+    """The shapes that the tests give to an op, and those that it makes of them."""
+    found = []
+    for sample in SAMPLES:
+        shapes = [getattr(a, "shape", a) for a in sample.args if a is not None]
+        if sample.op == name and all(0 not in s for s in shapes if isinstance(s, tuple)) and len(found) < 4:
+            made = OPS[name](*[Tensor(a) if hasattr(a, "shape") else a for a in sample.args], **sample.params)
+            made = made if isinstance(made, tuple) else (made,)
+            given = "".join(f", {key}={value!r}" for key, value in sample.params.items())
+            text = f"``{', '.join(map(str, shapes))}{given} → {', '.join(str(y.shape) for y in made)}``"
+            found += [text] * (text not in found)
+    return "; ".join(found)
+
+
 def docstring(app, what, name, obj, options, lines):
     """What autodoc hands over before it reads it."""
     lines[:] = converted(lines)
+    op = name.rpartition(".")[2]
+    if what == "function" and name.startswith("chainrule.") and hasattr(obj, "op") and tried(op):
+        after = next((i + 1 for i, line in enumerate(lines) if line.startswith(":Shapes:")), len(lines))
+        lines.insert(after, f":Such as: {tried(op)}")
 
 
 def signature(app, what, name, obj, options, arguments, result):
-    """Types that say nothing are left out."""
-    told = arguments and re.sub(r": ~typing\.Any(?=[,)]| = )", "", arguments)
-    return told, "" if result in ("~typing.Any", "None", None) else result
+    """Types that say nothing are left out; that of tensors, which many have, makes no line long."""
+    told = arguments and TENSOR.sub("", re.sub(r": ~typing\.Any(?=[,)]| = )", "", arguments))
+    return told, "" if result in ("~typing.Any", "None", None) else TENSOR.sub("", result)
 
 
 def public(app, env, node, contnode):
-    """A type named by the module that it is written in leads to where it is documented."""
-    target = node.get("reftarget", "")
-    if node.get("refdomain") != "py" or not target.startswith("chainrule."):
+    """A type of ours that is named by where it is written leads to where it is documented."""
+    before, _, last = node.get("reftarget", "").rpartition(".")
+    if node.get("refdomain") != "py" or not (before.startswith("chainrule.") or last == "Tensor"):
         return None
     objects = env.domains.python_domain.objects
-    found = [name for name in objects if name.rpartition(".")[2] == target.rpartition(".")[2]]
+    found = [name for name in objects if name.rpartition(".")[2] == last and objects[name].objtype != "method"]
     if len(found) != 1:
         return None
     there = objects[found[0]]
