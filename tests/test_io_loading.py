@@ -1,5 +1,7 @@
 """Weights of a file into a model: by other names, in part, and told by name and shape what does not fit."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -215,3 +217,11 @@ def test_files_of_others_are_told_what_reads_them(tmp_path):
     for name, reader in (("m.keras", "from_keras"), ("m.onnx", "from_onnx"), ("m.pt", "load_weights")):
         with pytest.raises(ArgumentError, match=rf"a model file ends in .*{reader}\(path\)"):
             cr.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("file", ["torch_2.13_state.pt", "torch_2.13_state_stream.pth"])
+def test_files_of_pytorch_under_another_name(file, tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes((Path(__file__).parent / "fixtures" / file).read_bytes())
+    with pytest.raises(FileFormatError, match=r"it begins as PyTorch's do: end its name in \.pt"):
+        nn.Linear(2, 2).load_weights(path)

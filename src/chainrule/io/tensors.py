@@ -35,6 +35,7 @@ BITS = {code: 8 * np.dtype(getattr(ml_dtypes, name, name)).itemsize for name, co
 BITS |= {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "C64": 64}  # of others
 NOTES = "__metadata__"
 KEY = "chainrule"  # one key of the header, because the order of several changes from file to file
+TORCH = (b"PK", b"\x80\x02")  # how a zip archive begins, and an old stream
 MOST_HEADER = 100_000_000  # bytes, the most that the layout allows
 ALIGNED = 64  # where values begin
 BLOCK = 1 << 20  # bytes that are summed at a time: of fewer, threads would wait for one another
@@ -162,7 +163,10 @@ class TensorFile:
         size, start = os.fstat(fd).st_size, os.pread(fd, 9, 0)
         length = int.from_bytes(start[:8], "little")
         if size < 8 or start[8:] not in (b"{", b"") or length > MOST_HEADER:
-            raise FileFormatError(f"{self.where} is not a safetensors file ({size} bytes)")
+            hint = "; it begins as PyTorch's do: end its name in .pt, or read it by interop.load_torch(path)"
+            raise FileFormatError(
+                f"{self.where} is not a safetensors file ({size} bytes){hint if start[:2] in TORCH else ''}"
+            )
         if size < 8 + length:
             raise FileFormatError(
                 f"{self.where} is cut short: it has {size} bytes, and its header alone takes {8 + length}"
