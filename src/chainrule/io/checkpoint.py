@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from ..domain.device import Device
@@ -58,7 +59,8 @@ def save(
     if not isinstance(model, Module):
         raise ArgumentTypeError(f"[save] a {type(model).__name__} is not a Module; save_weights writes named arrays")
     arrays = model.state_dict()
-    metadata: dict[str, Any] = {"format": FORMAT, "architecture": describe(model)}
+    version = import_module("chainrule").__version__
+    metadata: dict[str, Any] = {"format": FORMAT, "chainrule": version, "architecture": describe(model)}
     if optimizer is not None:
         saved = optimizer.state_dict()
         names = {name: [*values] for name, values in saved["state"].items()}
