@@ -29,6 +29,7 @@ add_module_names = False
 toc_object_entries_show_parents = "hide"
 viewcode_line_numbers = True
 
+smartquotes = False  # "auto" is to be typed as it stands
 html_theme = "furo"
 html_title = "chainrule"
 html_static_path = ["_static"]

@@ -85,7 +85,9 @@ def test_every_page_is_reached_from_the_index():
         reached.add(page)
         for _, entries in blocks(page, "toctree"):
             for entry in entries:
-                found = [page] if entry == "self" else sorted(page.parent.glob(f"{entry}.md"))
+                if entry in ("Overview", "<self>"):
+                    continue
+                found = sorted(page.parent.glob(f"{entry}.md"))
                 assert found, f"{page.name} has {entry} in its toctree, which is not there"
                 waiting += [p for p in found if p not in reached]
     assert [p for p in SITE if p not in reached] == []
