@@ -22,7 +22,7 @@ from .driver import connected
 from .gpu import Gpu
 
 # A room is a module here; its functions in KERNELS take a Gpu first.
-ROOMS = ("memory", "shape", "elementwise", "index", "random", "gemm", "conv", "reduce")
+ROOMS = ("memory", "shape", "elementwise", "index", "random", "gemm", "conv", "reduce", "loss", "softmax", "optim", "norm")
 
 
 @cache
