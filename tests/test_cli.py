@@ -269,6 +269,18 @@ def test_the_settings_that_the_docs_show_are_all_there_are():
     assert Settings.of(tomllib.loads(found.to_toml())) == found
 
 
+def test_settings_in_yaml_are_those_in_toml(tmp_path):
+    from chainrule.apps.settings import read
+
+    (tmp_path / "a.toml").write_text('[model]\nname = "mlp"\nhidden = [32]\n[train]\nlr = 3e-3\nepochs = 2\n')
+    (tmp_path / "a.yaml").write_text("model:\n  name: mlp\n  hidden: [32]\ndata:\ntrain:\n  lr: 3e-3\n  epochs: 2\n")
+    found = read(tmp_path / "a.yaml")
+    assert found == read(tmp_path / "a.toml") and found.train.lr == 0.003
+    (tmp_path / "b.yaml").write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(cr.errors.ArgumentError, match=r"b\.yaml is not YAML: could not determine a constructor"):
+        read(tmp_path / "b.yaml")
+
+
 def test_names_of_the_command_line_are_those_of_the_parts():
     """They stand there again so that help and completion need nothing else."""
     from chainrule import zoo
@@ -312,7 +324,10 @@ def test_names_of_the_command_line_are_those_of_the_parts():
         (["train", "--config", "none.toml"], 2, "there is no file none.toml"),
         (["train", "--config", "bad.toml"], 2, "bad.toml is not TOML"),
         (["train", "--config", "odd.toml"], 2, "train.epochs is '3', expected a whole number"),
-        (["train", "--config", "a.yaml"], 2, "need PyYAML|YAML"),
+        (["train", "--config", "a.yaml"], 2, "a.yaml is not YAML"),
+        (["train", "one.npz"], 1, "one class alone, 0"),
+        (["train", "cut.npz"], 1, r"\[data\] cut.npz"),
+        (["evaluate", "one.npz"], 1, "one.npz has weights, and no model"),
         (["train", "digits.txt"], 1, "tokens are too few"),
         (["train", "cifar"], 2, "did you mean 'cifar10'"),
         (["train", "mnist", "--epochs", "0"], 2, "--epochs"),
@@ -347,6 +362,8 @@ def test_errors_are_one_clear_line_and_an_exit_code(trained, run, args, code, me
     np.save("blank.npy", np.ones((28, 28)))
     np.save("digit.npy", np.pad(np.ones((14, 4)), ((7, 7), (12, 12))))
     cr.nn.Sequential(cr.nn.Flatten(), cr.nn.Linear(9, 10)).save("alone.safetensors")
+    np.savez("one.npz", x=np.zeros((20, 2), np.float32), y=np.zeros(20, int))
+    Path("cut.npz").write_bytes(b"PK\x03\x04")
     Path("data.json").unlink()
     Path("bad.toml").write_text("[train\n")
     Path("odd.toml").write_text('[train]\nepochs = "3"\n')

@@ -136,4 +136,4 @@ def test_arrays_of_ones_own(run):
     np.savez("odd.npz", x=sequences, y=y - 1)
     assert "expected labels from 0 on" in run("train", "odd.npz").err
     Path("odd.npz").write_bytes(b"PK")
-    assert "odd.npz is no file of arrays" in run("train", "odd.npz").err
+    assert "odd.npz is no whole zip archive" in run("train", "odd.npz").err

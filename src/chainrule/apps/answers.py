@@ -87,8 +87,7 @@ def picture(path: Path, about: Answer) -> Any:
     channels, height, width = about["shape"]
     if path.suffix == ".npy":
         return array(path, (channels, height, width))
-    if not path.is_file():
-        raise MissingFileError(f"[predict] there is no file {path}")
+    exists(path)
     image_module, operations = pillow()
     try:
         with image_module.open(path) as opened:
@@ -97,6 +96,14 @@ def picture(path: Path, about: Answer) -> Any:
     except (OSError, image_module.DecompressionBombError) as error:
         raise FileFormatError(f"[predict] {path} is no picture that Pillow can read: {error}") from error
     return np.asarray(image, np.float32).reshape(height, width, channels).transpose(2, 0, 1) / np.float32(255)
+
+
+def exists(path: Path) -> None:
+    """Raise MissingFileError for a path to no file."""
+    if path.is_dir():
+        raise MissingFileError(f"[predict] {path} is a folder: give its files, as {path}/*")
+    if not path.is_file():
+        raise MissingFileError(f"[predict] there is no file {path}")
 
 
 def sequence(path: Path, about: Answer) -> Any:
@@ -110,8 +117,7 @@ def sequence(path: Path, about: Answer) -> Any:
 
 def array(path: Path, shape: tuple[int | None, ...]) -> Any:
     """The float32 array in a ``.npy`` file. Errors: MissingFileError, FileFormatError, DataError."""
-    if not path.is_file():
-        raise MissingFileError(f"[predict] there is no file {path}")
+    exists(path)
     try:
         found = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:

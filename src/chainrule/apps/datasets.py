@@ -24,6 +24,7 @@ from ..data import (
 )
 from ..data.folder import EXTENSIONS
 from ..domain.errors import ArgumentError, DataError, FileFormatError, unknown
+from ..io.npz import read_npz_notes
 from . import tables
 from .settings import DataSettings
 
@@ -249,10 +250,9 @@ def table(path: Path, settings: DataSettings) -> Data:
 def arrays(path: Path, settings: DataSettings) -> Data:
     """An ``.npz`` of arrays: images (n, c, h, w), sequences (n, steps, features) or a table (n, features), and labels."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            held = {name: file[name] for name in file.files}
-    except (ValueError, OSError) as error:
-        raise FileFormatError(f"[data] {path} is no file of arrays: {error}") from error
+        held, _ = read_npz_notes(path, with_arrays=True)
+    except FileFormatError as error:
+        raise FileFormatError(str(error).replace("[load_weights]", "[data]", 1)) from error
     if {"x", "y"} <= held.keys():
         pairs = ["x", "y"]
     elif {"x_train", "y_train", "x_test", "y_test"} <= held.keys():

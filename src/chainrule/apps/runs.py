@@ -162,7 +162,12 @@ class Subject:
         if not self.path.exists() or source_format(self.path) == "chainrule":
             return load(self.path)
         with TemporaryDirectory() as folder:
-            convert(self.path, f"{folder}/model.safetensors", input_shape=shape)
+            done = convert(self.path, f"{folder}/model.safetensors", input_shape=shape)
+            if done.content != "model":
+                raise FileFormatError(
+                    f"[load] {self.path} has weights, and no model: build the model and have it take them by "
+                    "model.load_weights(path)"
+                )
             return load(f"{folder}/model.safetensors")
 
 

@@ -82,6 +82,7 @@ class Settings:
         for table, entries in tables.items():
             if table not in ("model", "data", "train"):
                 raise ArgumentError(f"[train] {where}: {unknown('table', table, ['model', 'data', 'train'])}")
+            entries = {} if entries is None else entries  # as YAML has a table without entries
             if not isinstance(entries, Mapping):
                 raise ArgumentError(f"[train] {where}: {table} is {entries!r}, expected a table: [{table}]")
             flat |= {f"{table}.{key}": value for key, value in entries.items()}
@@ -187,13 +188,20 @@ def read(path: str | Path) -> Settings:
 def yaml(text: bytes, path: Path) -> Any:
     """The tables of a YAML file."""
     try:
-        from yaml import YAMLError, safe_load
+        from yaml import SafeLoader, YAMLError, load
     except ImportError:
         raise MissingDependencyError(
             "[train] settings in YAML need PyYAML: pip install 'chainrule[yaml]' (TOML needs nothing)"
         ) from None
+
+    class Loader(SafeLoader):  # type: ignore[misc, unused-ignore]  # which has no types here
+        """With 3e-3 as a number, which needs a dot in YAML 1.1."""
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), [*"-+0123456789"]
+    )
     try:
-        found = safe_load(text)
+        found = load(text, Loader)
     except YAMLError as error:
         raise ArgumentError(f"[train] {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):

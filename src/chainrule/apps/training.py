@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import losses, optim, zoo
 from ..domain.callback import Logs
-from ..domain.errors import ArgumentError, unknown
+from ..domain.errors import ArgumentError, DataError, unknown
 from ..nn import Module, Rescaling, Sequential
 from ..optim import schedules
 from ..random import manual_seed
@@ -98,6 +98,8 @@ def train(
     if folder is not None and folder.exists() and not folder.is_dir():
         begun(folder, "", overwrite)  # says that it cannot be
     data = find(settings.data, progress=verbose != 0)
+    if data.task == "classes" and data.outputs < 2:
+        raise DataError(f"[train] {data.name} has one class alone, {data.classes[0]}: there is nothing to tell it from")
     settings = resolved(settings, data)
     manual_seed(settings.train.seed)
     model = built(settings, data)
