@@ -19,3 +19,8 @@ def test_an_example_runs(path, tmp_path, mnist, capsys):
 def test_an_example_is_short(path):
     longest = 160 if path.stem == "train_digits" else 59  # that one makes the model that is shipped
     assert len(path.read_text(encoding="utf-8").splitlines()) <= longest
+
+
+def test_the_quick_start_names_them_all():
+    text = (HOME / "docs" / "quick_start.md").read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES if f"`{path.name}`" not in text] == []
