@@ -39,7 +39,7 @@ def cuda_layout(*arrays):
 
 def test_memory_of_the_host_is_refused(gpu, emulated):
     x = filled(gpu, [1, 2])
-    foreign = memory.Memory(np.zeros(2, np.float32).ctypes.data, 8, None, None)
+    foreign = memory.Memory(np.zeros(2, np.float32).ctypes.data, 8, 512, None, None)
     with pytest.raises(DeviceError, match="none of a device's memory"):
         double(gpu, x, array.DeviceArray(gpu, foreign, (2,), FLOAT))
 
@@ -47,7 +47,7 @@ def test_memory_of_the_host_is_refused(gpu, emulated):
 def test_memory_that_was_given_back_is_refused(gpu, emulated):
     x = filled(gpu, [1, 2])
     gone = gpu.empty((2,), FLOAT)
-    stale = memory.Memory(gone.memory.address, 8, None, None)
+    stale = memory.Memory(gone.memory.address, 8, 512, None, None)
     del gone
     with pytest.raises(DeviceError, match="it was freed, or never was"):
         double(gpu, x, array.DeviceArray(gpu, stale, (2,), FLOAT))
@@ -62,9 +62,9 @@ def test_what_was_given_back_is_nan(gpu, emulated):
 
 
 def test_memory_beyond_a_piece_is_refused(gpu, emulated):
-    x = filled(gpu, np.zeros(128))  # 512 bytes, a whole piece
+    x = filled(gpu, np.zeros(100))
     with pytest.raises(DeviceError, match="not in memory that is in use"):
-        double(gpu, filled(gpu, np.zeros(200)), x.view((200,), (4,)))
+        double(gpu, filled(gpu, np.zeros(101)), x.view((101,), (4,)))
 
 
 def test_another_device_is_refused(gpu, emulated):

@@ -13,6 +13,7 @@ OPEN, SHUT = mmap.PROT_READ | mmap.PROT_WRITE, 0
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+SANITIZED = hasattr(libc, "__asan_poison_memory_region")  # preloaded, for kernels built with -fsanitize=address
 
 
 class Arena:
@@ -26,6 +27,13 @@ class Arena:
         self.sizes: dict[int, int] = {}
         self.depth = 0
         libc.mprotect(self.start, MEMORY, SHUT)
+        self.hide(self.start, MEMORY)
+
+    def hide(self, address: int, nbytes: int, show: bool = False) -> None:
+        """Tell the address sanitizer, if it watches, that nobody may touch these bytes; or that one may, again."""
+        if SANITIZED:
+            name = "__asan_unpoison_memory_region" if show else "__asan_poison_memory_region"
+            getattr(libc, name)(ctypes.c_void_p(address), ctypes.c_size_t(nbytes))
 
     def allocate(self, nbytes: int) -> int | None:
         size = -(-nbytes // PAGE) * PAGE

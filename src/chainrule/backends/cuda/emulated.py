@@ -103,6 +103,7 @@ class Emulated:
             self.traces[address] = trace or Trace()  # who used it before has to be done, too
             self.sizes[address] = nbytes
             insort(self.starts, address)
+            self.arenas[self.device_of(address)].hide(address, nbytes, show=True)
 
     def returned(self, address: int) -> None:
         with self.lock:
@@ -111,6 +112,7 @@ class Emulated:
             index = self.device_of(address)
             with self.arenas[index].open():
                 ctypes.memset(address, 0xFF, nbytes)
+            self.arenas[index].hide(address, nbytes)
 
     def device_of(self, address: int) -> int:
         """The device whose memory has an address. Errors: DeviceError for one of the host."""

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...domain.errors import DeviceError
-from .sources import INSTANCES, fingerprint, folder, kept, write_whole
+from .sources import INSTANCES, fingerprint, folder, home, kept, write_whole
 
 FLAGS = ("-std=c++20", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-gnu-unique", "-w")
 PART = 160  # instances that one run of the compiler is given
@@ -42,14 +42,14 @@ def compiled(room: str, names: list[str]) -> Path:
         return path
     entries = "\n".join(f'    {{"{name}", &emulator::launcher<&{name}>}},' for name in names)
     source = (
-        f'#include "{room}/cuda.cu"\nstatic const emulator::Entry chainrule_entries[] = {{\n{entries}\n}};\n'
+        f'#include "{home(room) / "cuda.cu"}"\nstatic const emulator::Entry chainrule_entries[] = {{\n{entries}\n}};\n'
         '#include "core/emulator_host.h"\n'
     )
     temporary = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
     command = [compiler(), *flags, "-x", "c++", "-", "-I", str(folder()), "-o", str(temporary)]
     done = subprocess.run(command, input=source, capture_output=True, text=True)  # noqa: S603
     if done.returncode:
-        raise DeviceError(f"native/{room}/cuda.cu does not compile:\n{done.stderr[:4000]}")
+        raise DeviceError(f"{room}/cuda.cu does not compile:\n{done.stderr[:4000]}")
     write_whole(path, temporary.read_bytes())
     temporary.unlink()
     return path

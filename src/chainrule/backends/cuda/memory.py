@@ -22,12 +22,15 @@ class OutOfMemoryError(ChainruleError, MemoryError):
 
 
 class Memory:
-    """A piece of memory: ``nbytes`` from ``address`` on. It goes back to its pool with its last array."""
+    """A piece of memory: ``size`` bytes from ``address`` on, of which ``nbytes`` were asked for.
 
-    __slots__ = ("address", "nbytes", "pool", "stream", "__weakref__")
+    It goes back to its pool with its last array.
+    """
 
-    def __init__(self, address: int, nbytes: int, pool: Any, stream: Any) -> None:
-        self.address, self.nbytes, self.pool, self.stream = address, nbytes, pool, stream
+    __slots__ = ("address", "nbytes", "size", "pool", "stream", "__weakref__")
+
+    def __init__(self, address: int, nbytes: int, size: int, pool: Any, stream: Any) -> None:
+        self.address, self.nbytes, self.size, self.pool, self.stream = address, nbytes, size, pool, stream
 
     def __del__(self) -> None:
         pool = self.pool
@@ -61,15 +64,15 @@ class Pool:
                 address = self.ask(size, nbytes)
             self.in_use += size
             self.peak = max(self.peak, self.in_use)
-            self.driver.lent(address, size)
-        return Memory(address, size, self, stream)
+            self.driver.lent(address, nbytes)
+        return Memory(address, nbytes, size, self, stream)
 
     def take_back(self, memory: Memory) -> None:
         """Keep a piece for the next array."""
         with self.lock:
-            self.in_use -= memory.nbytes
+            self.in_use -= memory.size
             self.driver.returned(memory.address)
-            self.free[memory.stream, memory.nbytes].append(memory.address)
+            self.free[memory.stream, memory.size].append(memory.address)
 
     def cut(self, size: int, stream: Any) -> int:
         """A small piece, and the rest of its segment for pieces like it."""
@@ -137,12 +140,12 @@ class Rehearsal(Pool):
 
     def lend(self, nbytes: int, stream: Any) -> Memory:
         found = super().lend(nbytes, stream)
-        self.out[found.nbytes] += 1
-        self.most[found.nbytes] = max(self.most[found.nbytes], self.out[found.nbytes])
+        self.out[found.size] += 1
+        self.most[found.size] = max(self.most[found.size], self.out[found.size])
         return found
 
     def take_back(self, memory: Memory) -> None:
-        self.out[memory.nbytes] -= 1
+        self.out[memory.size] -= 1
         super().take_back(memory)
 
     def stocked(self, stream: Any) -> Pool:

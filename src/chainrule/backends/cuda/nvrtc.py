@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...domain.errors import DeviceError
-from .sources import fingerprint, folder, kept, write_whole
+from .sources import fingerprint, folder, home, kept, write_whole
 
 INSTALL = "pip install chainrule[cuda]"
 
@@ -71,7 +71,7 @@ def options(architecture: str) -> list[str]:
 def compiled(room: str, instances: list[str], architecture: str) -> Compiled:
     """Instances of the kernels of a room for an architecture ("sm_90"). Errors: DeviceError, with the compiler's words."""
     api = nvrtc()
-    source = (folder() / room / "cuda.cu").read_text()
+    source = (home(room) / "cuda.cu").read_text()
     files = headers(source, {})
     error, program = api.nvrtcCreateProgram(
         source.encode(), f"{room}/cuda.cu".encode(), len(files), [*files.values()], [name.encode() for name in files]

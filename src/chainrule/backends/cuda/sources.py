@@ -13,6 +13,7 @@ from ...domain.errors import DeviceError
 from ...folders import cache_folder
 
 INSTANCES: dict[str, dict[str, None]] = {}  # by room: ``unary<exp_f, float>``; in order
+ELSEWHERE: dict[str, Path] = {}  # folders of rooms that are not ours
 
 # dtypes as kernels call them
 NAMES = {
@@ -24,8 +25,13 @@ INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 ALL = (*FLOATS, *INTEGERS, "bool")
 
 
-def declare(room: str, *instances: str) -> None:
-    """Say which instances of the kernels of a room there are: the emulator compiles them together."""
+def declare(room: str, *instances: str, folder: Path | None = None) -> None:
+    """Say which instances of the kernels of a room there are: the emulator compiles them together.
+
+    ``folder`` is where its ``cuda.cu`` is, for kernels of a user's own.
+    """
+    if folder is not None:
+        ELSEWHERE[room] = Path(folder)
     INSTANCES.setdefault(room, {}).update(dict.fromkeys(instances))
 
 
@@ -49,10 +55,15 @@ def folder() -> Path:
     raise DeviceError(f"the sources of the CUDA kernels are not in {package / '_cuda'}: install chainrule again")
 
 
+def home(room: str) -> Path:
+    """The folder of a room."""
+    return ELSEWHERE.get(room) or folder() / room
+
+
 @cache
 def included(room: str) -> tuple[Path, ...]:
     """The files that make up a room: its own, and core/."""
-    own = sorted(p for p in (folder() / room).iterdir() if p.suffix in (".cu", ".cuh", ".h"))
+    own = sorted(p for p in home(room).iterdir() if p.suffix in (".cu", ".cuh", ".h"))
     return (
         *own,
         *sorted(p for p in (folder() / "core").iterdir() if p.suffix in (".cu", ".cuh") or "emulator" in p.name),

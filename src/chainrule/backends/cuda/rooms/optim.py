@@ -72,7 +72,7 @@ def stepped(
         columns: list[Any] = []
         for k in range(MEMBERS):
             column = [group[k] if k < len(group) else None for group in some]
-            columns += [gpu.dense(x) if k == 1 else x for x in column] + [None] * (CHUNK - len(some))
+            columns += [gpu.dense(x) if k == 1 and x is not None else x for x in column] + [None] * (CHUNK - len(some))
         kernel = f"step<{rule}, {c_name(some[0][0].dtype)}>"
         gpu.launch("optim", kernel, blocks(gpu, some), THREADS, tuple(columns), sizes(some), packed, rates)
     result = lr if step is None else step
