@@ -84,16 +84,34 @@ constexpr int max_axes = 12;
 /// Axes of N arrays that are walked together, the last fastest; strides in elements, 0 where an array does not vary.
 template <int N> struct Layout {
     int64_t axes;
+    int64_t small;  // whether elements and offsets can be counted with 32 bits
+    int64_t pack;   // so many neighbours (1, 2, 4, 8 or 16) lie one after another, or are one element, in each array
     int64_t size[max_axes];
+    int64_t divisor[max_axes];  // what dividing by the sizes is done with, where small: a multiplier, and a shift above it
     int64_t stride[N][max_axes];
 
     /// Where element number `i`, in row-major order, lies in each array.
     DEVICE void place(int64_t i, int64_t (&at)[N]) const {
-        for (int k = 0; k < N; ++k) at[k] = 0;
-        for (int64_t d = axes - 1; d >= 0; --d) {
-            const int64_t next = i / size[d], rest = i - next * size[d];
-            for (int k = 0; k < N; ++k) at[k] += rest * stride[k][d];
-            i = next;
+        if (small) {
+            uint32_t rest = static_cast<uint32_t>(i);
+            int32_t sum[N];
+            for (int k = 0; k < N; ++k) sum[k] = 0;
+            for (int d = static_cast<int>(axes) - 1; d > 0; --d) {
+                const uint32_t next = (__umulhi(rest, static_cast<uint32_t>(divisor[d])) + rest) >> (divisor[d] >> 32);
+                const int32_t digit = static_cast<int32_t>(rest - next * static_cast<uint32_t>(size[d]));
+                for (int k = 0; k < N; ++k) sum[k] += digit * static_cast<int32_t>(stride[k][d]);
+                rest = next;
+            }
+            for (int k = 0; k < N; ++k)
+                at[k] = sum[k] + static_cast<int32_t>(rest) * static_cast<int32_t>(stride[k][0]);
+        } else {
+            for (int k = 0; k < N; ++k) at[k] = 0;
+            for (int d = static_cast<int>(axes) - 1; d > 0; --d) {
+                const int64_t next = i / size[d], digit = i - next * size[d];
+                for (int k = 0; k < N; ++k) at[k] += digit * stride[k][d];
+                i = next;
+            }
+            for (int k = 0; k < N; ++k) at[k] += i * stride[k][0];
         }
     }
 };

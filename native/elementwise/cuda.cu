@@ -1,37 +1,171 @@
-// Elementwise kernels: y[i] = f(a[i], b[i]) over broadcast operands, any of which may be one number. Bound by the memory's
-// bandwidth: an H200 moves 4.3 TB/s, so add of 2^26 floats (805 MB) takes 187 us at best.
-#include "core/device.cuh"
+// Elementwise kernels: y[i] = f(a[i], b[i]) over broadcast operands, any of which may be one number. NaN, infinities and signs
+// as NumPy has them. Bound by the memory's bandwidth: an H200 moves 4.3 TB/s, so add of 2^26 floats (805 MB) takes 187 us
+// at best, exp 125 us.
+#include "core/map.cuh"
+#include "core/scalar.cuh"
 
-#define UNARY(name, expression) struct name##_f { template <class V> DEVICE V operator()(V a) const { return expression; } };
-#define BINARY(name, expression) struct name##_f { template <class V> DEVICE V operator()(V a, V b) const { return expression; } };
+namespace scalar {
+
+#define UNARY(name, expression) struct name##_f { template <class V> static DEVICE V f(V a) { return expression; } };
+#define BINARY(name, expression) struct name##_f { template <class V> static DEVICE V f(V a, V b) { return expression; } };
 
 UNARY(neg, -a)
-UNARY(exp, exp(a))
-BINARY(add, a + b)
-BINARY(mul, a * b)
+UNARY(abs, scalar::abs(a))
+UNARY(sign, a != a ? a : V((a > 0) - (a < 0)))
+UNARY(sqrt, scalar::sqrt(a))
+UNARY(floor, scalar::floor(a))
+UNARY(ceil, scalar::ceil(a))
+UNARY(round, rint(a))
+UNARY(exp, scalar::exp(a))
+UNARY(expm1, scalar::expm1(a))
+UNARY(log, scalar::log(a))
+UNARY(log1p, scalar::log1p(a))
+UNARY(tanh, scalar::tanh(a))
+UNARY(sigmoid, scalar::sigmoid(a))
+UNARY(erf, scalar::erf(a))
+UNARY(square, a * a)
+UNARY(reciprocal, 1 / a)
+UNARY(rsqrt, 1 / scalar::sqrt(a))
+UNARY(sin, scalar::sin(a))
+UNARY(cos, scalar::cos(a))
+UNARY(tan, scalar::tan(a))
+UNARY(asin, scalar::asin(a))
+UNARY(acos, scalar::acos(a))
+UNARY(atan, scalar::atan(a))
+UNARY(sinh, scalar::sinh(a))
+UNARY(cosh, scalar::cosh(a))
+UNARY(isfinite, a - a == 0)
 
-/// An operand: an array, or where that is null, a number.
-template <class T> struct Operand {
-    const T* array;
-    Wide<T> number;
-    DEVICE Wide<T> operator[](int64_t i) const { return array ? widened(array[i]) : number; }
+BINARY(add, a + b)
+BINARY(sub, a - b)
+BINARY(mul, a * b)
+BINARY(div, a / b)
+BINARY(maximum, scalar::maximum(a, b))
+BINARY(minimum, scalar::minimum(a, b))
+BINARY(pow, scalar::pow(a, b))
+BINARY(atan2, scalar::atan2(a, b))
+
+// Python's % and //: the remainder has the divisor's sign, and a = b * (a // b) + a % b as closely as rounding allows.
+struct remainder_f {
+    template <class V> static DEVICE V f(V a, V b) {
+        const V r = fmod(a, b);
+        if (r == 0) return copysign(V(0), b);
+        return (b < 0) != (r < 0) ? r + b : r;
+    }
+};
+struct floor_div_f {
+    template <class V> static DEVICE V f(V a, V b) {
+        if (b == 0) return a / b;
+        const V r = fmod(a, b);
+        V q = (a - r) / b;
+        if (r != 0 && (b < 0) != (r < 0)) q -= 1;
+        if (q == 0) return copysign(V(0), a / b);
+        const V whole = scalar::floor(q);
+        return q - whole > V(0.5) ? whole + 1 : whole;
+    }
 };
 
-template <class F, class T> __global__ void unary(T* y, const T* a, Layout<2> where, int64_t n) {
-    EACH(i, n) {
-        int64_t at[2];
-        where.place(i, at);
-        y[at[0]] = narrowed<T>(F()(widened(a[at[1]])));
-    }
+// Between two numbers; the gradient passes there.
+struct clip_f {
+    template <class V> static DEVICE V f(V a, V low, V high) { return scalar::minimum(scalar::maximum(a, low), high); }
+};
+struct clip_vjp_f {
+    template <class V> static DEVICE V f(V g, V a, V low, V high) { return a >= low && a <= high ? g : V(0); }
+};
+
+}  // namespace scalar
+using namespace scalar;
+
+template <class F, class T, class To = T> __global__ void unary(To* y, const T* a, Layout<2> where, int64_t n) {
+    map([](auto a) { return F::f(a); }, y, where, n, Operand<T>{a, {}});
 }
 
-/// V is double or int64_t: as what the host hands over a number.
-template <class F, class T, class V>
-__global__ void binary(T* y, const T* a, const T* b, V p, V q, Layout<3> where, int64_t n) {
-    const Operand<T> left{a, static_cast<Wide<T>>(p)}, right{b, static_cast<Wide<T>>(q)};
-    EACH(i, n) {
-        int64_t at[3];
-        where.place(i, at);
-        y[at[0]] = narrowed<T>(F()(left[at[1]], right[at[2]]));
-    }
+template <class F, class T>
+__global__ void binary(T* y, const T* a, const T* b, double p, double q, Layout<3> where, int64_t n) {
+    map([](auto a, auto b) { return F::f(a, b); }, y, where, n, Operand<T>{a, static_cast<Wide<T>>(p)},
+        Operand<T>{b, static_cast<Wide<T>>(q)});
+}
+
+template <class T> __global__ void clip(T* y, const T* a, double low, double high, Layout<2> where, int64_t n) {
+    const Wide<T> p = static_cast<Wide<T>>(low), q = static_cast<Wide<T>>(high);
+    map([=](auto a) { return clip_f::f(a, p, q); }, y, where, n, Operand<T>{a, {}});
+}
+
+template <class T>
+__global__ void clip_vjp(T* y, const T* g, const T* a, double low, double high, Layout<3> where, int64_t n) {
+    const Wide<T> p = static_cast<Wide<T>>(low), q = static_cast<Wide<T>>(high);
+    map([=](auto g, auto a) { return clip_vjp_f::f(g, a, p, q); }, y, where, n, Operand<T>{g, {}}, Operand<T>{a, {}});
+}
+
+/// y = bit number k of `table`. Where `logical`, k is 2 (a != 0) + (b != 0); else 0 for a < b, 1 for a == b, 2 for a > b, and
+/// 3 where one is NaN.
+template <class T>
+__global__ void compare(bool* y, const T* a, const T* b, Number<T> p, Number<T> q, int64_t table, int64_t logical,
+                        Layout<3> where, int64_t n) {
+    const int bits = static_cast<int>(table);
+    const auto relation = [=](auto a, auto b) {
+        const int k = logical ? 2 * (a != 0) + (b != 0) : a < b ? 0 : a == b ? 1 : a > b ? 2 : 3;
+        return (bits >> k & 1) != 0;
+    };
+    map(relation, y, where, n, Operand<T>{a, static_cast<Wide<T>>(p)}, Operand<T>{b, static_cast<Wide<T>>(q)});
+}
+
+// What `integers` does, by number: the order of INTEGERS in rooms/elementwise.py
+enum Whole { w_add, w_sub, w_mul, w_floor_div, w_remainder, w_pow, w_maximum, w_minimum, w_and, w_or, w_xor, w_abs, w_sign };
+
+/// Of integers and bools, which wrap around. A zero that is divided by, and a negative exponent, are reported as `check`.
+template <class T>
+__global__ void integers(T* y, const T* a, const T* b, int64_t p, int64_t q, int64_t op, int64_t check, int64_t* fault,
+                         Layout<3> where, int64_t n) {
+    using Bits = uint64_t;  // of which sums and products wrap around
+    const auto compute = [=](T left, T right) -> int64_t {
+        const int64_t a = left, b = right;
+        switch (op) {
+            case w_add: return static_cast<int64_t>(static_cast<Bits>(a) + static_cast<Bits>(b));
+            case w_sub: return static_cast<int64_t>(static_cast<Bits>(a) - static_cast<Bits>(b));
+            case w_mul: return static_cast<int64_t>(static_cast<Bits>(a) * static_cast<Bits>(b));
+            case w_maximum: return a > b ? a : b;
+            case w_minimum: return a < b ? a : b;
+            case w_and: return a & b;
+            case w_or: return a | b;
+            case w_xor: return a ^ b;
+            case w_abs: return a < 0 ? static_cast<int64_t>(-static_cast<Bits>(a)) : a;
+            case w_sign: return (a > 0) - (a < 0);
+            case w_pow: {
+                if (b < 0) {
+                    report(fault, check, b, 0, 0);
+                    return 0;
+                }
+                Bits power = 1, factor = static_cast<Bits>(a);
+                for (int64_t rest = b; rest; rest >>= 1, factor *= factor)
+                    if (rest & 1) power *= factor;
+                return static_cast<int64_t>(power);
+            }
+            default: {
+                if (b == 0) {
+                    report(fault, check, b, 0, 0);
+                    return 0;
+                }
+                // by -1 without a division: the quotient of the least number is none
+                const int64_t quotient = b == -1 ? static_cast<int64_t>(-static_cast<Bits>(a)) : a / b;
+                const int64_t rest = b == -1 ? 0 : a - quotient * b;
+                const bool off = rest != 0 && (rest < 0) != (b < 0);
+                return op == w_floor_div ? quotient - off : off ? rest + b : rest;
+            }
+        }
+    };
+    map(compute, y, where, n, Operand<T>{a, static_cast<T>(p)}, Operand<T>{b, static_cast<T>(q)});
+}
+
+template <int bytes> struct Word;
+template <> struct Word<1> { using type = uint8_t; };
+template <> struct Word<2> { using type = uint16_t; };
+template <> struct Word<4> { using type = uint32_t; };
+template <> struct Word<8> { using type = uint64_t; };
+
+/// Elements of so many bytes; numbers are given by their bits.
+template <int bytes, class T = typename Word<bytes>::type>
+__global__ void where(T* y, const bool* condition, const T* a, const T* b, int64_t p, int64_t q, Layout<4> where, int64_t n) {
+    map([](bool yes, T a, T b) { return yes ? a : b; }, y, where, n, Operand<bool>{condition, false},
+        Operand<T>{a, static_cast<T>(p)}, Operand<T>{b, static_cast<T>(q)});
 }

@@ -1,0 +1,76 @@
+// Elementwise kernels: y[i] = f(a[i], b[i] ...), where the arrays are walked together by a Layout. Elements are loaded and stored
+// 16 bytes at a time where they lie so in all arrays, along the rows of a broadcast, too. Bound by the memory's bandwidth.
+#pragma once
+
+#include "core/device.cuh"
+
+/// An operand: an array, or where that is null, one number.
+template <class T> struct Operand {
+    using type = T;
+    const T* array;
+    Wide<T> number;
+};
+
+/// What the host hands over a number as.
+template <class T> struct NumberOf { using type = int64_t; };
+template <> struct NumberOf<float> { using type = double; };
+template <> struct NumberOf<double> { using type = double; };
+template <class T> using Number = typename NumberOf<Wide<T>>::type;
+
+/// Some elements next to each other.
+template <class T, int n> struct alignas(sizeof(T) * n < 16 ? sizeof(T) * n : 16) Some {
+    T at[n];
+};
+
+template <int... I> struct Places {};
+template <int n, int... I> struct PlacesTo : PlacesTo<n - 1, n - 1, I...> {};
+template <int... I> struct PlacesTo<0, I...> { using type = Places<I...>; };
+
+template <int n, class T> DEVICE Some<Wide<T>, n> loaded(const Operand<T>& a, int64_t at, int64_t step) {
+    Some<Wide<T>, n> y;
+    if (n > 1 && a.array && step) {
+        const Some<T, n> x = *reinterpret_cast<const Some<T, n>*>(a.array + at);
+        for (int k = 0; k < n; ++k) y.at[k] = widened(x.at[k]);
+    } else {
+        const Wide<T> x = a.array ? widened(a.array[at]) : a.number;
+        for (int k = 0; k < n; ++k) y.at[k] = x;
+    }
+    return y;
+}
+
+template <int n, class T> DEVICE bool aligned(const T* array) {
+    return (reinterpret_cast<uint64_t>(array) & (sizeof(Some<T, n>) - 1)) == 0;
+}
+
+/// The elements from number `i` on, n of them.
+template <int n, class F, class To, class... T, int... I>
+DEVICE void map_some(const F& f, To* y, const Layout<1 + sizeof...(T)>& where, int64_t i, Places<I...>, const Operand<T>&... a) {
+    int64_t at[1 + sizeof...(T)];
+    where.place(i, at);
+    const int64_t last = where.axes > 0 ? where.axes - 1 : 0;
+    const auto all = [&](const auto&... x) {
+        Some<To, n> to;
+        for (int k = 0; k < n; ++k) to.at[k] = narrowed<To>(f(x.at[k]...));
+        return to;
+    };
+    const Some<To, n> to = all(loaded<n>(a, at[I + 1], where.stride[I + 1][last])...);
+    if (n > 1) *reinterpret_cast<Some<To, n>*>(y + at[0]) = to;
+    else y[at[0]] = to.at[0];
+}
+
+constexpr int least(int a) { return a; }
+template <class... A> constexpr int least(int a, int b, A... c) { return least(a < b ? a : b, c...); }
+
+/// y = f(a ...), computed in the wide types of the operands. Each thread of a grid of one axis takes part.
+template <class F, class To, class... T>
+DEVICE void map(const F& f, To* y, const Layout<1 + sizeof...(T)>& where, int64_t n, const Operand<T>&... a) {
+    constexpr int count = least(16 / sizeof(To), static_cast<int>(16 / sizeof(T))...);
+    using Each = typename PlacesTo<sizeof...(T)>::type;
+    int64_t done = 0;
+    if (count > 1 && where.pack >= count && aligned<count>(y) && (aligned<count>(a.array) && ...)) {
+        const int64_t packs = n / count;
+        EACH(i, packs) map_some<count>(f, y, where, i * count, Each{}, a...);
+        done = packs * count;
+    }
+    for (int64_t i = done + thread_number(); i < n; i += thread_count()) map_some<1>(f, y, where, i, Each{}, a...);
+}
