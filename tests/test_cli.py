@@ -284,11 +284,13 @@ def test_settings_in_yaml_are_those_in_toml(tmp_path):
 def test_names_of_the_command_line_are_those_of_the_parts():
     """They stand there again so that help and completion need nothing else."""
     from chainrule import zoo
-    from chainrule.apps.commands.shared import DATA, MODELS
+    from chainrule.apps import training
+    from chainrule.apps.commands.shared import DATA, MODELS, OPTIMIZERS
     from chainrule.apps.datasets import KNOWN
     from chainrule.apps.figures import DRAWN, TEXTS, Figures
     from chainrule.apps.kinds import KINDS
 
+    assert OPTIMIZERS == [*training.OPTIMIZERS]
     assert [*zoo.MODELS] == MODELS and [*KNOWN] == DATA and {*DRAWN, *TEXTS} == {*KINDS}
     assert all(hasattr(Figures, kind) for kind in DRAWN) and all(hasattr(Figures, f"{kind}_text") for kind in TEXTS)
 

@@ -28,6 +28,7 @@ MODELS = "linear mlp lenet cnn vgg resnet resnet18 vit lstm gru transformer gpt"
 DATA = (
     "mnist fashion-mnist cifar10 cifar100 digits iris wine breast-cancer diabetes japanese-vowels shakespeare moby-dick sotu"
 ).split()
+OPTIMIZERS = "sgd adam adamw rmsprop adagrad adadelta adamax nadam radam lamb lion".split()
 PLAIN = {
     "×": "x",
     "→": "->",

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ..settings import AUGMENTS, SCHEDULES
 from .shared import (
     DATA,
     MODELS,
+    OPTIMIZERS,
     PANELS,
     Json,
     ModelPath,
@@ -61,11 +63,19 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Rounds over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples in a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate at the start.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd, adam, adamw, ...")] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="Of the learning rate: linear, cosine, onecycle, constant.")
+    optimizer: Annotated[
+        str | None, typer.Option(help="sgd, adam, adamw, ...", autocompletion=completing(OPTIMIZERS))
     ] = None,
-    augment: Annotated[str | None, typer.Option(help="Change images at random: crop, flip, crop+flip.")] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the learning rate: linear, cosine, onecycle, constant.", autocompletion=completing(SCHEDULES)
+        ),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Change images at random: crop, flip, crop+flip.", autocompletion=completing(AUGMENTS)),
+    ] = None,
     validation: Annotated[float | None, typer.Option(help="Share of the data to validate with.")] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="End after so many epochs without progress, with the best weights.")
