@@ -1,8 +1,9 @@
 """A predictor that learns the hand of who draws: drawings with their labels, and the network fine-tuned on them.
 
-The network is always tuned anew from the one it began with, on all drawings, each batch mixed with drawings that it knows
-(``hand.pictures``), for which what it said at first is its target, so that it keeps what it knew (Li and Hoiem, 2016).
-Statistics of batch norms stay as they are, dropout is off. It ends as soon as each drawing is read rightly and surely.
+The network is always tuned anew from the one it began with, on all drawings. Most of each batch are drawings that it knows
+(``hand.pictures``), moved at random and half of them laid over one another; their targets are what it said of them at
+first, so that it keeps what it knew (Li and Hoiem, 2016). Statistics of batch norms stay as they are, dropout is off. It
+ends as soon as each drawing is read rightly and surely.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ OWN, KNOWN = 8, 56  # drawings of the user and known ones in a batch
 STEPS, EVERY = 100, 5  # at most; and after how many it is looked whether all is learnt
 RATE, SMOOTHING = 2e-4, 0.05
 ENOUGH = SURE + 0.05  # probability at which a drawing counts as learnt
+NEAR = RandomAffine(8, shear=8, scale=0.08, shift=1)  # as the same hand would draw it again
+FAR = RandomAffine(20, shear=20, scale=0.2, shift=2)
 MOST = 500  # drawings that are kept
 
 
@@ -162,18 +165,20 @@ class Corrections:
         """A copy of the network that it began with, tuned on drawings. The same drawings give the same copy."""
         own, y = (np.stack(images)[:, None] / np.float32(255)).astype(np.float32), np.asarray(labels)
         known, _ = pictures()
-        with self.predictor.lock:
-            model = copy.deepcopy(self.base)
+        model, first = copy.deepcopy(self.base), copy.deepcopy(self.base)
         device, dtype = place(model)
-        expected = probabilities(model.predict(known))
         wanted = np.eye(10)[y] * (1 - SMOOTHING) + SMOOTHING / 10
         optimizer = Adam([p for p in model.parameters() if p.requires_grad], lr=RATE)
-        move, generator, draw = RandomAffine(8, shear=8, scale=0.08, shift=1), Generator(0), np.random.default_rng(0)
+        generator, draw = Generator(0), np.random.default_rng(0)
         for step in range(1, STEPS + 1):
-            mine, others = draw.integers(len(own), size=OWN), draw.integers(len(known), size=KNOWN)
+            mine = draw.integers(len(own), size=OWN)
             mine[0] = len(own) - 1  # the newest in each batch
-            x = np.concatenate([move(own[mine], generator=generator), known[others]])
-            target = np.concatenate([wanted[mine], expected[others]])
+            others = FAR(known[draw.integers(len(known), size=KNOWN)], generator=generator)
+            share = draw.random((KNOWN // 2, 1, 1, 1), np.float32)
+            over = known[draw.integers(len(known), size=KNOWN // 2)]
+            others[: KNOWN // 2] = np.maximum(others[: KNOWN // 2] * share, over * (1 - share))
+            x = np.concatenate([NEAR(own[mine], generator=generator), others])
+            target = np.concatenate([wanted[mine], probabilities(first.predict(others))])
             with mode(model, training=False):
                 found = scores(model, from_numpy(x).to(device=device, dtype=dtype))
                 loss = cross_entropy(found, from_numpy(target).to(device=device, dtype=dtype))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ SIDE, BOX, CENTRE = 28, 20, 14  # of the picture, of the digit in it, and the pi
 CONTRAST = 0.05  # of the range of the picture: less is a blank sheet
 INK = 0.15  # of the darkest ink: less is paper
 SPECK = 12  # pixels of ink: less is no digit
+LARGE = 1024  # pixels of a picture's longer side: more tell nothing of a digit
 FULL = 0.7  # of the 20 × 20 pixels: more is no line
 
 
@@ -47,17 +48,28 @@ def read_grey(path: str | os.PathLike[str]) -> Any:
         if not np.isfinite(array).all():
             raise DataError(f"[predict] {path} holds NaN or infinity")
         return array / (255.0 if array.dtype == np.uint8 else 1.0)
+    with path.open("rb") as file:
+        return grey_of(file, path.name)
+
+
+def grey_of(file: BinaryIO, name: str) -> Any:
+    """The picture in an open file of a format that Pillow reads, as ``read_grey`` gives it; ``name`` is for errors.
+
+    Turned as its camera says, and brought to 1,024 pixels at most. Errors: FileFormatError, MissingDependencyError.
+    """
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as error:
         raise MissingDependencyError(
-            f"[predict] reading {path.name} needs Pillow: pip install 'chainrule[gui]' (.npy needs nothing)"
+            f"[predict] reading {name} needs Pillow: pip install 'chainrule[gui]' (.npy needs nothing)"
         ) from error
     try:
-        with Image.open(path) as image:
-            rgba = np.asarray(image.convert("RGBA"), np.float64) / 255
-    except (UnidentifiedImageError, OSError) as error:
-        raise FileFormatError(f"[predict] {path} is no picture that Pillow can read: {error}") from error
+        with Image.open(file) as image:
+            turned = ImageOps.exif_transpose(image).convert("RGBA")
+        turned.thumbnail((LARGE, LARGE), Image.Resampling.BOX)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise FileFormatError(f"[predict] {name} is no picture that Pillow can read: {error}") from error
+    rgba = np.asarray(turned, np.float64) / 255
     grey, alpha = rgba[..., :3] @ (0.299, 0.587, 0.114), rgba[..., 3]
     return grey * alpha + 1 - alpha
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...domain.errors import DataError
-from ..predictor import Prediction
 
 if TYPE_CHECKING:
     from .window import Window
@@ -24,7 +23,7 @@ def check(window: Window) -> None:
     """Raise DataError at the first thing that is not as it should be."""
     root = window.root
     root.update()
-    wait(window, lambda: window.sheet.winfo_width() > 100, "the window came up")
+    wait(window, lambda: window.sheet.paper.winfo_width() > 100, "the window came up")
     for digit, strokes in STROKES.items():
         strike(window, strokes)
         wait(window, lambda digit=digit: reads(window) == digit, f"a {digit} was read")  # type: ignore[misc]
@@ -35,12 +34,27 @@ def check(window: Window) -> None:
         window.redo()
         wait(window, lambda digit=digit: reads(window) == digit, f"the {digit} was read again")  # type: ignore[misc]
         window.clear()
-        wait(window, lambda: window.answer is None and not window.sheet.find_all(), "the sheet was cleared")
+        wait(window, lambda: window.answer is None and not window.sheet.paper.find_all(), "the sheet was cleared")
+    strike(window, STROKES[7])
+    strike(window, [[(0.1, 0.5), (0.9, 0.5)]], button=3)
+    wait(window, lambda: len(window.drawing.strokes) == 2, "the eraser had cut the stroke")
+    window.undo()
+    wait(window, lambda: reads(window) == 7, "the 7 was whole again")
+    window.maps.set(True)
+    window.saliency.set(True)
+    window.choose_views()
+    wait(window, lambda: len(window.panel.photos) == 2, "feature maps and saliency were shown")
+    window.teaching.label.set("7")
+    window.teaching.learn()
+    wait(window, lambda: not window.teaching.busy and reads(window) == 7, "the drawing was learnt")
+    window.teaching.forget()
+    wait(window, lambda: not window.teaching.busy and "Unlearnt" in window.teaching.told["text"], "it was unlearnt")
 
 
-def strike(window: Window, strokes: list[list[tuple[float, float]]]) -> None:
+def strike(window: Window, strokes: list[list[tuple[float, float]]], button: int = 1) -> None:
     """Draw by events of the mouse, in ten steps from point to point."""
-    side, left, top = window.square()
+    window.root.update_idletasks()
+    side, left, top = window.sheet.square()
     for stroke in strokes:
         path = [
             (a[0] + (b[0] - a[0]) * i / 10, a[1] + (b[1] - a[1]) * i / 10)
@@ -48,16 +62,16 @@ def strike(window: Window, strokes: list[list[tuple[float, float]]]) -> None:
             for i in range(11)
         ]
         for i, (x, y) in enumerate(path):
-            kind = "<ButtonPress-1>" if i == 0 else "<ButtonRelease-1>" if i == len(path) - 1 else "<B1-Motion>"
+            ends = {0: f"<ButtonPress-{button}>", len(path) - 1: f"<ButtonRelease-{button}>"}
             at: Any = {"x": round(left + x * side), "y": round(top + y * side)}
-            window.sheet.event_generate(kind, **at)
+            window.sheet.paper.event_generate(ends.get(i, f"<B{button}-Motion>"), **at)
         window.root.update()
 
 
 def reads(window: Window) -> int | None:
     """The digit that is shown."""
     found = window.answer.found if window.answer else None
-    return found.digit if isinstance(found, Prediction) else None
+    return None if found is None or isinstance(found, Exception) else found.read.digit
 
 
 def wait(window: Window, done: Callable[[], bool], what: str) -> None:

@@ -1,49 +1,56 @@
-"""The window of ``chainrule draw``: a sheet on the left, what the network says on the right."""
+"""The window of ``chainrule draw``: a sheet on the left, what the network says and sees on the right."""
 
 from __future__ import annotations
 
 import queue
 import re
+import time
+import tkinter as tk
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from tkinter import filedialog, messagebox, ttk
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from ...domain.errors import ChainruleError, DeviceError, MissingDependencyError
+from ...domain.errors import ArgumentError, ChainruleError, DeviceError
+from ..corrections import Corrections, user_file
 from ..image import read_grey
-from ..predictor import DigitPredictor, Prediction
-from .drawing import Answer, Drawing, Reader
-
-try:
-    import tkinter as tk
-    from tkinter import filedialog, messagebox, ttk
-except ImportError as error:
-    raise MissingDependencyError("[draw] a window needs Tk: on Debian and Ubuntu, apt install python3-tk") from error
+from ..predictor import SHIPPED, DigitPredictor, Prediction
+from .clipboard import pasted
+from .drawing import Answer, Drawing, Question, Reader
+from .menus import build_menus, help_window
+from .offer import Offer
+from .results import Results
+from .sheet import PENS, Sheet
+from .teaching import Teaching
+from .theme import BACK, PAD, photo, root_window, styled, unit_of
+from .views import Views, ViewsPanel
 
 PAUSE, LOOK = 40, 15  # milliseconds: after a change before it is read; between looks for an answer
-BACK, CARD, INK, FAINT, ACCENT, TRACK, WARN = (
-    "#f5f5f2",
-    "#ffffff",
-    "#1c1c1a",
-    "#62625c",
-    "#1f5fbf",
-    "#e6e6df",
-    "#8a4b00",
-)
+SIDE, PANEL = (164, 250), (170, 300)  # units of width of the two columns, at least and at most
+LOW = 400  # units of height: less has no room for hints
 HINT = "Draw a digit from 0 to 9."
-NO_MODEL = "There is no network here. Open one by “Model…”, or train one: chainrule train mnist --out runs/mine"
+NO_MODEL = "There is no network yet."
+
+
+class Reading(NamedTuple):
+    """What the reader finds."""
+
+    read: Prediction
+    milliseconds: float
+    views: Views
 
 
 def draw(predictor: DigitPredictor | None, *, selftest: bool = False) -> None:
     """Open the window and stay until it is closed; with ``selftest`` it draws by itself, checks what it sees, and ends.
 
-    Errors: DeviceError without a display.
+    Corrections are kept for the user, those of the selftest are not. Errors: DeviceError without a display.
     """
     try:
-        root = tk.Tk()
+        root = root_window()
     except tk.TclError as error:
         raise DeviceError(f"[draw] no window can be opened ({error}): chainrule serve draws in a browser") from None
-    window = Window(root, predictor)
+    window = Window(root, predictor, keep=not selftest)
     if selftest:
         from .selftest import check
 
@@ -51,131 +58,112 @@ def draw(predictor: DigitPredictor | None, *, selftest: bool = False) -> None:
             check(window)
         finally:
             window.close()
-        print("selftest passed: drawn, read, resized, taken back, cleared")
+        print("selftest passed: drawn, read, resized, erased, taken back, looked into, taught, cleared")
         return
     root.mainloop()
 
 
 class Window:
-    """All that is in the window. What is drawn is in ``drawing``; ``answer`` is the last that the network said."""
+    """All that is in the window. What is drawn is in ``drawing``; ``answer`` is the last that the network said.
 
-    def __init__(self, root: tk.Tk, predictor: DigitPredictor | None) -> None:
-        self.root, self.predictor, self.drawing = root, predictor, Drawing()
-        self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self.reader = Reader(self.predict, self.answers.put)
+    With ``keep`` corrections are kept in the user's folder, and are there again for the same network.
+    """
+
+    def __init__(self, root: tk.Tk, predictor: DigitPredictor | None, *, keep: bool = False) -> None:
+        self.root, self.keep, self.drawing = root, keep, Drawing()
+        self.predictor: DigitPredictor | None = None
+        self.calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()  # from other threads
+        self.reader = Reader(self.read, lambda answer: self.calls.put(lambda: self.arrived(answer)))
         self.answer: Answer | None = None
         self.asked, self.emptied, self.pending = 0, 0, ""  # numbers: of the last question, of the last empty sheet
-        self.kept: Any = None  # the picture that Tk shows: it forgets those that nobody holds
-        unit = self.unit = max(1.0, float(root.tk.call("tk", "scaling")) / (96 / 72))
-        root.title("chainrule – draw a digit")
+        self.model = tk.StringVar(root)  # the path of the network, or ""
+        self.opened: list[str] = []  # networks that were chosen from files
+        self.maps, self.saliency = tk.BooleanVar(root), tk.BooleanVar(root)
+        self.grown = 0  # pixels that the window grew by for its views
+        self.eraser, self.pen = tk.BooleanVar(root), tk.DoubleVar(root, value=7.0)
+        unit = self.unit = unit_of(root)
         root.configure(background=BACK)
         root.geometry(f"{int(760 * unit)}x{int(560 * unit)}")
         root.protocol("WM_DELETE_WINDOW", self.close)
+        styled(root)
         self.build()
-        root.update_idletasks()
-        root.minsize(root.winfo_reqwidth(), root.winfo_reqheight())
-        self.bind()
-        self.show(None)
+        build_menus(self)
+        root.minsize(int(360 * unit), int(270 * unit))
+        self.use(predictor)
         self.look()
 
     def build(self) -> None:
         """Make the parts and their places."""
-        root, unit = self.root, self.unit
+        root = self.root
         root.columnconfigure(0, weight=1)
-        root.rowconfigure(0, weight=1)
-        self.sheet = tk.Canvas(
-            root,
-            width=int(200 * unit),
-            height=int(200 * unit),
-            background=CARD,
-            highlightthickness=2,
-            highlightcolor=ACCENT,
-            cursor="pencil",
-            takefocus=True,
-        )
-        self.sheet.grid(row=0, column=0, sticky="nsew", padx=8, pady=8)
+        root.rowconfigure(1, weight=1)
+        self.buttons: dict[str, ttk.Button] = {}
+        self.tools().grid(row=0, column=0, columnspan=3, sticky="ew", padx=PAD, pady=(PAD, 0))
+        self.sheet = Sheet(root, self.drawing, self.pen, self.touched)
+        self.sheet.grid(row=1, column=0, sticky="nsew", padx=PAD, pady=PAD)
+        self.column = tk.Frame(root, background=BACK)
+        self.column.grid(row=1, column=1, sticky="ns", padx=(0, PAD), pady=PAD)
+        self.column.grid_propagate(False)
+        self.column.columnconfigure(0, weight=1)
+        self.results = Results(self.column)
+        self.results.grid(row=0, sticky="ew")
+        self.teaching = Teaching(self.column, self.shown, self.calls.put, self.taught)
+        self.teaching.grid(row=1, sticky="ew", pady=(6, 0))
+        self.offer = Offer(self.column, self.calls.put, lambda path: self.choose_model(str(path)), self.choose_model)
+        self.panel = ViewsPanel(root)
+        self.panel.grid(row=1, column=2, sticky="ns", padx=(0, PAD), pady=PAD)
+        self.panel.grid_propagate(False)
+        self.panel.grid_remove()
+        root.bind("<Configure>", lambda event: self.share(event.width, event.height) if event.widget is root else None)
 
-        side = tk.Frame(root, background=BACK)
-        side.grid(row=0, column=1, sticky="ns", padx=(0, 8), pady=8)
-        wide = int(230 * unit)
-        self.digit = tk.Label(side, background=BACK, foreground=ACCENT, font=("TkDefaultFont", 44, "bold"))
-        self.says = tk.Label(
-            side, background=BACK, foreground=INK, wraplength=wide, justify="left", anchor="nw", height=4
-        )
-        self.bars = tk.Canvas(side, width=wide, height=int(200 * unit), background=BACK, highlightthickness=0)
-        self.top = tk.Label(side, background=BACK, foreground=FAINT, anchor="w")
-        self.seen = tk.Canvas(
-            side, width=int(112 * unit), height=int(112 * unit), background="black", highlightthickness=0
-        )
-        self.note = tk.Label(side, background=BACK, foreground=FAINT, anchor="nw", justify="left", height=2)
-        for part in (self.digit, self.says, self.bars, self.top, self.seen, self.note):
-            part.pack(anchor="w", fill="x" if part in (self.says, self.top) else "none")
+    def tools(self) -> ttk.Frame:
+        """The row over the sheet."""
+        bar = ttk.Frame(self.root)
+        for text, value in (("Pen", False), ("Eraser", True)):
+            button = ttk.Radiobutton(
+                bar, text=text, value=value, variable=self.eraser, command=self.take, style="Toolbutton"
+            )
+            button.pack(side="left", padx=(0, 2))
+        for name, command in (("Undo", self.undo), ("Redo", self.redo), ("Clear", self.clear)):
+            self.buttons[name] = ttk.Button(bar, text=name, command=command, takefocus=True)
+            self.buttons[name].pack(side="left", padx=(4, 0))
+        ttk.Label(bar, text="Size").pack(side="left", padx=(10, 4))
+        self.size = ttk.Scale(bar, from_=PENS[0], to=PENS[1], variable=self.pen, length=int(60 * self.unit))
+        self.size.pack(side="left")
+        return bar
 
-        style = ttk.Style(root)
-        style.theme_use("clam")
-        style.configure(".", background=BACK, foreground=INK)
-        tools = ttk.Frame(root)
-        tools.grid(row=1, column=0, columnspan=2, sticky="ew", padx=8, pady=(0, 8))
-        self.buttons = {}
-        for name, command in (
-            ("Undo", self.undo),
-            ("Redo", self.redo),
-            ("Clear", self.clear),
-            ("Open…", self.open),
-            ("Save…", self.save),
-            ("Model…", self.choose_model),
-        ):
-            self.buttons[name] = ttk.Button(tools, text=name, command=command, width=8)
-            self.buttons[name].pack(side="left", padx=(0, 4))
-        ttk.Label(tools, text="Pen").pack(side="left", padx=(8, 4))
-        self.pen = tk.DoubleVar(value=7.0)
-        ttk.Scale(tools, from_=3, to=14, variable=self.pen).pack(side="left", fill="x", expand=True)
-
-    def bind(self) -> None:
-        """Say what pen and keys do."""
-        self.sheet.bind("<ButtonPress-1>", self.press)
-        self.sheet.bind("<B1-Motion>", self.move)
-        self.sheet.bind("<ButtonRelease-1>", self.move)
-        self.sheet.bind("<Configure>", lambda _: self.paint())
-        for keys, action in (
-            ("<Control-z>", self.undo),
-            ("<Control-y>", self.redo),
-            ("<Control-Shift-Z>", self.redo),
-            ("<Escape>", self.clear),
-            ("<Control-o>", self.open),
-            ("<Control-s>", self.save),
-        ):
-            self.root.bind(keys, lambda _, act=action: act())  # type: ignore[misc]
+    def share(self, width: int, height: int) -> None:
+        """Give the columns their widths, of a window of this size."""
+        unit = self.unit
+        panel = int(min(max(0.28 * width, PANEL[0] * unit), PANEL[1] * unit))
+        rest = width - (panel + PAD if self.panel.grid_info() else 0)
+        side = int(min(max(0.33 * rest, SIDE[0] * unit), SIDE[1] * unit))
+        self.column.configure(width=side)
+        self.panel.configure(width=panel)
+        self.size.configure(length=int(min(max(width - 330 * unit, 40 * unit), 180 * unit)))
+        self.teaching.resize(side, low=height < LOW * unit)
+        self.root.update_idletasks()
+        self.results.resize(side, self.column.winfo_height() - self.teaching.winfo_reqheight() - 6)
 
     # ---- drawing
 
-    def square(self) -> tuple[float, float, float]:
-        """The largest square in the middle of the sheet: its side, left, top, in pixels."""
-        width, height = self.sheet.winfo_width(), self.sheet.winfo_height()
-        side = max(1, min(width, height))
-        return side, (width - side) / 2, (height - side) / 2
+    def shown(self) -> tuple[Any, float | None] | None:
+        """What is drawn, to be learnt; None if nothing is, or it is no digit."""
+        found = self.answer.found if self.answer is not None else None
+        return self.drawing.source() if isinstance(found, Reading) and not self.drawing.empty else None
 
-    def place(self, event: Any) -> tuple[float, float]:
-        """Where an event is, as shares of the square."""
-        side, left, top = self.square()
-        return (event.x - left) / side, (event.y - top) / side
+    def take(self) -> None:
+        """Take the pen or the eraser, as is chosen."""
+        self.sheet.use(self.eraser.get())
 
-    def press(self, event: Any) -> None:
-        """A stroke begins."""
-        self.sheet.focus_set()
-        self.drawing.begin(*self.place(event), self.pen.get() / 100)
-        self.changed()
+    def hold(self, eraser: bool) -> None:
+        """Choose one of the two."""
+        self.eraser.set(eraser)
+        self.take()
 
-    def move(self, event: Any) -> None:
-        """It goes on: the new piece is drawn alone."""
-        if not self.drawing.strokes:
-            return
-        points, pen = self.drawing.strokes[-1]
-        count = len(points)
-        self.drawing.extend(*self.place(event))
-        if len(points) > count:
-            self.line(points[-2:], pen)
-            self.read_soon()
+    def thicken(self, by: float) -> None:
+        """Make the pen thicker or thinner."""
+        self.pen.set(min(max(self.pen.get() + by, PENS[0]), PENS[1]))
 
     def undo(self) -> None:
         """Take the last step back."""
@@ -192,54 +180,51 @@ class Window:
         self.drawing.clear()
         self.changed()
 
-    def paint(self) -> None:
-        """Draw the sheet anew, at its size."""
-        self.sheet.delete("all")
-        side, left, top = self.square()
-        if self.drawing.picture is not None:
-            grey = self.drawing.rendered()
-            rows, columns = (
-                np.arange(int(n * side / max(grey.shape))) * max(grey.shape) // int(side) for n in grey.shape
-            )
-            self.kept = photo(grey[np.ix_(rows, columns)])
-            self.sheet.create_image(left + side / 2, top + side / 2, image=self.kept)
-        for points, pen in self.drawing.strokes:
-            self.line(points, pen)
+    def changed(self) -> None:
+        """Show the drawing anew, and have it read."""
+        self.sheet.stop()
+        self.sheet.paint()
+        self.touched()
+
+    def touched(self) -> None:
+        """Have the drawing read in a moment, once for all that changes until then."""
+        self.enable()
+        if not self.pending:
+            self.pending = self.root.after(PAUSE, self.ask)
+
+    def taught(self) -> None:
+        """The network has learnt, and says so."""
+        self.share(self.root.winfo_width(), self.root.winfo_height())
+        self.touched()
+
+    def enable(self) -> None:
+        """Buttons are there for what is possible."""
         for name, possible in (
             ("Undo", self.drawing.before),
             ("Redo", self.drawing.after),
             ("Clear", not self.drawing.empty),
-            ("Save…", not self.drawing.empty),
         ):
             self.buttons[name].state(["!disabled" if possible else "disabled"])
 
-    def line(self, points: list[tuple[float, float]], pen: float) -> None:
-        """Draw a line of the pen, or a dot."""
-        side, left, top = self.square()
-        at = [(left + x * side, top + y * side) for x, y in points]
-        if len(at) == 1:
-            (x, y), half = at[0], pen * side / 2
-            self.sheet.create_oval(x - half, y - half, x + half, y + half, fill=INK, width=0)
-        else:
-            self.sheet.create_line(*at, width=pen * side, fill=INK, capstyle="round", joinstyle="round")
-
-    def changed(self) -> None:
-        """Show the drawing anew, and have it read."""
-        self.paint()
-        self.read_soon()
-
-    def read_soon(self) -> None:
-        """Have the drawing read in a moment, once for all that changes until then."""
-        if not self.pending:
-            self.pending = self.root.after(PAUSE, self.ask)
-
     # ---- reading
 
-    def predict(self, source: Any, pen: float | None) -> Prediction:
-        """In the reader's thread: the digit."""
-        if self.predictor is None:
+    def read(self, question: Question) -> Reading:
+        """In the reader's thread: the digit, and what is to be seen of the network."""
+        predictor = self.predictor
+        if predictor is None:
             raise DeviceError(NO_MODEL)
-        return self.predictor(source, pen)
+        start = time.perf_counter()
+        read = predictor(question.source, question.pen)
+        spent = (time.perf_counter() - start) * 1000
+        views = Views()
+        if question.maps:
+            try:
+                views = views._replace(maps=predictor.feature_maps(read.steps.image))
+            except ArgumentError as error:
+                views = views._replace(maps=plain(error))
+        if question.saliency:
+            views = views._replace(saliency=predictor.saliency(read.steps.image))
+        return Reading(read, spent, views)
 
     def ask(self) -> None:
         """Have the drawing read, as it is now."""
@@ -249,79 +234,69 @@ class Window:
             self.emptied = self.asked
             self.show(None)
         else:
-            self.reader.ask(self.asked, *self.drawing.source())
+            self.reader.ask(Question(self.asked, *self.drawing.source(), self.maps.get(), self.saliency.get()))
 
     def look(self) -> None:
-        """Show answers that came; those to what was drawn before the sheet was emptied are passed over."""
-        try:
+        """Do what other threads have asked for."""
+        with suppress(queue.Empty):
             while True:
-                answer = self.answers.get_nowait()
-                if answer.number > self.emptied:
-                    self.show(answer)
-        except queue.Empty:
-            pass
+                self.calls.get_nowait()()
         self.looking = self.root.after(LOOK, self.look)
+
+    def arrived(self, answer: Answer) -> None:
+        """Show an answer; those to what was drawn before the sheet was emptied are passed over."""
+        if answer.number > self.emptied:
+            self.show(answer)
 
     def show(self, answer: Answer | None) -> None:
         """What the network says, or that it waits."""
         self.answer = answer
         found = answer.found if answer is not None else None
-        read = found if isinstance(found, Prediction) else None
-        if read:
-            text = f"This is a {read.digit}." if read.sure else f"Unsure: perhaps a {read.digit}."
-            self.digit.configure(text=str(read.digit), foreground=ACCENT if read.sure else FAINT)
-            self.says.configure(text=text, foreground=INK)
-            self.top.configure(text=" · ".join(f"{digit}: {chance:.1%}" for digit, chance in read.top()))
+        if isinstance(found, Reading):
+            self.results.show(found.read, found.milliseconds)
+            self.panel.show(found.views, found.read.steps.image)
         else:
-            told = re.sub(r"^\[\w+\] ", "", str(found)) if found else HINT if self.predictor else NO_MODEL
-            self.digit.configure(text="?", foreground=FAINT)
-            self.says.configure(
-                text=told[:1].upper() + told[1:], foreground=WARN if found or not self.predictor else INK
-            )
-            self.top.configure(text="")
-        spent = f"What the network sees: 28 × 28\n{answer.milliseconds:.1f} ms" if answer and read else ""
-        self.note.configure(text=spent)
-        self.show_bars(read.probabilities if read else None)
-        self.show_seen(read.steps.image if read else None)
+            text = plain(found) if found else HINT if self.predictor else NO_MODEL
+            self.results.tell(text, warn=bool(found) or not self.predictor)
+            self.panel.show(Views(), None)
+        self.teaching.enable()
 
-    def show_bars(self, chances: tuple[float, ...] | None) -> None:
-        """A bar for each digit."""
-        self.bars.delete("all")
-        unit, width = self.unit, int(self.bars["width"])
-        left, right = 20 * unit, width - 60 * unit
-        for digit in range(10):
-            y, chance = (10 + 19.5 * digit) * unit, chances[digit] if chances else 0.0
-            best = chances is not None and chance == max(chances)
-            self.bars.create_text(2, y, text=str(digit), anchor="w", fill=INK)
-            self.bars.create_rectangle(left, y - 5 * unit, right, y + 5 * unit, fill=TRACK, width=0)
-            end = left + (right - left) * chance
-            if end - left >= 1:
-                self.bars.create_rectangle(
-                    left, y - 5 * unit, end, y + 5 * unit, fill=ACCENT if best else FAINT, width=0
-                )
-            if chances:
-                self.bars.create_text(width - 2, y, text=f"{chance:.1%}", anchor="e", fill=INK)
+    def choose_views(self) -> None:
+        """Show feature maps and saliency, or not, as is chosen; the window grows where it has room to."""
+        wanted, there = self.maps.get() or self.saliency.get(), bool(self.panel.grid_info())
+        self.panel.choose(maps=self.maps.get(), saliency=self.saliency.get())
+        if wanted != there:
+            width, height = self.root.winfo_width(), self.root.winfo_height()
+            if wanted:
+                self.panel.grid()
+                change = int(min(max(width * 0.28 / 0.72, PANEL[0] * self.unit), PANEL[1] * self.unit)) + PAD
+                self.grown = max(0, min(change, self.root.winfo_screenwidth() - width))
+            else:
+                self.panel.grid_remove()
+            width += self.grown if wanted else -self.grown
+            self.root.geometry(f"{max(width, int(360 * self.unit))}x{height}")
+        self.touched()
 
-    def show_seen(self, image: Any) -> None:
-        """The 28 × 28 pixels."""
-        self.seen.delete("all")
-        if image is not None:
-            size = int(self.seen["width"])
-            places = np.arange(size) * 28 // size
-            self.shown = photo(np.rint(image[np.ix_(places, places)] * 255).astype(np.uint8))
-            self.seen.create_image(0, 0, image=self.shown, anchor="nw")
-
-    # ---- files
+    # ---- files and networks
 
     def open(self, path: str | None = None) -> None:
         """Read a picture of a digit in place of the drawing."""
         path = path or filedialog.askopenfilename(parent=self.root, title="Open a picture of a digit")
         if path:
-            try:
-                self.drawing.change((), read_grey(path))
-            except ChainruleError as error:
-                messagebox.showerror("This cannot be opened", str(error), parent=self.root)
-            self.changed()
+            self.picture(lambda: read_grey(path), "This cannot be opened")
+
+    def paste(self) -> None:
+        """Read the picture in the clipboard."""
+        self.picture(lambda: pasted(self.root), "This cannot be pasted")
+
+    def picture(self, get: Callable[[], Any], failure: str) -> None:
+        """Put a picture on the sheet."""
+        try:
+            self.drawing.change((), get())
+        except ChainruleError as error:
+            messagebox.showerror(failure, plain(error), parent=self.root)
+            return
+        self.changed()
 
     def save(self, path: str | None = None) -> None:
         """Keep the sheet as a PNG picture."""
@@ -334,20 +309,60 @@ class Window:
             except tk.TclError as error:
                 messagebox.showerror("This cannot be saved", str(error), parent=self.root)
 
+    def models(self) -> list[tuple[str, str]]:
+        """Networks to choose from: what they are called, and their files; the empty one is that of chainrule."""
+        runs = [str(path) for path in sorted(Path("runs").glob("*/model.safetensors"))]
+        own = list(dict.fromkeys([*runs, *self.opened]))
+        return [("Comes with chainrule", "")] * SHIPPED.exists() + [(path, path) for path in own]
+
     def choose_model(self, path: str | None = None) -> None:
-        """Read digits with another model."""
-        path = path or filedialog.askopenfilename(
-            parent=self.root, title="Open a model", filetypes=[("Models", "*.safetensors")]
-        )
-        if path:
+        """Read digits with another network: of a file, or with "" with that of chainrule."""
+        if path is None:
+            path = filedialog.askopenfilename(
+                parent=self.root, title="Open a network", filetypes=[("Networks", "*.safetensors"), ("All", "*")]
+            )
+            if not path:
+                return
+        try:
+            predictor = DigitPredictor(path or None)
+        except ChainruleError as error:
+            self.model.set(self.opened[-1] if self.opened and self.predictor else "")
+            messagebox.showerror("This network cannot be used", plain(error), parent=self.root)
+            return
+        self.opened = [*(p for p in self.opened if p != path), path] if path else self.opened
+        self.model.set(path)
+        self.use(predictor)
+
+    def use(self, predictor: DigitPredictor | None) -> None:
+        """Read with this from now on; what was learnt with it before is there again."""
+        self.predictor, corrections, said = predictor, None, ""
+        if predictor is not None:
             try:
-                self.predictor = DigitPredictor(Path(path))
+                corrections = Corrections(predictor, user_file(predictor) if self.keep else None)
             except ChainruleError as error:
-                messagebox.showerror("This model cannot be used", str(error), parent=self.root)
-            self.changed()
+                said = plain(error)
+        self.teaching.use(corrections, said)
+        for part in (self.results, self.teaching):
+            part.grid() if predictor is not None else part.grid_remove()
+        if predictor is None:
+            self.offer.grid(row=0, sticky="new")
+        else:
+            self.offer.grid_remove()
+        self.root.title("chainrule – draw a digit" + (f" – {predictor.name}" if predictor else ""))
+        self.root.update_idletasks()
+        self.share(self.root.winfo_width(), self.root.winfo_height())
+        self.show(None)
+        self.changed()
+
+    def help(self) -> None:
+        """Show the keys."""
+        help_window(self)
 
     def close(self) -> None:
-        """End the reader and the window."""
+        """End the threads and the window."""
+        self.root.withdraw()
+        self.offer.stop()
+        self.teaching.close()
         self.reader.close()
         self.root.after_cancel(self.looking)
         if self.pending:
@@ -355,7 +370,11 @@ class Window:
         self.root.destroy()
 
 
-def photo(grey: Any) -> tk.PhotoImage:
-    """An image for Tk of uint8 (h, w)."""
-    height, width = grey.shape
-    return tk.PhotoImage(data=b"P5 %d %d 255\n" % (width, height) + grey.tobytes(), format="PPM")
+def plain(error: Exception) -> str:
+    """The text of an error for people: without where it comes from, and with a capital.
+
+    >>> plain(ValueError("[digits] this is a speck"))
+    'This is a speck'
+    """
+    text = re.sub(r"^\[\w+\] ", "", str(error))
+    return text[:1].upper() + text[1:]
