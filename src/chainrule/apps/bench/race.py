@@ -25,7 +25,8 @@ from .limits import Limits, Sentinel
 from .originals import VERSIONS, fetched
 
 HERE = Path(__file__).parent
-SPOILED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "CHAINRULE_STRICT")  # they would slow a contestant down
+# variables that would slow a contestant down
+SPOILED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "CHAINRULE_STRICT", "PYTHONDONTWRITEBYTECODE")
 COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CHAINRULE_NUM_THREADS")
 START = (
     "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module('contestants.worker', run_name='__main__')"
