@@ -213,11 +213,11 @@ def test_the_eraser_cuts_and_is_taken_back(window):
 
 
 def test_the_size_of_pen_and_its_keys(window):
-    for keys, size in (("<plus>", 8), ("<minus>", 7)):
+    for keys, size in (("<bracketright>", 8), ("<bracketleft>", 7)):
         key(window, keys)
         assert window.pen.get() == size
     for _ in range(20):
-        key(window, "<plus>")
+        key(window, "<bracketright>")
     assert window.pen.get() == 14
     selftest.strike(window, [[(0.3, 0.5), (0.7, 0.5)]])
     line, *_ = (item for item in window.sheet.paper.find_all() if window.sheet.paper.type(item) == "line")
@@ -268,7 +268,7 @@ def test_a_network_without_convolutions_says_so_and_shows_saliency(window):
 BOX = [[(0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8), (0.2, 0.2)], [(0.2, 0.5), (0.8, 0.5)]]
 
 
-def test_it_learns_and_unlearns(window):
+def test_it_learns_and_forgets(window):
     teaching = window.teaching
     assert teaching.learning.instate(["disabled"])  # there is nothing to learn
     selftest.strike(window, BOX)
@@ -285,7 +285,7 @@ def test_it_learns_and_unlearns(window):
     selftest.wait(window, lambda: not teaching.busy, "it was learnt")
     assert f"Read as {digit}" in teaching.told["text"] and "1 drawing learnt" in teaching.told["text"]
     key(window, "<Control-u>")
-    selftest.wait(window, lambda: selftest.reads(window) not in (digit, None), "it was unlearnt")
+    selftest.wait(window, lambda: selftest.reads(window) not in (digit, None), "it was forgotten")
     assert window.answer.found.read.probabilities == before
     assert teaching.forgetting.instate(["disabled"])
 
@@ -318,11 +318,13 @@ def test_what_was_learnt_is_there_in_the_next_window(display, monkeypatch, tmp_p
     assert file.read_bytes() == b"no such file"
 
 
-def test_a_picture_is_pasted_from_the_clipboard(window, tmp_path):
-    selftest.strike(window, shares(DRAWINGS[20 * 2 + 1]))
-    settled(window, 2)
-    window.save(str(tmp_path / "two.png"))
-    window.clear()
+def test_a_picture_is_pasted_from_the_clipboard(window, tmp_path, told):
+    from PIL import Image
+
+    picture = window.predictor(*(DRAWINGS[20 * 2 + 1][part] for part in ("strokes", "pen"))).steps.image
+    Image.fromarray(np.rint(picture * 255).astype(np.uint8)).save(
+        tmp_path / "two.png"
+    )  # a Tk that gives takes small ones
     owner = """
 import sys, tkinter as tk
 text = " ".join(map(hex, open(sys.argv[1], "rb").read()))
@@ -339,7 +341,7 @@ root.mainloop()
         assert other.stdout.readline() == "mine\n"
         key(window, "<Control-v>")
         other.terminate()
-    assert window.drawing.picture.shape == (560, 560)
+    assert not told and window.drawing.picture.shape == (28, 28)
     settled(window, 2)
     window.root.clipboard_clear()
     window.root.clipboard_append(str(tmp_path / "two.png"))
@@ -399,7 +401,8 @@ def test_without_a_network_one_is_trained_or_opened(window, tmp_path, monkeypatc
 
     monkeypatch.setattr(offers, "command", lambda folder: [sys.executable, "-c", "print('it went wrong'); exit(3)"])
     window.offer.training.invoke()
-    selftest.wait(window, lambda: window.offer.says["text"] == "it went wrong", "the error was told")
+    selftest.wait(window, lambda: window.offer.process is None, "training ended")
+    assert window.offer.says["text"] == "it went wrong" and window.offer.training["text"] == "Train one now"
 
     monkeypatch.setattr(offers, "command", lambda folder: [sys.executable, "-c", "import time; time.sleep(60)"])
     window.offer.training.invoke()
@@ -426,9 +429,10 @@ def test_nothing_is_cut_off(display, monkeypatch, tmp_path, size, scaling):
     root = tk.Tk()
     root.tk.call("tk", "scaling", scaling * 96 / 72)
     window = Window(root, DigitPredictor())
-    assert window.unit == pytest.approx(scaling)
+    assert window.unit == pytest.approx(scaling, rel=0.01)
     width, height = (int(n) * scaling for n in size.split("x"))
     root.geometry(f"{min(width, 1600)}x{min(height, 1150)}")
+    root.update()
     selftest.strike(window, shares(DRAWINGS[20 * 5]))
     settled(window, 5)
     root.update()
@@ -440,7 +444,8 @@ def test_nothing_is_cut_off(display, monkeypatch, tmp_path, size, scaling):
         assert right <= root.winfo_rootx() + root.winfo_width() and bottom <= root.winfo_rooty() + root.winfo_height()
     right = window.column.winfo_rootx() + window.column.winfo_width()
     assert all(part.winfo_rootx() + part.winfo_width() <= right for part in parts)
-    assert len(results.bars.find_all()) == 31 and results.bars.bbox("all")[3] <= results.bars.winfo_height() + 2
+    spare = 4 * scaling  # under the last digit of its font
+    assert len(results.bars.find_all()) >= 31 and results.bars.bbox("all")[3] <= results.bars.winfo_height() + spare
     side = window.sheet.square()[0]
     assert side >= 0.25 * root.winfo_width() or side >= 0.8 * window.sheet.winfo_height()
     window.close()

@@ -43,12 +43,12 @@ def actions(window: Window) -> list[Action]:
         Action("Edit", "Clear", "<Escape>", "Esc", window.clear),
         Action("Edit", "Pen", "p", "P", lambda: window.hold(False)),
         Action("Edit", "Eraser", "e", "E", lambda: window.hold(True)),
-        Action("Edit", "Thicker", "<plus>", "+", lambda: window.thicken(1)),
-        Action("Edit", "Thinner", "<minus>", "−", lambda: window.thicken(-1)),  # noqa: RUF001
+        Action("Edit", "Thicker", "<bracketright>", "]", lambda: window.thicken(1)),
+        Action("Edit", "Thinner", "<bracketleft>", "[", lambda: window.thicken(-1)),
         Action("View", "Feature maps", "m", "M", lambda: switch(window.maps), window.maps),
         Action("View", "Saliency", "s", "S", lambda: switch(window.saliency), window.saliency),
         Action("Network", "Learn the drawing", "<Control-l>", "Ctrl+L", teaching.learn),
-        Action("Network", "Unlearn the last", "<Control-u>", "Ctrl+U", teaching.forget),
+        Action("Network", "Forget the last", "<Control-u>", "Ctrl+U", teaching.forget),
         Action("Help", "Keys", "<F1>", "F1", window.help),
     ]
 

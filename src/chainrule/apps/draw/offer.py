@@ -18,7 +18,7 @@ FOLDER = Path("runs") / "digits"
 
 
 def command(folder: Path) -> list[str]:
-    """What trains a network in about a minute of one core, and puts it into a folder."""
+    """What trains a network in half a minute of one core, and puts it into a folder."""
     told = "train mnist --model lenet --epochs 2 --overwrite --verbose 2 --out".split()
     return [sys.executable, "-m", "chainrule", *told, str(folder)]
 
@@ -60,17 +60,18 @@ class Offer(tk.Frame):
             command(self.folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
         )
         self.training.configure(text="Stop")
-        self.tell(f"Training on MNIST, about a minute; kept in {self.folder}.")
+        self.tell(f"Training on MNIST, kept in {self.folder}.")
         threading.Thread(target=self.follow, args=(self.process,), name="training", daemon=True).start()
 
     def follow(self, process: subprocess.Popen[str]) -> None:
         """In a thread: tell each line that training prints, and how it ended."""
         last = ""
-        for line in process.stdout or ():
-            if line.strip():
-                last = line.strip()
-                self.deliver(lambda text=last: self.tell(text))  # type: ignore[misc]
-        code = process.wait()
+        with process:
+            for line in process.stdout or ():
+                if line.strip():
+                    last = line.strip()
+                    self.deliver(lambda text=last: self.tell(text))  # type: ignore[misc]
+            code = process.wait()
         self.deliver(lambda: self.ended(process, code, last))
 
     def ended(self, process: subprocess.Popen[str], code: int, last: str) -> None:

@@ -48,7 +48,7 @@ def check(window: Window) -> None:
     window.teaching.learn()
     wait(window, lambda: not window.teaching.busy and reads(window) == 7, "the drawing was learnt")
     window.teaching.forget()
-    wait(window, lambda: not window.teaching.busy and "Unlearnt" in window.teaching.told["text"], "it was unlearnt")
+    wait(window, lambda: not window.teaching.busy and "Forgotten" in window.teaching.told["text"], "it was forgotten")
 
 
 def strike(window: Window, strokes: list[list[tuple[float, float]]], button: int = 1) -> None:

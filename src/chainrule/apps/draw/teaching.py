@@ -39,7 +39,7 @@ class Teaching(tk.Frame):
         values = [str(digit) for digit in range(10)]
         self.choice = ttk.Combobox(self, textvariable=self.label, values=values, state="readonly", width=2)
         self.learning = ttk.Button(self, text="Learn", command=self.learn)
-        self.forgetting = ttk.Button(self, text="Unlearn", command=self.forget)
+        self.forgetting = ttk.Button(self, text="Forget", command=self.forget)
         for column, part in enumerate((self.choice, self.learning, self.forgetting), 1):
             part.grid(row=0, column=column, padx=(0, 4))
         self.told = tk.Label(self, background=BACK, anchor="w", justify="left")
@@ -91,7 +91,7 @@ class Teaching(tk.Frame):
             self.work("Learning…", lambda: told(corrections.learn(source, label, pen)))
 
     def forget(self) -> None:
-        """Have the last drawing unlearnt."""
+        """Have the last drawing forgotten."""
         corrections = self.corrections
         if corrections is not None and corrections.images and not self.busy:
             self.work("Going back…", lambda: gone_back(corrections))
@@ -146,4 +146,4 @@ def told(learnt: Learned) -> str:
 def gone_back(corrections: Corrections) -> str:
     """Take the last drawing back, and say so."""
     corrections.undo()
-    return f"Unlearnt. {plural(len(corrections.examples))} left."
+    return f"Forgotten. {plural(len(corrections.examples))} left."
