@@ -54,16 +54,17 @@ def planned(
         if d not in axes:
             kept.insert(0, (shape[d], steps[d], y_step, t_steps[d]))
             y_step *= shape[d]
-    folded = [(shape[d], steps[d], t_steps[d]) for d in axes if shape[d] != 1]
+    n = math.prod(shape[d] for d in axes)
+    folded = [(shape[d], steps[d], t_steps[d]) for d in axes if shape[d] != 1] if n else []
     kept.sort(key=distance, reverse=True)
     if not ordered:
         folded.sort(key=distance, reverse=True)
     lines: list[tuple[int, int, int]] = []
-    for n, step, t_step in folded:
-        if lines and lines[-1][1] == n * step and lines[-1][2] == n * t_step:
-            lines[-1] = lines[-1][0] * n, step, t_step
+    for size, step, t_step in folded:
+        if lines and lines[-1][1] == size * step and lines[-1][2] == size * t_step:
+            lines[-1] = lines[-1][0] * size, step, t_step
         else:
-            lines.append((n, step, t_step))
+            lines.append((size, step, t_step))
     length, stride, t_stride = lines.pop() if lines else (1, 1, 1)
     near = min((distance(a) for a in kept if a[0] != 1), default=math.inf)
     places = [s for a in kept if a[0] != 1 for s in (a[1], a[3])] + [s for a in lines for s in a[1:]]
@@ -72,7 +73,7 @@ def planned(
         kept=layout(*transposed(kept, 4))[0],
         slow=layout(*transposed(lines, 3))[0],
         m=y_step,
-        n=math.prod(shape[d] for d in axes),
+        n=n,
         length=length,
         stride=stride,
         t_stride=t_stride,
