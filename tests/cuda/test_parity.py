@@ -5,11 +5,10 @@ import pytest
 from tests.ops.samples import LARGE, SAMPLES
 from tests.ops.test_samples import close, differentiable, expected, gradients, is_float, run, tensors
 
-from chainrule import backends
+from chainrule import Tensor, backends
 from chainrule.backends.cuda import kernels
 from chainrule.domain.backend import PRIMITIVES
 
-LATER = PRIMITIVES - kernels().keys()  # primitives without a kernel yet: their rows are not made
 ROWS = [*SAMPLES, *LARGE]
 
 
@@ -42,3 +41,30 @@ def test_float32(sample):
         if found_gradients:
             close(found_gradients, [g.numpy() for g in gradients(sample)], 1e-5, 2e-6 * scale)
     assert {g.dtype for g in found_gradients} <= {"float32"}
+
+
+@each([s for s in SAMPLES if s.varied and "dtype" not in s.params])
+def test_16_bits_are_float32_rounded_once(sample):
+    """Values to half a unit of the last place; gradients to some, for what they are made of is rounded too."""
+    with backends.use("cuda"):
+        for dtype, spacing in (("float16", 2.0**-10), ("bfloat16", 2.0**-7)):
+            narrow = tensors(sample, dtype)
+            wide = [
+                Tensor(a.to("cpu").to("float32").numpy() if a.is_floating else a, requires_grad=a.requires_grad)
+                if isinstance(a, Tensor)
+                else a
+                for a in narrow
+            ]
+            for y, e in zip(run(sample, narrow), run(sample, wide), strict=True):
+                assert y.dtype == (dtype if e.is_floating else e.dtype)
+                close([y.to(e.dtype)], [e.numpy()], spacing, 2e-7)
+            if differentiable(sample):
+                found = gradients(sample, dtype, narrow)
+                assert {g.dtype for g in found} == {dtype}
+                for g, e in zip(found, gradients(sample, "float32", wide), strict=True):
+                    size = np.abs(e.numpy()).max() if e.size else 0.0
+                    close([g.to("float32")], [e.numpy()], 4 * spacing, 4 * spacing * size)
+
+
+def test_every_primitive_has_a_kernel():
+    assert kernels().keys() >= PRIMITIVES

@@ -23,6 +23,7 @@ class Host:
     array_type: type = np.ndarray
     floating: frozenset[Any] = frozenset(np.dtype(d) for d in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
     halves: frozenset[Any] = frozenset(d for d in floating if d.itemsize == 2)
+    halves_have_gradients = False
     asarray: Callable[[Any], Any] = staticmethod(np.asarray)
     numpy: Callable[[Any], Any] = staticmethod(np.asarray)
     overlap: Callable[[Any, Any], bool] = staticmethod(np.may_share_memory)

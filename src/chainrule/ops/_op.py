@@ -60,6 +60,8 @@ class Op:
         self.name, self.vjp_name = name, name + "_vjp"
         self.body, self.outputs, self.promote, self.mutates = body, outputs, promote, mutates
         self.nondifferentiable = nondifferentiable
+        if len(outputs) == 1:
+            self.result = None
         self.tensors: list[str] = []
         self.variadic = False
         self.optional: set[str] = set()
@@ -84,8 +86,8 @@ class Op:
 
     @cached_property
     def result(self) -> Any:
-        """The kind of tuple it returns; None if that is one tensor."""
-        return namedtuple(self.name, self.outputs) if len(self.outputs) > 1 else None
+        """The kind of tuple it returns, made when it is first needed; None if that is one tensor."""
+        return namedtuple(self.name, self.outputs)
 
     def vjp(self, argument: str | None = None, /, **rules: Callable[..., Any]) -> Any:
         """State the gradient of arguments: ``mul.vjp(a=..., b=...)``, or ``@layer_norm.vjp("x")`` above a function.
