@@ -22,7 +22,21 @@ from .driver import connected
 from .gpu import Gpu
 
 # A room is a module here; its functions in KERNELS take a Gpu first.
-ROOMS = ("memory", "shape", "elementwise", "index", "random", "gemm", "conv", "reduce", "loss", "softmax", "optim", "norm")
+ROOMS = (
+    "memory",
+    "shape",
+    "elementwise",
+    "index",
+    "random",
+    "gemm",
+    "conv",
+    "reduce",
+    "loss",
+    "softmax",
+    "optim",
+    "norm",
+    "activation",
+)
 
 
 @cache
@@ -40,6 +54,7 @@ class Cuda:
     array_type: type = DeviceArray
     floating: frozenset[Any] = frozenset(np.dtype(d) for d in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
     halves: frozenset[Any] = frozenset(d for d in floating if d.itemsize == 2)
+    halves_have_gradients = True
     widens: frozenset[str] = frozenset()
     reference: dict[str, Any] = {}  # noqa: RUF012  # nothing is done elsewhere: what declines has a body of primitives
 
