@@ -6,13 +6,15 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "src"), str(HERE.parent)]
 
+from source import linkcode_resolve  # noqa: E402, F401
+
 import chainrule  # noqa: E402
 
 project = "chainrule"
 author = "the authors of chainrule"
 version = release = chainrule.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "directives", "prose"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "directives", "prose", "source"]
 exclude_patterns = ["_ext"]
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "attrs_inline"]
@@ -27,7 +29,6 @@ python_use_unqualified_type_names = True
 maximum_signature_line_length = 84
 add_module_names = False
 toc_object_entries_show_parents = "hide"
-viewcode_line_numbers = True
 
 smartquotes = False  # "auto" is to be typed as it stands
 html_theme = "furo"

@@ -107,10 +107,10 @@ def tried(name: str) -> str:
 def docstring(app, what, name, obj, options, lines):
     """What autodoc hands over before it reads it."""
     lines[:] = converted(lines)
-    op = name.rpartition(".")[2]
-    if what == "function" and name.startswith("chainrule.") and hasattr(obj, "op") and tried(op):
-        after = next((i + 1 for i, line in enumerate(lines) if line.startswith(":Shapes:")), len(lines))
-        lines.insert(after, f":Such as: {tried(op)}")
+    after = next((i + 1 for i, line in enumerate(lines) if line.startswith(":Shapes:")), None)
+    shapes = tried(name.rpartition(".")[2]) if after else ""
+    if shapes:
+        lines.insert(after, f":Such as: {shapes}")
 
 
 def signature(app, what, name, obj, options, arguments, result):
