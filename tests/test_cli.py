@@ -327,6 +327,7 @@ def test_names_of_the_command_line_are_those_of_the_parts():
         (["train", "--config", "bad.toml"], 2, "bad.toml is not TOML"),
         (["train", "--config", "odd.toml"], 2, "train.epochs is '3', expected a whole number"),
         (["train", "--config", "a.yaml"], 2, "a.yaml is not YAML"),
+        (["train", "a.yaml"], 2, "settings are given as --config a.yaml"),
         (["train", "one.npz"], 1, "one class alone, 0"),
         (["train", "cut.npz"], 1, r"\[data\] cut.npz"),
         (["evaluate", "one.npz"], 1, "one.npz has weights, and no model"),

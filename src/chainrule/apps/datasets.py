@@ -163,8 +163,9 @@ def find(settings: DataSettings, *, progress: bool = True) -> Data:
             ".npz": arrays,
         }
         if path.suffix.lower() not in readers:
+            hint = f"; settings are given as --config {path}" if path.suffix in (".toml", ".yaml", ".yml") else ""
             raise ArgumentError(
-                f"[data] {path} ends in {path.suffix or 'nothing'!r}; files of data are .csv, .tsv, .npz, .txt"
+                f"[data] {path} ends in {path.suffix or 'nothing'!r}; files of data are .csv, .tsv, .npz, .txt{hint}"
             )
         return readers[path.suffix.lower()](path, settings)
     error = unknown("data set", name, KNOWN)
