@@ -102,6 +102,23 @@ def test_pictures_from_files(tmp_path, mnist):
         assert np.abs(load_digit(tmp_path / name) - expected).mean() < 0.01, name
 
 
+def test_pictures_of_cameras(tmp_path, mnist, monkeypatch):
+    from PIL import Image
+
+    grey = np.round(scene(mnist.x_test[3, 0], 1120, (80, 160), size=1400, light=True) * 255).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    Image.fromarray(np.rot90(grey).copy()).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    upright, turned = read_grey(tmp_path / "upright.png"), read_grey(tmp_path / "turned.jpg")
+    assert upright.shape == turned.shape == (1024, 1024) and np.abs(upright - turned).mean() < 0.01
+    plain = grey.reshape(-1)[: 1400 * 1400].reshape(1400, 1400) / 255
+    assert np.abs(prepare(upright) - prepare(plain)).mean() < 0.01
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow refuses what has more than twice as many
+    with pytest.raises(errors.FileFormatError, match="upright.png is no picture that Pillow can read: Image size"):
+        read_grey(tmp_path / "upright.png")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [

@@ -465,3 +465,18 @@ def test_the_keys_are_told(window):
     shown.update()
     shown.event_generate("<Escape>")
     assert not shown.winfo_exists()
+
+
+@pytest.mark.parametrize(("asked", "unit"), [(192.0, 2.0), (96.0, 1.0)])
+def test_the_resolution_that_the_desktop_tells(display, monkeypatch, asked, unit):
+    from tkinter import font
+
+    from chainrule.apps.draw import theme
+
+    assert theme.told_resolution() is None  # this display tells none
+    monkeypatch.setattr(theme, "told_resolution", lambda: asked)
+    root = theme.root_window()
+    assert theme.unit_of(root) == pytest.approx(unit, rel=0.01)
+    height = font.nametofont("TkDefaultFont").metrics("linespace")
+    root.destroy()
+    assert 12 * unit <= height <= 22 * unit

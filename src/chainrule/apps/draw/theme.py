@@ -20,7 +20,27 @@ def root_window() -> tk.Tk:
         from ctypes import windll
 
         windll.shcore.SetProcessDpiAwareness(1)
-    return tk.Tk(className="Chainrule")
+    asked = told_resolution()
+    root = tk.Tk(className="Chainrule")
+    if asked:
+        root.tk.call("tk", "scaling", asked / 72)
+    return root
+
+
+def told_resolution() -> float | None:
+    """The dots of an inch that desktops on X11 tell in the resource ``Xft.dpi``; Tk goes by the screen, which often lies.
+
+    Tk gives resources of its own class alone, so a root of that class, which is never shown, asks for it.
+    """
+    probe = tk.Tk(className="Xft")
+    try:
+        found = str(probe.tk.call("option", "get", ".", "dpi", "Dpi"))
+    finally:
+        probe.destroy()
+    try:
+        return float(found) or None
+    except ValueError:
+        return None
 
 
 def unit_of(root: tk.Misc) -> float:
