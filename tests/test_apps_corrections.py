@@ -129,17 +129,19 @@ def test_predictions_go_on_while_it_learns(monkeypatch):
     monkeypatch.setattr("chainrule.apps.corrections.STEPS", 5)
     predictor = DigitPredictor()
     corrections, done, answers = Corrections(predictor), threading.Event(), []
-    before = predictor(MINE).probabilities
+    before, picture = predictor(MINE).probabilities, preprocess(MINE).image
 
     def read():
         while not done.is_set():
             answers.append(predictor(MINE).probabilities)
+            predictor.feature_maps(picture)
 
     thread = threading.Thread(target=read)
     thread.start()
     learnt = corrections.learn(MINE, 8)
     done.set()
     thread.join()
+    assert all(module._hooks is None or not module._hooks.after for module in predictor.model.modules())
     assert len(answers) > 5 and set(answers) <= {before, learnt.after.probabilities}
 
 

@@ -480,3 +480,27 @@ def test_the_resolution_that_the_desktop_tells(display, monkeypatch, asked, unit
     height = font.nametofont("TkDefaultFont").metrics("linespace")
     root.destroy()
     assert 12 * unit <= height <= 22 * unit
+
+
+def test_a_network_that_raises_anything_is_told_and_the_window_goes_on(window):
+    from chainrule import nn
+
+    class Broken(nn.Module):
+        on = False
+
+        def forward(self, x):
+            if self.on:
+                raise KeyError("of one's own")
+            return x.flatten(1)[:, :10]
+
+    window.use(DigitPredictor(Broken()))
+    assert window.teaching.learning.instate(["disabled"]) and "no parameters" in window.teaching.told["text"]
+    window.predictor.model.on = True
+    selftest.strike(window, shares(DRAWINGS[0]))
+    selftest.wait(window, lambda: "of one's own" in window.results.says["text"], "the error was told")
+    window.predictor.model.on = False
+    window.changed()
+    selftest.wait(window, lambda: selftest.reads(window) is not None, "it was read")
+    window.choose_model("")
+    settled(window, 0)
+    assert window.model.get() == ""

@@ -165,7 +165,8 @@ class Corrections:
         """A copy of the network that it began with, tuned on drawings. The same drawings give the same copy."""
         own, y = (np.stack(images)[:, None] / np.float32(255)).astype(np.float32), np.asarray(labels)
         known, _ = pictures()
-        model, first = copy.deepcopy(self.base), copy.deepcopy(self.base)
+        with self.predictor.lock:  # no view of the network may have its hooks there
+            model, first = copy.deepcopy(self.base), copy.deepcopy(self.base)
         device, dtype = place(model)
         wanted = np.eye(10)[y] * (1 - SMOOTHING) + SMOOTHING / 10
         optimizer = Adam([p for p in model.parameters() if p.requires_grad], lr=RATE)

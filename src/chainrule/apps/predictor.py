@@ -48,8 +48,9 @@ class DigitPredictor:
 
     def __init__(self, model: Module | str | os.PathLike[str] | None = None) -> None:
         self.name = "digits (comes with chainrule)" if model is None else type(model).__name__
+        self.file: Path | None = None  # that the model was read from
         if not isinstance(model, Module):
-            path = SHIPPED if model is None else Path(model)
+            path = self.file = SHIPPED if model is None else Path(model)
             self.name = self.name if model is None else path.name
             model = load(path)
         self.model = model.to("float32").eval()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from tkinter import ttk
 from typing import Any
 
-from ...domain.errors import ChainruleError
 from ..corrections import Corrections, Learned
 from .theme import BACK, FAINT, WARN
 
@@ -102,7 +101,7 @@ class Teaching(tk.Frame):
         def run() -> None:
             try:
                 found, failed = task(), False
-            except ChainruleError as error:
+            except Exception as error:  # noqa: BLE001  (a user's network may raise anything)
                 found, failed = str(error), True
             self.deliver(lambda: self.done(found, failed))
 

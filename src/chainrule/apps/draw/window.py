@@ -239,10 +239,10 @@ class Window:
 
     def look(self) -> None:
         """Do what other threads have asked for."""
+        self.looking = self.root.after(LOOK, self.look)  # first, so that it goes on whatever a call raises
         with suppress(queue.Empty):
             while True:
                 self.calls.get_nowait()()
-        self.looking = self.root.after(LOOK, self.look)
 
     def arrived(self, answer: Answer) -> None:
         """Show an answer; those to what was drawn before the sheet was emptied are passed over."""
@@ -327,16 +327,17 @@ class Window:
         try:
             predictor = DigitPredictor(path or None)
         except ChainruleError as error:
-            self.model.set(self.opened[-1] if self.opened and self.predictor else "")
+            self.model.set(path_of(self.predictor))
             messagebox.showerror("This network cannot be used", plain(error), parent=self.root)
             return
-        self.opened = [*(p for p in self.opened if p != path), path] if path else self.opened
-        self.model.set(path)
         self.use(predictor)
 
     def use(self, predictor: DigitPredictor | None) -> None:
         """Read with this from now on; what was learnt with it before is there again."""
         self.predictor, corrections, said = predictor, None, ""
+        self.model.set(path := path_of(predictor))
+        if path and path not in self.opened:
+            self.opened.append(path)
         if predictor is not None:
             try:
                 corrections = Corrections(predictor, user_file(predictor) if self.keep else None)
@@ -369,6 +370,12 @@ class Window:
         if self.pending:
             self.root.after_cancel(self.pending)
         self.root.destroy()
+
+
+def path_of(predictor: DigitPredictor | None) -> str:
+    """The file of a network; "" of the one that comes with chainrule, and of none."""
+    file = predictor.file if predictor else None
+    return "" if file in (None, SHIPPED) else str(file)
 
 
 def plain(error: Exception) -> str:
