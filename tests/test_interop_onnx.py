@@ -203,6 +203,10 @@ def broken():
         "expected sizes from 0 and": negative,
         "has 4 bytes, but shape": short,
         "3 inputs, expected 2": model_of([helper.make_node("Add", ["x"] * 3, ["y"])], *ends),
+        "has axis as FLOAT, expected INT": model_of([helper.make_node("Concat", ["x"], ["y"], axis=0.5)], *ends),
+        "a Conv, has strides as INT, expected INTS": model_of(
+            [helper.make_node("Conv", ["x", "w"], ["y"], strides=1)], *ends, {"w": np.zeros((1, 1, 1), np.float32)}
+        ),
         "lacks the attribute axis": model_of([helper.make_node("Concat", ["x"], ["y"])], *ends),
         "at most 2147483648 elements": model_of([fill], *ends, {"w": np.array([1 << 40, 1 << 40])}),
     }
@@ -212,6 +216,24 @@ def broken():
 def test_what_cannot_be_is_said(message):
     with pytest.raises(ChainruleError, match=message):  # noqa: PT012
         from_onnx(broken()[message])(cr.ones(2))
+
+
+def test_strides_out_of_all_proportion_cost_nothing():
+    """A stride of 100,000,000 took 9 GB and two minutes, one of 2**62 had no end."""
+    x, w = cr.randn(1, 1, 5, 7), np.ones((1, 1, 3, 3), np.float32)
+    ends = [("x", [1, 1, 5, 7])], [("y", [1, 1, 3, 1])]
+
+    def convolution(strides):
+        return from_onnx(model_of([helper.make_node("Conv", ["x", "w"], ["y"], strides=strides)], *ends, {"w": w}))
+
+    wanted = convolution([1, 7])(x).detach().numpy()
+    np.testing.assert_array_equal(convolution([1, 10**8])(x).detach().numpy(), wanted)
+    np.testing.assert_array_equal(convolution([1, (1 << 31) - 1])(x).detach().numpy(), wanted)
+    for stride in (1 << 31, 1 << 62, (1 << 63) - 1):
+        with pytest.raises(ArgumentError, match="at most 2147483647"):
+            convolution([1, stride])(x)
+    with pytest.raises(ArgumentError, match="at most 2147483647"):
+        cr.ops.conv2d(x, cr.tensor(w), padding=(1, (1 << 63) - 1))  # which was one of -1
 
 
 def test_files_that_are_none(tmp_path):
@@ -225,10 +247,12 @@ def test_files_that_are_none(tmp_path):
         file.truncate(1 << 31)  # a hole, that takes no room
     with pytest.raises(FileFormatError, match="large.onnx has 2147483648 bytes"):
         from_onnx(tmp_path / "large.onnx")
-    data = small().SerializeToString().replace(b"Relu", b"R\xff\xfeu")  # a name that is no text
-    data = data.replace(b"Gemm", b"Gems")
+    data = small().SerializeToString()
     with pytest.raises(NotSupportedError, match="Gems × 1"):
-        from_onnx(data)
+        from_onnx(data.replace(b"Gemm", b"Gems"))
+    for name in (b"Relu", b"conv.w", b"transB", b"/conv/Conv"):
+        with pytest.raises(FileFormatError, match="has the name b'.*', which is no UTF-8 text"):
+            from_onnx(data.replace(name, name[:-2] + b"\xff\xfe"))
     with pytest.raises(ChainruleError, match="got a int"):
         from_onnx(3)
     with pytest.raises(NotSupportedError, match="opset 5"):

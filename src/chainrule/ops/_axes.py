@@ -65,6 +65,8 @@ def pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
         raise ArgumentTypeError(f"[{op}] {name} is an integer or a pair of them, not {value!r}")
     if min(values) < least:
         raise ArgumentError(f"[{op}] {name} is {value}, but at least {least} is needed")
+    if max(values) >= 1 << 31:  # kernels add and multiply these
+        raise ArgumentError(f"[{op}] {name} is {value}, but at most {(1 << 31) - 1} can be")
     return index(values[0]), index(values[1])
 
 

@@ -123,11 +123,15 @@ def conv2d(
 
 @conv2d.normalises
 def _(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> dict[str, Any]:
-    return {
-        "stride": pair("conv2d", "stride", stride, 1),
-        "padding": pair("conv2d", "padding", padding, 0),
-        "dilation": pair("conv2d", "dilation", dilation, 1),
-    }
+    steps, margin, gaps = (
+        pair("conv2d", "stride", stride, 1),
+        pair("conv2d", "padding", padding, 0),
+        pair("conv2d", "dilation", dilation, 1),
+    )
+    if max(steps) > 64 and x.ndim == weight.ndim == 4:  # beyond the only window a stride costs nothing but memory
+        spans = zip(x.shape[2:], margin, gaps, weight.shape[2:], strict=True)
+        steps = tuple(min(s, max(n + 2 * p - d * (k - 1), 1)) for s, (n, p, d, k) in zip(steps, spans, strict=True))
+    return {"stride": steps, "padding": margin, "dilation": gaps}
 
 
 @conv2d.checks

@@ -78,6 +78,7 @@ def from_onnx(source: Any) -> OnnxGraph:
             f"{where} is of opset {opset}, expected {OLDEST} to {NEWEST}: convert it by onnx.version_converter"
         )
     try:
+        check_names(model.graph, where)
         if model.functions:
             counted(model, where)
             model = onnx.inliner.inline_local_functions(model)
@@ -125,6 +126,34 @@ def nodes_within(graph: Any) -> Iterable[Any]:
             for attribute in node.attribute:
                 waiting += [attribute.g] if attribute.HasField("g") else []
                 waiting += attribute.graphs
+
+
+def attribute_type(node: Any, opset: int, name: str) -> int | None:
+    """The number of the type that an attribute has by the standard; None where that says nothing."""
+    from onnx import defs
+
+    try:
+        known: Any = defs.get_schema(node.op_type, opset, node.domain).attributes
+    except defs.SchemaError:
+        return None
+    return int(known[name].type) if name in known else None
+
+
+def check_names(graph: Any, where: str) -> None:
+    """Errors: FileFormatError for a name that is no text: protobuf gives bytes where they are not UTF-8."""
+    waiting = [graph]
+    while waiting:
+        part = waiting.pop()
+        names = [one.name for one in (*part.initializer, *part.input, *part.output)]
+        for node in part.node:
+            names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+            for attribute in node.attribute:
+                names.append(attribute.name)
+                waiting += [attribute.g] if attribute.HasField("g") else []
+                waiting += attribute.graphs
+        wrong = next((name for name in names if not isinstance(name, str)), None)
+        if wrong is not None:
+            raise FileFormatError(f"{where} has the name {wrong[:50]!r}, which is no UTF-8 text")
 
 
 def kind(node: Any) -> str:
@@ -266,6 +295,10 @@ class Reader:
                 raise NotSupportedError(
                     f"{what} has the attribute {name!r}; expected one of {', '.join(op.attributes) or 'none'}"
                 )
+            wanted = attribute_type(node, self.opset, name)
+            if wanted not in (None, attribute.type):
+                types = type(attribute).AttributeType.Name
+                raise FileFormatError(f"{what} has {name} as {types(attribute.type)}, expected {types(wanted)}")
             if attribute.HasField("g"):
                 found[name] = self.graph(attribute.g, around)
             else:
