@@ -1,45 +1,70 @@
-// Matrix products. Bound by arithmetic for large matrices: 1024^3 in float is 2.1 GFLOP, 32 us at the 66.9 TFLOP/s of an H200.
-#include "core/device.cuh"
+// Matrix products, with what follows them: a bias, an activation. Bound by arithmetic for large matrices: 1024^3 in float
+// is 2.1 GFLOP, 32 us at the 66.9 TFLOP/s of an H200, in 16-bit floats 2.7 us at 788. Small ones are bound by the launch.
+//
+// Sums are kept in the type for sums, in the order of k, or of its parts where few tiles would leave multiprocessors idle:
+// a product gives the same bits each time.
+#include "core/tile.cuh"
 
-/// What is multiplied: y (batch, m, n) dense, a (batch, m, k) and b (batch, k, n) of any strides, in elements.
+/// y (batch, m, n) dense = a (batch, m, k) b (batch, k, n), of any strides, in elements; then + bias (n), unless that is null;
+/// then the activation: 0 none, 1 relu, 2 sigmoid, 3 tanh. `whole`: for a and b, see Matrix. k is done in `parts` of `chunk`.
 struct Product {
-    int64_t m, n, k, a_row, a_column, b_row, b_column;
+    int64_t m, n, k, a_row, a_column, b_row, b_column, a_whole, b_whole, activation, parts, chunk;
 };
 
-/// One block makes a 64 x 64 tile of y, each of its 256 threads 4 x 4 of that; 16 of k at a time lie in shared memory. Blocks:
-/// tiles of n, tiles of m, batch. Sums are kept in the type for sums, in the order of k.
-template <class T>
-__global__ void __launch_bounds__(256) product(T* y, const T* a, const T* b, Product p, Layout<2> batch) {
-    using Sum = typename SumOf<T>::type;
-    constexpr int tile = 64, depth = 16, each = 4;
-    __shared__ Sum left[depth][tile + 4];
-    __shared__ Sum right[depth][tile + 4];
-    int64_t at[2];
-    batch.place(blockIdx.z, at);
-    a += at[0];
-    b += at[1];
-    y += static_cast<int64_t>(blockIdx.z) * p.m * p.n;
-    const int64_t row0 = static_cast<int64_t>(blockIdx.y) * tile, column0 = static_cast<int64_t>(blockIdx.x) * tile;
-    const int t = threadIdx.x, ty = t / 16, tx = t % 16;
-    Sum sum[each][each] = {};
-    for (int64_t k0 = 0; k0 < p.k; k0 += depth) {
-        for (int e = t; e < tile * depth; e += 256) {
-            // neighbours in memory are read by neighbouring threads
-            const int i = p.a_column == 1 ? e / depth : e % tile, ka = p.a_column == 1 ? e % depth : e / tile;
-            const int j = p.b_column == 1 ? e % tile : e / depth, kb = p.b_column == 1 ? e / tile : e % depth;
-            const bool has_a = row0 + i < p.m && k0 + ka < p.k, has_b = column0 + j < p.n && k0 + kb < p.k;
-            left[ka][i] = has_a ? static_cast<Sum>(widened(a[(row0 + i) * p.a_row + (k0 + ka) * p.a_column])) : Sum(0);
-            right[kb][j] = has_b ? static_cast<Sum>(widened(b[(k0 + kb) * p.b_row + (column0 + j) * p.b_column])) : Sum(0);
+template <class S> DEVICE S activated(S x, int64_t activation) {
+    if constexpr (S(0.5) != S(0)) {  // of real numbers
+        if (activation == 1) return x <= S(0) ? S(0) : x;  // NaN goes through
+        if (activation == 2) {
+            const S e = exp(x < S(0) ? x : -x);  // never overflows
+            return (x < S(0) ? e : S(1)) / (S(1) + e);
         }
-        __syncthreads();
-        for (int k = 0; k < depth; ++k)
-            for (int i = 0; i < each; ++i)
-                for (int j = 0; j < each; ++j) sum[i][j] += left[k][ty * each + i] * right[k][tx * each + j];
-        __syncthreads();
+        if (activation == 3) return tanh(x);
     }
-    for (int i = 0; i < each; ++i)
-        for (int j = 0; j < each; ++j) {
-            const int64_t row = row0 + ty * each + i, column = column0 + tx * each + j;
-            if (row < p.m && column < p.n) y[row * p.n + column] = narrowed<T>(sum[i][j]);
-        }
+    return x;
+}
+
+/// Blocks: tiles of n, tiles of m, batch times parts. If there are several parts, each leaves its sums in `sums`
+/// (parts, batch, m, n), for `combined`.
+template <class T, int tile>
+__global__ void __launch_bounds__(tile_threads<T, tile>)
+    product(T* y, typename SumOf<T>::type* sums, const T* a, const T* b, const T* bias, Product p, Layout<2> batch) {
+    using Sum = typename SumOf<T>::type;
+    const int parts = static_cast<int>(p.parts), part = blockIdx.z % parts, z = blockIdx.z / parts;
+    const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k);
+    const int begin = part * static_cast<int>(p.chunk), end = parts > 1 && begin + p.chunk < k ? begin + p.chunk : k;
+    int64_t at[2];
+    batch.place(z, at);
+    const Matrix<T> left{a + at[0], m, end, p.a_row, p.a_column, p.a_column == 1, p.a_whole != 0};
+    const Matrix<T> right{b + at[1], n, end, p.b_column, p.b_row, p.b_row == 1, p.b_whole != 0};
+    T* const to = y + z * p.m * p.n;
+    Sum* const to_sums = sums + (static_cast<int64_t>(part) * (gridDim.z / parts) + z) * p.m * p.n;
+    tiled<T, tile>(left, right, blockIdx.y * tile, blockIdx.x * tile, begin, end, [&](int row, int column, Sum sum) {
+        if (row >= m || column >= n) return;
+        const int64_t i = row * p.n + column;
+        if (parts > 1) to_sums[i] = sum;
+        else to[i] = narrowed<T>(activated(bias ? sum + static_cast<Sum>(widened(bias[column])) : sum, p.activation));
+    });
+}
+
+/// y (count, n) = the sums of parts (parts, count, n), in their order, then as in `product`.
+template <class T>
+__global__ void combined(T* y, const typename SumOf<T>::type* sums, const T* bias, int64_t n, int64_t activation, int64_t parts,
+                         int64_t size) {
+    EACH(i, size) {
+        double sum = 0;
+        for (int64_t p = 0; p < parts; ++p) sum += sums[p * size + i];
+        if (bias) sum += widened(bias[i % n]);
+        y[i] = narrowed<T>(activated(static_cast<typename SumOf<T>::type>(sum), activation));
+    }
+}
+
+/// The gradient before an activation, from that after it and its result: as in `activated`.
+template <class T> __global__ void before_activation(T* y, const T* g, const T* result, int64_t activation, Layout<3> where, int64_t n) {
+    EACH(i, n) {
+        int64_t at[3];
+        where.place(i, at);
+        const Wide<T> dy = widened(g[at[1]]), r = widened(result[at[2]]), one = 1;
+        const Wide<T> slope = activation == 2 ? r * (one - r) : one - r * r;
+        y[at[0]] = narrowed<T>(activation == 1 ? (r <= Wide<T>(0) ? Wide<T>(0) : dy) : dy * slope);
+    }
 }
