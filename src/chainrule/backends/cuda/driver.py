@@ -47,6 +47,9 @@ class Driver(Protocol):
     def free(self, index: int, address: int) -> None: ...
     def lent(self, address: int, nbytes: int) -> None: ...
     def returned(self, address: int) -> None: ...
+    def device_of(self, address: int) -> int:
+        """The device in whose memory an address is. Errors: DeviceError if it is in none's."""
+
     def pinned(self, nbytes: int) -> Any:
         """Bytes of the host that a copy can read or write while the host goes on (a NumPy array)."""
 
@@ -80,7 +83,12 @@ class Driver(Protocol):
 
     # streams and events
     def stream(self, index: int) -> Handle: ...
-    def address_of(self, stream: Handle) -> int: ...
+    def address_of(self, stream: Handle) -> int:
+        """What other libraries know a stream by."""
+
+    def stream_at(self, index: int, address: int) -> Handle:
+        """The stream that another library knows by an address; 1 is the legacy default stream, 2 that of the thread."""
+
     def synchronize(self, stream: Handle) -> None: ...
     def synchronize_device(self, index: int) -> None: ...
     def record(self, stream: Handle) -> Handle:

@@ -70,6 +70,7 @@ class Emulated:
         self.sizes: dict[int, int] = {}
         self.starts: list[int] = []  # of these pieces, sorted
         self.streams: list[Stream] = []
+        self.legacy: dict[tuple[int, int], Stream] = {}  # which every GPU has, by device and address
         self.libraries: dict[str, list[Any]] = {}
         self.names: dict[str, dict[str, tuple[int, int]]] = {}
         self.launches = 0
@@ -299,6 +300,13 @@ class Emulated:
 
     def address_of(self, stream: Stream) -> int:
         return stream.number + 3  # 1 and 2 mean the legacy streams
+
+    def stream_at(self, index: int, address: int) -> Stream:
+        if 3 <= address < 3 + len(self.streams):
+            return self.streams[address - 3]
+        if address not in (1, 2):
+            raise DeviceError(f"there is no stream at {address:#x}")
+        return self.legacy.setdefault((index, address), Stream(index, -1 - address))
 
     def synchronize(self, stream: Stream) -> None:
         self.refuse_capture(stream.index, "the host waits")

@@ -6,13 +6,14 @@ No driver is needed for that: what does not compile, or spills registers, is fou
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...domain.errors import DeviceError
-from .sources import fingerprint, folder, home, kept, write_whole
+from .sources import folder, home, kept, write_whole
 
 INSTALL = "pip install chainrule[cuda]"
 
@@ -34,6 +35,7 @@ def nvrtc() -> Any:
         raise DeviceError(f"the compiler of CUDA kernels is not installed: {INSTALL}") from None
 
 
+@cache
 def version() -> str:
     """That of the compiler."""
     try:
@@ -50,14 +52,40 @@ def checked(error: Any, what: str) -> None:
         raise DeviceError(f"NVRTC: {what}: {error.name}")
 
 
-def headers(text: str, found: dict[str, bytes]) -> dict[str, bytes]:
-    """The files that a source includes, and those that they do, by the name under which."""
+@cache
+def architecture(capability: int) -> str:
+    """What to compile for where a GPU has a compute capability (90 is 9.0): the newest that runs there.
+
+    Machine code runs on a capability of the same first digit and no smaller second. Errors: DeviceError if the compiler
+    knows none.
+    """
+    version()  # tells what is missing
+    error, known = nvrtc().nvrtcGetSupportedArchs()
+    checked(error, "its architectures")
+    fitting = [a for a in known if a <= capability and a // 10 == capability // 10]
+    if not fitting:
+        raise DeviceError(
+            f"NVRTC {version()} makes no code for compute capability {capability / 10}: it knows "
+            f"{', '.join(str(a / 10) for a in known)}; install the nvidia-cuda-nvrtc of another version"
+        )
+    return f"sm_{max(fitting)}"
+
+
+def headers(text: str, room: str, found: dict[str, bytes]) -> dict[str, bytes]:
+    """The files that a source of a room includes, and those that they do, by the name under which."""
     for name in re.findall(r'^#include "([^"]+)"', text, re.MULTILINE):
-        path = folder() / name
-        if name not in found and "emulator" not in name and path.is_file():
+        path = next((p for p in (home(room) / name, folder() / name) if p.is_file()), None)
+        if path is not None and name not in found and "emulator" not in name:
             found[name] = path.read_bytes()
-            headers(found[name].decode(), found)
+            headers(found[name].decode(), room, found)
     return found
+
+
+@cache
+def files_of(room: str) -> tuple[bytes, dict[str, bytes]]:
+    """The source of a room's kernels, and the headers that it takes."""
+    source = (home(room) / "cuda.cu").read_text()
+    return source.encode(), headers(source, room, {})
 
 
 def options(architecture: str) -> list[str]:
@@ -71,10 +99,10 @@ def options(architecture: str) -> list[str]:
 def compiled(room: str, instances: list[str], architecture: str) -> Compiled:
     """Instances of the kernels of a room for an architecture ("sm_90"). Errors: DeviceError, with the compiler's words."""
     api = nvrtc()
-    source = (home(room) / "cuda.cu").read_text()
-    files = headers(source, {})
+    version()  # tells what is missing
+    source, files = files_of(room)
     error, program = api.nvrtcCreateProgram(
-        source.encode(), f"{room}/cuda.cu".encode(), len(files), [*files.values()], [name.encode() for name in files]
+        source, f"{room}/cuda.cu".encode(), len(files), [*files.values()], [name.encode() for name in files]
     )
     checked(error, room)
     try:
@@ -89,7 +117,7 @@ def compiled(room: str, instances: list[str], architecture: str) -> Compiled:
         )
         if int(failed):
             raise DeviceError(
-                f"native/{room}/cuda.cu does not compile for {architecture} ({failed.name}):\n{log[:4000]}"
+                f"{home(room) / 'cuda.cu'} does not compile for {architecture} ({failed.name}):\n{log[:4000]}"
             )
         names = {}
         for name in instances:
@@ -112,15 +140,21 @@ def text_of(size: Any, get: Any, program: Any) -> bytes:
 
 def kernel(room: str, instance: str, architecture: str) -> tuple[bytes, str]:
     """The machine code of one kernel, and its name there: from before, or compiled now."""
-    path = stored(room, instance, architecture)
-    if path.is_file():
-        name, _, code = path.read_bytes().partition(b"\n")
-        return code, name.decode()
+    name = f"{architecture}-{room}-{fingerprint(room, instance, architecture)}.cubin"
+    with suppress(OSError):  # not there yet, or the folder is nobody's to read
+        lowered, _, code = (kept() / name).read_bytes().partition(b"\n")
+        if code.startswith(b"\x7fELF"):
+            return code, lowered.decode()
     made = compiled(room, [instance], architecture)
-    write_whole(path, made.names[instance].encode() + b"\n" + made.code)
+    with suppress(OSError):  # a folder that cannot be written to: compiled again next time
+        write_whole(kept() / name, made.names[instance].encode() + b"\n" + made.code)
     return made.code, made.names[instance]
 
 
-def stored(room: str, instance: str, architecture: str) -> Path:
-    """Where the code of a kernel is kept: the name changes with its source, the options, the architecture, the compiler."""
-    return kept() / f"{architecture}-{room}-{fingerprint(room, instance, version(), *options(architecture))}.cubin"
+def fingerprint(room: str, instance: str, architecture: str) -> str:
+    """What the code of a kernel depends on, in short: its source, the options, the compiler."""
+    source, files = files_of(room)
+    digest = sha256(source)
+    for part in (*files, *files.values(), instance, version(), *options(architecture)):
+        digest.update((part.encode() if isinstance(part, str) else part) + b"\0")
+    return digest.hexdigest()[:24]
