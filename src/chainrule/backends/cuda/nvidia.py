@@ -23,7 +23,10 @@ NON_BLOCKING = 1  # a stream that does not wait for the legacy one
 PORTABLE = 1  # pinned memory for all devices
 OLDEST = 12000  # the driver's CUDA version, as cuDriverGetVersion says it
 
-KERNEL_FAULT = "a kernel went wrong, and this process can use the GPU no more; CUDA_LAUNCH_BLOCKING=1 tells which, compute-sanitizer where"
+KERNEL_FAULT = (
+    "a kernel went wrong, and this process can use the GPU no more; CUDA_LAUNCH_BLOCKING=1 tells which, "
+    "compute-sanitizer where"
+)
 # What an error of the driver means here
 HINTS = {
     "CUDA_ERROR_NOT_INITIALIZED": "a process made by fork() cannot use the GPU of its parent: start it with 'spawn'",

@@ -155,6 +155,8 @@ def fingerprint(room: str, instance: str, architecture: str) -> str:
     """What the code of a kernel depends on, in short: its source, the options, the compiler."""
     source, files = files_of(room)
     digest = sha256(source)
-    for part in (*files, *files.values(), instance, version(), *options(architecture)):
-        digest.update((part.encode() if isinstance(part, str) else part) + b"\0")
+    for name, text in files.items():
+        digest.update(name.encode() + b"\0" + text)
+    for part in (instance, version(), *options(architecture)):
+        digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:24]
