@@ -28,18 +28,11 @@ def test_the_maps_are_those_after_norm_and_activation(picture):
 
 class Branches(nn.Module):
     def __init__(self):
-        self.side, self.conv, self.next, self.act = (
-            nn.Linear(28),
-            nn.Conv2d(2, kernel_size=3),
-            nn.Conv2d(2, kernel_size=3, padding=1),
-            nn.ReLU(),
-        )
+        self.conv, self.side, self.act = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Tanh()
 
     def forward(self, x):
-        self.act(x)
         y = self.conv(x)
-        self.act(x)  # of another branch
-        return self.act(self.next(y)).mean((2, 3)) @ cr.ones(2, 10)
+        return self.side(2 * y).mean((2, 3)) + self.act(y).mean((2, 3))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +46,7 @@ class Branches(nn.Module):
             (4, 24, 24),
         ),
         (nn.Sequential(nn.ReLU(), nn.Conv2d(1, 4, 3), nn.ReLU()), "1 Conv2d, 2 ReLU", (4, 26, 26)),
-        (Branches(), "conv Conv2d", (2, 26, 26)),
+        (Branches(), "conv Conv2d, act Tanh", (2, 26, 26)),
         (nn.Conv2d(1, 4, 5), "Conv2d", (4, 24, 24)),
     ],
     ids=["pool", "conv", "dropout", "first", "branches", "alone"],
