@@ -31,7 +31,7 @@ class Results(tk.Frame):
         self.top = tk.Label(self, background=BACK, foreground=FAINT, anchor="w")
         self.foot = tk.Frame(self, background=BACK)
         side = int(SEEN * unit)
-        self.seen = tk.Canvas(self.foot, width=side, height=side, background="black", highlightthickness=0)
+        self.seen = tk.Canvas(self.foot, width=side, height=side, background=TRACK, highlightthickness=0)
         self.note = tk.Label(self.foot, background=BACK, foreground=FAINT, anchor="nw", justify="left")
         self.digit.pack(side="left", anchor="n")
         self.says.pack(side="left", fill="x", expand=True)
