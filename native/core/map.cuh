@@ -42,35 +42,52 @@ template <int n, class T> DEVICE bool aligned(const T* array) {
     return (reinterpret_cast<uint64_t>(array) & (sizeof(Some<T, n>) - 1)) == 0;
 }
 
+/// What a function gave: one value, or one for each of several arrays.
+template <class V> DEVICE V part(V value, int) { return value; }
+template <class V, int m> DEVICE V part(const Some<V, m>& values, int which) { return values.at[which]; }
+
 /// The elements from number `i` on, n of them.
-template <int n, class F, class To, class... T, int... I>
-DEVICE void map_some(const F& f, To* y, const Layout<1 + sizeof...(T)>& where, int64_t i, Places<I...>, const Operand<T>&... a) {
+template <int n, class F, class To, int m, class... T, int... I>
+DEVICE void map_some(const F& f, To* const (&y)[m], const Layout<1 + sizeof...(T)>& where, int64_t i, Places<I...>,
+                     const Operand<T>&... a) {
     int64_t at[1 + sizeof...(T)];
     where.place(i, at);
     const int64_t last = where.axes > 0 ? where.axes - 1 : 0;
     const auto all = [&](const auto&... x) {
-        Some<To, n> to;
-        for (int k = 0; k < n; ++k) to.at[k] = narrowed<To>(f(x.at[k]...));
-        return to;
+        Some<To, n> to[m];
+        for (int k = 0; k < n; ++k) {
+            const auto value = f(x.at[k]...);
+            for (int j = 0; j < m; ++j) to[j].at[k] = narrowed<To>(part(value, j));
+        }
+        for (int j = 0; j < m; ++j) {
+            if (n > 1) *reinterpret_cast<Some<To, n>*>(y[j] + at[0]) = to[j];
+            else y[j][at[0]] = to[j].at[0];
+        }
     };
-    const Some<To, n> to = all(loaded<n>(a, at[I + 1], where.stride[I + 1][last])...);
-    if (n > 1) *reinterpret_cast<Some<To, n>*>(y + at[0]) = to;
-    else y[at[0]] = to.at[0];
+    all(loaded<n>(a, at[I + 1], where.stride[I + 1][last])...);
 }
 
 constexpr int least(int a) { return a; }
 template <class... A> constexpr int least(int a, int b, A... c) { return least(a < b ? a : b, c...); }
 
-/// y = f(a ...), computed in the wide types of the operands. Each thread of a grid of one axis takes part.
-template <class F, class To, class... T>
-DEVICE void map(const F& f, To* y, const Layout<1 + sizeof...(T)>& where, int64_t n, const Operand<T>&... a) {
+/// y = f(a ...), computed in the wide types of the operands; of several arrays y, which lie alike, f gives Some values. Each
+/// thread of a grid of one axis takes part.
+template <class F, class To, int m, class... T>
+DEVICE void map_to(const F& f, To* const (&y)[m], const Layout<1 + sizeof...(T)>& where, int64_t n, const Operand<T>&... a) {
     constexpr int count = least(16 / sizeof(To), static_cast<int>(16 / sizeof(T))...);
     using Each = typename PlacesTo<sizeof...(T)>::type;
     int64_t done = 0;
-    if (count > 1 && where.pack >= count && aligned<count>(y) && (aligned<count>(a.array) && ...)) {
+    bool together = count > 1 && where.pack >= count && (aligned<count>(a.array) && ...);
+    for (int j = 0; j < m; ++j) together = together && aligned<count>(y[j]);
+    if (together) {
         const int64_t packs = n / count;
         EACH(i, packs) map_some<count>(f, y, where, i * count, Each{}, a...);
         done = packs * count;
     }
     for (int64_t i = done + thread_number(); i < n; i += thread_count()) map_some<1>(f, y, where, i, Each{}, a...);
+}
+template <class F, class To, class... T>
+DEVICE void map(const F& f, To* y, const Layout<1 + sizeof...(T)>& where, int64_t n, const Operand<T>&... a) {
+    To* const only[1] = {y};
+    map_to(f, only, where, n, a...);
 }

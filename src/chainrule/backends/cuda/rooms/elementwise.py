@@ -93,9 +93,11 @@ def walked(name: str, *operands: Any) -> tuple[tuple[int, ...], bytes, int, int]
         ) from None
 
 
-def run(gpu: Gpu, room: str, kernel: str, n: int, together: int, y: DeviceArray, *arguments: Any) -> DeviceArray:
+def run(
+    gpu: Gpu, room: str, kernel: str, n: int, together: int, y: DeviceArray, *arguments: Any, writes: int = 1
+) -> DeviceArray:
     """Launch a kernel over ``n`` elements, ``together`` of which may be one thread's work."""
-    gpu.each(room, kernel, -(-n // min(together, 16 // y.itemsize)), y, *arguments, n)
+    gpu.each(room, kernel, -(-n // min(together, 16 // y.itemsize)), y, *arguments, n, writes=writes)
     return y
 
 
