@@ -96,6 +96,7 @@ template <int N> struct Layout {
             uint32_t rest = static_cast<uint32_t>(i);
             int32_t sum[N];
             for (int k = 0; k < N; ++k) sum[k] = 0;
+#pragma unroll 1  // unrolled it takes twice the registers
             for (int d = static_cast<int>(axes) - 1; d > 0; --d) {
                 const uint32_t next = (__umulhi(rest, static_cast<uint32_t>(divisor[d])) + rest) >> (divisor[d] >> 32);
                 const int32_t digit = static_cast<int32_t>(rest - next * static_cast<uint32_t>(size[d]));
@@ -106,6 +107,7 @@ template <int N> struct Layout {
                 at[k] = sum[k] + static_cast<int32_t>(rest) * static_cast<int32_t>(stride[k][0]);
         } else {
             for (int k = 0; k < N; ++k) at[k] = 0;
+#pragma unroll 1
             for (int d = static_cast<int>(axes) - 1; d > 0; --d) {
                 const int64_t next = i / size[d], digit = i - next * size[d];
                 for (int k = 0; k < N; ++k) at[k] += digit * stride[k][d];
