@@ -6,11 +6,11 @@ write it, in the format of the suffix: .png, .svg, .pdf. ``computation_graph`` a
 
 >>> import chainrule as cr
 >>> print(class_report([0, 0, 1, 1], [0, 1, 1, 1], ["cat", "dog"]))
-          precision   recall       F1  samples
-cat           1.000    0.500    0.667        2
-dog           0.667    1.000    0.800        2
+          precision recall    F1 samples
+cat           1.000  0.500 0.667       2
+dog           0.667  1.000 0.800       2
 <BLANKLINE>
-mean          0.833    0.750    0.733        4
+mean          0.833  0.750 0.733       4
 accuracy      0.750
 """
 

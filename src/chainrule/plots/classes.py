@@ -70,9 +70,9 @@ class ClassReport:
         rows = self._rows()
         width = max(8, *(len(row[0]) for row in rows))
         titles = ("precision", "recall", "F1", "samples")
-        lines = [" " * width + "  " + " ".join(f"{t:>{max(8, len(t))}}" for t in titles)]
+        lines = [" " * width + "  " + " ".join(f"{t:>{max(5, len(t))}}" for t in titles)]
         for name, *cells in rows:
-            cut = " ".join(f"{c:>{max(8, len(t))}}" for c, t in zip(cells, titles, strict=True))
+            cut = " ".join(f"{c:>{max(5, len(t))}}" for c, t in zip(cells, titles, strict=True))
             lines += ([""] if name == "mean" and (name, *cells) == rows[-1] else []) + [f"{name:{width}}  {cut}"]
         return "\n".join([*lines, f"{'accuracy':{width}}  {self.accuracy:>9.3f}"])
 
