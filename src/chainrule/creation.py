@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from .domain.dtype import dtype as named
 from .domain.errors import ArgumentError, ArgumentTypeError
 from .launch import create
 from .random import Generator, default_generator
-from .tensor import Tensor, from_array
+from .tensor import Storage, Tensor, from_array, wrap
+
+GPUS = (2, 13)  # kinds of devices in DLPack
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -232,10 +235,10 @@ def from_numpy(array: Any) -> Tensor:
 
 
 def from_dlpack(source: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """The tensor of another library's array, by DLPack, sharing its memory (on the CPU); ``copy=True`` copies it.
+    """The tensor of another library's array, by DLPack, sharing its memory, of the CPU or a GPU; ``copy=True`` copies it.
 
-    Memory that must not be written, as that of JAX's arrays, cannot be changed in place here either. Errors:
-    ArgumentTypeError for something else, DeviceError for memory on another device, DTypeError, BufferError.
+    Memory that must not be written, as that of JAX's arrays, cannot be changed in place here either; on a GPU it is copied.
+    Errors: ArgumentTypeError for something else, DeviceError for memory on another device, DTypeError, BufferError.
 
     >>> a = np.array([1.0, 2.0], np.float32)
     >>> x = from_dlpack(a)
@@ -245,12 +248,21 @@ def from_dlpack(source: Any, *, device: Any = None, copy: bool | None = None) ->
     """
     if not hasattr(source, "__dlpack__"):
         raise ArgumentTypeError(f"from_dlpack takes an array that speaks DLPack, not a {type(source).__name__}")
+    if source.__dlpack_device__()[0] in GPUS:
+        found = _of_gpu(source, "imported")
+        return (found.clone() if copy else found).to(device=device)
     array = imported(source)
     return from_array(np.array(array) if copy else array).to(device=device)
 
 
+def _of_gpu(source: Any, way: str) -> Tensor:
+    array, backend = getattr(import_module(f"{__package__}.backends.cuda.exchange"), way)(source)
+    return wrap(array, backend, Storage())
+
+
 def as_tensor(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """``data`` as a tensor, without a copy where that is possible (a tensor, a NumPy array).
+    """``data`` as a tensor, without a copy where that is possible (a tensor, a NumPy array, memory of a GPU that has a
+    ``__cuda_array_interface__``).
 
     >>> x = tensor([1.0])
     >>> as_tensor(x) is x
@@ -258,6 +270,8 @@ def as_tensor(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """
     if isinstance(data, np.ndarray) and data.dtype.name in DTYPES and data.dtype.isnative:
         data = from_array(data)
+    elif not isinstance(data, Tensor) and hasattr(data, "__cuda_array_interface__"):
+        data = _of_gpu(data, "taken")
     if isinstance(data, Tensor):
         return data.to(device=device or data.device, dtype=dtype or data.dtype)
     return tensor(data, dtype=dtype, device=device)

@@ -183,11 +183,7 @@ class Tensor(Methods):
         >>> Tensor([1.0, 2.0]).numpy()
         array([1., 2.], dtype=float32)
         """
-        if listening and any(listener.forbids_reading for listener in modes.listeners):
-            raise GraphError(
-                "a value is read (item, numpy, print, float, if) while a step is recorded: every replay would see "
-                "this one; return the tensor from the step and read it there"
-            )
+        _refuse_reading()
         return self.backend.numpy(self.array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -199,10 +195,23 @@ class Tensor(Methods):
     def __dlpack__(
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
     ) -> Any:
-        return exported(self.numpy(), stream, max_version, dl_device, copy)
+        if self.device.kind == "cpu" or (dl_device is not None and tuple(dl_device) == (1, 0)):
+            return exported(self.numpy(), None if self.device.kind == "cuda" else stream, max_version, dl_device, copy)
+        _refuse_reading()
+        if dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
+            raise BufferError(f"the tensor is on {self.device} and cannot be handed over on {tuple(dl_device)}")
+        return _exchange().exported(self.array, stream, max_version, copy)
 
-    def __dlpack_device__(self) -> Any:
-        return self.numpy().__dlpack_device__()
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0) if self.device.kind == "cpu" else (2, self.array.gpu.index)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        if self.device.kind == "cpu":
+            raise AttributeError("a tensor on the CPU has no __cuda_array_interface__: x.to('cuda') has one")
+        _refuse_reading()
+        interface: dict[str, Any] = self.array.__cuda_array_interface__
+        return interface
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return import_module(f"{__package__}.array_api").versioned(api_version)
@@ -291,6 +300,19 @@ class HookHandle:
 
 
 _new = object.__new__
+
+
+def _refuse_reading() -> None:
+    """Errors: GraphError while somebody listens who forbids to read values."""
+    if listening and any(listener.forbids_reading for listener in modes.listeners):
+        raise GraphError(
+            "a value is read (item, numpy, print, float, if) while a step is recorded: every replay would see "
+            "this one; return the tensor from the step and read it there"
+        )
+
+
+def _exchange() -> Any:
+    return import_module(f"{__package__}.backends.cuda.exchange")
 
 
 def wrap(array: Any, backend: Any, storage: Storage, edge: Edge | None = None) -> Tensor:
