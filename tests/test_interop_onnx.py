@@ -207,6 +207,20 @@ def broken():
         "a Conv, has strides as INT, expected INTS": model_of(
             [helper.make_node("Conv", ["x", "w"], ["y"], strides=1)], *ends, {"w": np.zeros((1, 1, 1), np.float32)}
         ),
+        "kernel_shape is .*, expected 1 sizes from 1": model_of(
+            [helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[-(1 << 31)])], [("x", [1, 1, 2])], ends[1]
+        ),
+        "expected 1 to 268435456 elements": model_of(
+            [helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[1 << 20], pads=[1 << 30, 0])],
+            [("x", [1, 1, 2])],
+            ends[1],
+        ),
+        "'z' was not made: a node has outputs too many": model_of(
+            [helper.make_node("Relu", ["x"], ["a", "z"]), helper.make_node("Add", ["a", "z"], ["y"])], *ends
+        ),
+        "at most 64 dimensions|up to 32 dimensions": model_of(
+            [helper.make_node("Expand", ["x", "w"], ["y"])], *ends, {"w": np.array([*[1] * 39, 2])}
+        ),
         "lacks the attribute axis": model_of([helper.make_node("Concat", ["x"], ["y"])], *ends),
         "at most 2147483648 elements": model_of([fill], *ends, {"w": np.array([1 << 40, 1 << 40])}),
     }
@@ -215,7 +229,8 @@ def broken():
 @pytest.mark.parametrize("message", broken())
 def test_what_cannot_be_is_said(message):
     with pytest.raises(ChainruleError, match=message):  # noqa: PT012
-        from_onnx(broken()[message])(cr.ones(2))
+        model = from_onnx(broken()[message])
+        model(cr.ones(*model.input_shapes[0]))
 
 
 def test_strides_out_of_all_proportion_cost_nothing():
@@ -322,6 +337,13 @@ def test_functions_that_grow_without_end():
         model.opset_import.append(helper.make_opsetid("f", 1))
         with pytest.raises(FileFormatError, match="calls itself|expected at most"):
             from_onnx(model)
+
+
+def test_a_graph_that_the_checker_does_not_allow_is_not_written():
+    nodes = [helper.make_node("Swish", ["x"], ["y"])]
+    graph = from_onnx(model_of(nodes, [("x", [2])], [("y", [2])], opset=20))  # Swish is of opset 24
+    with pytest.raises(ArgumentError, match="does not allow what was made: No Op registered for Swish"):
+        to_onnx(graph, None)
 
 
 def test_what_a_model_is_called_with():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from ...creation import zeros
@@ -107,7 +107,15 @@ class OnnxNode(Module):
         bodies = {key: Body(graph, around or {}) for key, graph in self.graphs.items()}
         try:
             return self._operator.function(*inputs, **self._named, **bodies)
-        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            MemoryError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             if isinstance(error, ChainruleError):
                 raise
             shapes = ", ".join("None" if x is None else str(getattr(x, "shape", "a list")) for x in inputs)
@@ -140,6 +148,14 @@ def plain(value: Any) -> Any:
         read = float if kind.is_floating else (lambda v: v == "True") if kind == "bool" else int
         return Tensor([read(v) for v in text["values"]], dtype=kind).reshape(*text["shape"])
     return value
+
+
+def fetched(values: Values, names: Iterable[str]) -> list[Any]:
+    """Values by name. Errors: ArgumentError for one that a node should have made: it has more outputs than its operator."""
+    try:
+        return [values[name] for name in names]
+    except KeyError as error:
+        raise ArgumentError(f"[onnx] the value {error.args[0]!r} was not made: a node has outputs too many") from error
 
 
 @register
@@ -245,14 +261,14 @@ class OnnxGraph(Module):
         """All outputs, of inputs in order and the values of the graph around it."""
         values: Values = {**around, **self._held.values, **dict(zip(self.input_names, inputs, strict=True))}
         for node, done in zip(self._nodes.values(), self._done, strict=True):
-            given = [values[name] for name in node.given]
+            given = fetched(values, node.given)
             y = node(*given, around=values) if node.graphs else node(*given)
             for name, value in zip(node.outputs, y if isinstance(y, tuple) else (y,), strict=False):
                 if name:
                     values[name] = value
             for name in done:
                 values.pop(name, None)
-        return tuple(values[name] for name in self.output_names)
+        return tuple(fetched(values, self.output_names))
 
     def get_config(self) -> dict[str, Any]:
         """Its inputs, its outputs, the tensors that nodes share; the nodes are its children."""

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...domain.errors import NotSupportedError
+from ...domain.errors import ArgumentError, NotSupportedError
 from .conv import margins, one
 from .operators import constant, operator
 
 LARGE = 256  # elements of a window: above that, one axis after the other is quicker
+MOST_PLACES = 1 << 28  # of the windows along one axis
 MAX = {1: ops.max_pool1d_with_indices, 2: ops.max_pool2d_with_indices}
 
 
@@ -24,7 +25,11 @@ def windows(x: Any, axis: int, k: int, s: int, d: int, ends: tuple[int, int], ce
     n = (-(-span // s) if ceil else span // s) + 1
     if ceil and (n - 1) * s >= x.shape[axis] + before:
         n -= 1  # a window that begins after the end
-    places = np.arange(max(n, 0))[:, None] * s + np.arange(k)[None] * d - before
+    if n < 1 or n * k > MOST_PLACES:
+        raise ArgumentError(
+            f"{n} windows of {k} along the axis {axis} of {x.shape}, expected 1 to {MOST_PLACES} elements"
+        )
+    places = np.arange(n)[:, None] * s + np.arange(k)[None] * d - before
     return places, (places >= 0) & (places < x.shape[axis])
 
 
@@ -44,6 +49,9 @@ def laid_out(x: Any, kernel_shape: Any, strides: Any, dilations: Any, pads: Any,
     """Strides, dilations and margins of each axis."""
     n = x.ndim - 2
     strides, dilations = strides or [1] * n, dilations or [1] * n
+    for name, sizes in (("kernel_shape", kernel_shape), ("strides", strides), ("dilations", dilations)):
+        if len(sizes) != n or min(sizes) < 1:
+            raise ArgumentError(f"{name} is {[*sizes]}, expected {n} sizes from 1 on for x of shape {x.shape}")
     return strides, dilations, margins(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
 
 

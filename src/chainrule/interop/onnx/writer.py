@@ -62,7 +62,10 @@ def to_onnx(
     finally:
         for module, training in modes:
             module.training = training
-    onnx.checker.check_model(proto, full_check=not isinstance(model, OnnxGraph))
+    try:
+        onnx.checker.check_model(proto, full_check=not isinstance(model, OnnxGraph))
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ArgumentError(f"[to_onnx] onnx.checker does not allow what was made: {error}") from error
     if path is not None:
         with atomic_write(path) as file:
             file.write(proto.SerializeToString())
