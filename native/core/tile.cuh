@@ -34,12 +34,6 @@ template <class T> struct Matrix {
     }
 };
 
-/// Dividing a number below 2**31 by one that the host has made ready: `divisor` in gpu.py.
-DEVICE int divided(int x, int64_t divisor) {
-    const uint32_t u = static_cast<uint32_t>(x);
-    return static_cast<int>((__umulhi(u, static_cast<uint32_t>(divisor)) + u) >> (divisor >> 32));
-}
-
 /// What a thread of a block fetches of an operand for one step, element by element.
 template <class T, int tile, int depth, int threads, class Operand> struct Fetched {
     static constexpr int count = tile * depth / threads;

@@ -21,9 +21,10 @@ from .shape import reshape
 KERNELS = Kernels()
 ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
 
-declare("gemm", *(f"product<{NAMES[d]}, {tile}>" for d in ("float32", "float64") for tile in (32, 64)))
-declare("gemm", *(f"product<{NAMES[d]}, {tile}>" for d in ("float16", "bfloat16") for tile in (64, 128)))
-declare("gemm", "product<float, 128>", *(f"product<{NAMES[d]}, 32>" for d in (*INTEGERS, "bool")))
+SIDES = {"float32": (32, 64, 128), "float64": (32, 64), "float16": (64, 128), "bfloat16": (64, 128)}  # of tiles
+
+declare("gemm", *(f"product<{NAMES[d]}, {side}>" for d in FLOATS for side in SIDES[d]))
+declare("gemm", *(f"product<{NAMES[d]}, 32>" for d in (*INTEGERS, "bool")))
 declare("gemm", *(f"{kernel}<{NAMES[d]}>" for kernel in ("combined", "before_activation") for d in FLOATS))
 
 
@@ -39,16 +40,27 @@ class Tiles(NamedTuple):
 
 
 @lru_cache(4096)
-def tiles(dtype: np.dtype, m: int, n: int, k: int, batch: int, multiprocessors: int) -> Tiles:
-    """The largest tiles that keep half of the multiprocessors at work; of a long k several parts, if there are few tiles."""
+def tiles(
+    dtype: np.dtype,
+    m: int,
+    n: int,
+    k: int,
+    batch: int,
+    multiprocessors: int,
+    sides: tuple[int, ...] = (),
+    divisible: bool = True,
+) -> Tiles:
+    """The largest tiles that keep half of the multiprocessors at work; of a long k several parts, if there are few tiles.
+
+    ``sides`` are those of the tiles that there are, if not those of ``product``; ``divisible``: whether k may have parts.
+    """
     half, real = dtype.itemsize == 2 and dtype.name in FLOATS, dtype.name in FLOATS
-    sizes = (128, 64) if half else {"float32": (128, 64, 32), "float64": (64, 32)}.get(dtype.name, (32,))
-    for tile in sizes:
+    for tile in sorted(sides or SIDES.get(dtype.name, (32,)), reverse=True):
         down, across = -(-m // tile), -(-n // tile)
         if min(m, n) > tile // 2 and 2 * down * across * batch >= multiprocessors:
             break
     parts = 1
-    if real and down * across * batch < multiprocessors:
+    if real and divisible and down * across * batch < multiprocessors:
         parts = max(1, min(2 * multiprocessors // (down * across * batch), k // 256))
     chunk = -(-k // (32 * parts)) * 32
     parts = max(1, -(-k // chunk)) if k else 1
