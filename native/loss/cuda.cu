@@ -63,8 +63,9 @@ __global__ void loss_each(T* y, const T* x, const T* t, Layout<3> where, int64_t
 
 /// The gradient by x or by the target, of g for each, which is divided by `share`.
 template <class T>
-__global__ void loss_slopes(T* y, const T* g, const T* x, const T* t, Layout<4> where, int64_t kind, double p,
-                            double share, int64_t target, int64_t n) {
-    map([=](T d, T a, T b) { return slope_of<T>(kind, a, b, static_cast<T>(p), target) * (d / static_cast<T>(share)); }, y,
+__global__ void loss_slopes(T* y, const T* g, const T* x, const T* t, Layout<4> where, int64_t kind, double p, double share,
+                            int64_t target, int64_t n) {
+    using V = Wide<T>;
+    map([=](V d, V a, V b) { return slope_of<V>(kind, a, b, static_cast<V>(p), target) * (d / static_cast<V>(share)); }, y,
         where, n, Operand<T>{g, 0}, Operand<T>{x, 0}, Operand<T>{t, 0});
 }

@@ -73,10 +73,11 @@ __global__ void layer_norm(T* y, Wide<T>* rstd, Wide<T>* mean, const T* x, const
 /// gx = rstd (h - mean(h) - u mean(h u)), h = g weight, u = (x - mean) rstd; and each block's sums of g u and of g over its
 /// rows: parts (blocks, 2, n), unless null. They are kept in shared memory, (groups, 2, n), if `shared`.
 template <class T>
-__global__ void layer_norm_slopes(T* gx, T* parts, const T* g, const T* x, const T* weight, const T* rstd, const T* mean,
-                                  int64_t m, int64_t n, int64_t packed, int64_t shared) {
-    DYNAMIC_SHARED(T, table);
-    T* own = shared ? table + threadIdx.y * 2 * n : parts ? parts + blockIdx.x * 2 * n : nullptr;
+__global__ void layer_norm_slopes(T* gx, Wide<T>* parts, const T* g, const T* x, const T* weight, const Wide<T>* wide_weight,
+                                  const Wide<T>* rstd, const Wide<T>* mean, int64_t m, int64_t n, int64_t packed, int64_t shared) {
+    using V = Wide<T>;
+    DYNAMIC_SHARED(V, table);
+    V* own = shared ? table + threadIdx.y * 2 * n : parts ? parts + blockIdx.x * 2 * n : nullptr;
     if (parts)
         each_unit<T>(n, packed, [&](auto of, int64_t u) {
             for (int k = 0; k < of.count; ++k) own[u + k] = own[n + u + k] = 0;
@@ -86,36 +87,36 @@ __global__ void layer_norm_slopes(T* gx, T* parts, const T* g, const T* x, const
         const int64_t row = group_row() + round * groups;
         const bool there = row < m;
         const int64_t first = there ? row * n : 0, count = there ? n : 0;
-        const T scale = there ? rstd[row] : T(0), centre = there && mean ? mean[row] : T(0);
-        T b = 0, c = 0;
+        const V scale = there ? rstd[row] : V(0), centre = there && mean ? mean[row] : V(0);
+        V b = 0, c = 0;
         if (gx) {
-            T sum = 0, product = 0;
+            V sum = 0, product = 0;
             each_unit<T>(count, packed, [&](auto of, int64_t u) {
                 const auto d = Unit<T, of.count>::of(g + first + u), v = Unit<T, of.count>::of(x + first + u);
-                const auto w = some<T, of.count>(weight, nullptr, u, 1);
+                const auto w = some<T, of.count>(weight, wide_weight, u, 1);
                 for (int k = 0; k < of.count; ++k) {
-                    const T h = d.at[k] * w.at[k];
+                    const V h = widened(d.at[k]) * w.at[k];
                     sum += h;
-                    product += h * (v.at[k] - centre);
+                    product += h * (widened(v.at[k]) - centre);
                 }
             });
-            const Both<T> sums = group_sums(sum, product);
-            b = -scale * scale * scale * sums.b / static_cast<T>(n);
-            c = mean ? -scale * sums.a / static_cast<T>(n) : T(0);
+            const Both<V> sums = group_sums(sum, product);
+            b = -scale * scale * scale * sums.b / static_cast<V>(n);
+            c = mean ? -scale * sums.a / static_cast<V>(n) : V(0);
         }
         each_unit<T>(count, packed, [&](auto of, int64_t u) {
             const auto d = Unit<T, of.count>::of(g + first + u), v = Unit<T, of.count>::of(x + first + u);
             if (gx) {
-                const auto w = some<T, of.count>(weight, nullptr, u, 1);
+                const auto w = some<T, of.count>(weight, wide_weight, u, 1);
                 Unit<T, of.count> to;
                 for (int k = 0; k < of.count; ++k)
-                    to.at[k] = d.at[k] * w.at[k] * scale + ((v.at[k] - centre) * b + c);
+                    to.at[k] = narrowed<T>(widened(d.at[k]) * w.at[k] * scale + ((widened(v.at[k]) - centre) * b + c));
                 to.to(gx + first + u);
             }
             if (parts)
                 for (int k = 0; k < of.count; ++k) {
-                    own[u + k] += d.at[k] * ((v.at[k] - centre) * scale);
-                    own[n + u + k] += d.at[k];
+                    own[u + k] += widened(d.at[k]) * ((widened(v.at[k]) - centre) * scale);
+                    own[n + u + k] += widened(d.at[k]);
                 }
         });
     }
@@ -123,7 +124,7 @@ __global__ void layer_norm_slopes(T* gx, T* parts, const T* g, const T* x, const
     __syncthreads();
     const int me = threadIdx.y * blockDim.x + threadIdx.x, all = blockDim.x * blockDim.y;
     for (int64_t i = me; i < 2 * n; i += all) {
-        T sum = 0;
+        V sum = 0;
         for (int k = 0; k < static_cast<int>(blockDim.y); ++k) sum += table[k * 2 * n + i];
         parts[blockIdx.x * 2 * n + i] = sum;
     }
@@ -153,8 +154,9 @@ template <class T> struct Slopes : Moments<T> {
     using Accumulator = typename Sums<T>::Accumulator;
     static DEVICE double centre(const T*, const double* means, int64_t channel) { return means[channel]; }
     static DEVICE void take(Accumulator& a, T x, T g, double centre, int64_t, int64_t, double) {
-        a.a += static_cast<double>(g);
-        a.b += static_cast<double>(g) * (static_cast<double>(x) - centre);
+        const double d = static_cast<double>(widened(g));
+        a.a += d;
+        a.b += d * (static_cast<double>(widened(x)) - centre);
     }
 };
 
@@ -215,8 +217,9 @@ __global__ void channel_slopes(T* slopes, T* weight, T* bias, T* mean, T* var, c
 
 /// gx = a g + b (x - mean) + k, each of a, b, mean and k one for a channel; with given statistics a g alone.
 template <class T>
-__global__ void batch_norm_slopes(T* gx, const T* g, const T* a, const T* x, const T* mean, const T* b, const T* k,
-                                  Layout<7> where, int64_t n) {
-    map([](T d, T f, T v, T m, T s, T c) { return fma(d, f, fma(v - m, s, c)); }, gx, where, n, Operand<T>{g, 0},
-        Operand<T>{a, 0}, Operand<T>{x, 0}, Operand<T>{mean, 0}, Operand<T>{b, 0}, Operand<T>{k, 0});
+__global__ void batch_norm_slopes(T* gx, const T* g, const Wide<T>* a, const T* x, const Wide<T>* mean, const Wide<T>* b,
+                                  const Wide<T>* k, Layout<7> where, int64_t n) {
+    using V = Wide<T>;
+    map([](V d, V f, V v, V m, V s, V c) { return fma(d, f, fma(v - m, s, c)); }, gx, where, n, Operand<T>{g, 0},
+        Operand<V>{a, 0}, Operand<T>{x, 0}, Operand<V>{mean, 0}, Operand<V>{b, 0}, Operand<V>{k, 0});
 }

@@ -65,18 +65,19 @@ __global__ void softmax(T* y, const T* x, Layout<2> rows, int64_t m, int64_t n, 
 template <class T>
 __global__ void softmax_slopes(T* gx, const T* g, const T* y, Layout<3> rows, int64_t m, int64_t n, int64_t gx_step,
                                int64_t g_step, int64_t y_step, int64_t packed, int64_t logarithm) {
+    using V = Wide<T>;
     const int64_t row = group_row();
     int64_t at[3] = {0, 0, 0};
     rows.place(row < m ? row : 0, at);
     if (row >= m) n = 0;
-    T sum = 0;
+    V sum = 0;
     each_unit<T>(n, packed, [&](auto of, int64_t u) {
         const auto a = Unit<T, of.count>::of(g + at[1] + u * g_step);
         if (logarithm) {
-            for (int k = 0; k < of.count; ++k) sum += a.at[k];
+            for (int k = 0; k < of.count; ++k) sum += widened(a.at[k]);
         } else {
             const auto b = Unit<T, of.count>::of(y + at[2] + u * y_step);
-            for (int k = 0; k < of.count; ++k) sum += a.at[k] * b.at[k];
+            for (int k = 0; k < of.count; ++k) sum += widened(a.at[k]) * widened(b.at[k]);
         }
     });
     sum = group_sum(sum);
@@ -84,8 +85,10 @@ __global__ void softmax_slopes(T* gx, const T* g, const T* y, Layout<3> rows, in
         const auto a = Unit<T, of.count>::of(g + at[1] + u * g_step);
         const auto b = Unit<T, of.count>::of(y + at[2] + u * y_step);
         Unit<T, of.count> to;
-        for (int k = 0; k < of.count; ++k)
-            to.at[k] = logarithm ? a.at[k] - exp(b.at[k]) * sum : (a.at[k] - sum) * b.at[k];
+        for (int k = 0; k < of.count; ++k) {
+            const V d = widened(a.at[k]), v = widened(b.at[k]);
+            to.at[k] = narrowed<T>(logarithm ? d - exp(v) * sum : (d - sum) * v);
+        }
         to.to(gx + at[0] + u * gx_step);
     });
 }
@@ -173,26 +176,29 @@ __global__ void classes_total(T* y, double* shares, const double* sums, const Wi
 
 /// gx = g / share * (p ((1 - e) w[t] + e / n * sum(w)) - (1 - e) w[t] at t - e / n * w), p the softmax, e the smoothing.
 template <class T>
-__global__ void cross_entropy_slopes(T* gx, const T* g, const T* x, const int64_t* target, const T* weight, const T* scales,
-                                     const double* shares, Layout<2> rows, int64_t m, int64_t n, int64_t gx_step, int64_t step,
-                                     int64_t packed, int64_t ignore, double smoothing, int64_t each) {
+__global__ void cross_entropy_slopes(T* gx, const T* g, const T* x, const int64_t* target, const Wide<T>* weight,
+                                     const Wide<T>* scales, const double* shares, Layout<2> rows, int64_t m, int64_t n,
+                                     int64_t gx_step, int64_t step, int64_t packed, int64_t ignore, double smoothing,
+                                     int64_t each) {
+    using V = Wide<T>;
     const int64_t row = group_row();
     if (row >= m) return;
     int64_t at[2];
     rows.place(row, at);
     const int64_t label = target[row];
     const bool counted = label != ignore && label >= 0 && label < n;
-    const T part = static_cast<T>(smoothing / static_cast<double>(n)), most = static_cast<T>(1 - smoothing);
-    const T scale = counted ? (each ? g[row] : static_cast<T>(static_cast<double>(g[0]) / shares[0])) : T(0);
-    const T hit = counted ? scale * most * (weight ? weight[label] : T(1)) : T(0);
-    const T factor = hit + scale * part * static_cast<T>(shares[1]), top = scales[row], over = scales[m + row];
+    const V part = static_cast<V>(smoothing / static_cast<double>(n)), most = static_cast<V>(1 - smoothing);
+    const V given = widened(g[each ? row : 0]);
+    const V scale = !counted ? V(0) : each ? given : static_cast<V>(static_cast<double>(given) / shares[0]);
+    const V hit = counted ? scale * most * (weight ? weight[label] : V(1)) : V(0);
+    const V factor = hit + scale * part * static_cast<V>(shares[1]), top = scales[row], over = scales[m + row];
     each_unit<T>(n, packed, [&](auto of, int64_t u) {
         const auto v = Unit<T, of.count>::of(x + at[1] + u * step);
         Unit<T, of.count> to;
         for (int k = 0; k < of.count; ++k) {
-            T d = counted ? exp(v.at[k] - top) * over * factor : T(0);
-            if (part > 0) d -= scale * part * (weight ? weight[u + k] : T(1));
-            to.at[k] = u + k == label ? d - hit : d;
+            V d = counted ? exp(widened(v.at[k]) - top) * over * factor : V(0);
+            if (part > 0) d -= scale * part * (weight ? weight[u + k] : V(1));
+            to.at[k] = narrowed<T>(u + k == label ? d - hit : d);
         }
         to.to(gx + at[0] + u * gx_step);
     });
@@ -215,14 +221,16 @@ __global__ void nll(T* y, double* sums, const T* x, const int64_t* target, const
 
 /// gx = -g w / share at the target of each row; the rest of it is 0 before.
 template <class T>
-__global__ void nll_slopes(T* gx, const T* g, const int64_t* target, const T* weight, const double* shares, Layout<1> rows,
+__global__ void nll_slopes(T* gx, const T* g, const int64_t* target, const Wide<T>* weight, const double* shares, Layout<1> rows,
                            int64_t m, int64_t n, int64_t step, int64_t ignore, int64_t each) {
+    using V = Wide<T>;
     EACH(row, m) {
         const int64_t label = target[row];
         if (label == ignore || label < 0 || label >= n) continue;
         int64_t at[1];
         rows.place(row, at);
-        const T scale = each ? g[row] : static_cast<T>(static_cast<double>(g[0]) / shares[0]);
-        gx[at[0] + label * step] = -scale * (weight ? weight[label] : T(1));
+        const V given = widened(g[each ? row : 0]);
+        const V scale = each ? given : static_cast<V>(static_cast<double>(given) / shares[0]);
+        gx[at[0] + label * step] = narrowed<T>(-scale * (weight ? weight[label] : V(1)));
     }
 }

@@ -16,9 +16,8 @@ KERNELS = Kernels()
 KINDS = {name: kind for kind, name in enumerate("mse mae huber smooth_l1 bce bce_with_logits".split())}
 PARAMETER = {"huber": "delta", "smooth_l1": "beta"}
 
-declare("loss", *(f"{kernel}<{NAMES[d]}>" for d in FLOATS for kernel in ("loss_each",)))
+declare("loss", *(f"{kernel}<{NAMES[d]}>" for d in FLOATS for kernel in ("loss_each", "loss_slopes")))
 declare("loss", *(f"fold_rows<LossSum<{NAMES[d]}>>" for d in FLOATS))
-declare("loss", "loss_slopes<float>", "loss_slopes<double>")
 
 
 def loss(gpu: Gpu, x: DeviceArray, target: DeviceArray, pos_weight: Any = None, *, name: str, reduction: str = "mean",

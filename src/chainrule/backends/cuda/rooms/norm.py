@@ -18,11 +18,11 @@ from .reduce import KINDS, THREADS, fold, power, rows_of
 KERNELS = Kernels()
 SHARED = 48 * 1024  # bytes that a block may have
 
-declare("norm", *(f"{kernel}<{NAMES[d]}>" for d in FLOATS for kernel in ("layer_norm", "channels", "batch_norm")))
-declare("norm", *(f"{kernel}<Moments<{NAMES[d]}>>" for d in FLOATS for kernel in KINDS))
-declare("norm", *(f"{kernel}<Slopes<{d}>>" for d in ("float", "double") for kernel in KINDS))
-SLOPES = ("layer_norm_slopes", "channel_slopes", "batch_norm_slopes")
-declare("norm", *(f"{kernel}<{d}>" for d in ("float", "double") for kernel in SLOPES))
+SAMPLES = ("layer_norm", "layer_norm_slopes", "channels", "batch_norm", "batch_norm_slopes")
+
+declare("norm", *(f"{kernel}<{NAMES[d]}>" for d in FLOATS for kernel in SAMPLES))
+declare("norm", *(f"{kernel}<{op}<{NAMES[d]}>>" for d in FLOATS for op in ("Moments", "Slopes") for kernel in KINDS))
+declare("norm", "channel_slopes<float>", "channel_slopes<double>")
 
 
 def wide(x: DeviceArray) -> Any:
@@ -42,57 +42,60 @@ def packs(n: int, *arrays: Any) -> int:
 def sample_norm(
     gpu: Gpu, x: DeviceArray, weight: Any, bias: Any, normalized_shape: Any, eps: float, centred: bool
 ) -> Any:
-    """y, and x, weight, rstd and mean; only y if weight or bias have another dtype: then rules give the gradient."""
-    others = {v.dtype for v in (weight, bias) if v is not None}
-    own = others <= {x.dtype}
-    if not x.size or not (own or others == {wide(x)}):
+    """y, and x, weight, rstd and mean. ``weight`` and ``bias`` are both of the dtype of ``x``, or of that it is computed in."""
+    kinds = {v.dtype for v in (weight, bias) if v is not None} or {x.dtype}
+    if not x.size or len(kinds) > 1 or not kinds <= {x.dtype, wide(x)} or (weight is None and kinds != {x.dtype}):
         return NotImplemented
     n = math.prod(normalized_shape)
     m = x.size // n
     rows = gpu.dense(x)
-    weight_, bias_ = (None if v is None else gpu.dense(v) for v in (weight, bias))
+    given = [None if v is None else gpu.dense(v) for v in (weight, bias)]
     y = gpu.empty(x.shape, x.dtype)
     rstd = gpu.empty((m,), wide(x))
     mean = gpu.empty((m,), wide(x)) if centred else None
-    packed = packs(n, rows, y, weight_, bias_)
-    width = power(-(-(n * x.itemsize // 16 if packed else n) // 4))
+    packed = packs(n, rows, y, *given)
+    units = n * x.itemsize // 16 if packed else n
+    width = power(-(-units // 4))
     if m * width < 2 * THREADS * gpu.properties.multiprocessors:
-        width = power(n * x.itemsize // 16 if packed else n)
-    given = (weight_, bias_, None, None) if own else (None, None, weight_, bias_)
+        width = power(units)
+    both = (*given, None, None) if kinds == {x.dtype} else (None, None, *given)
     kernel = f"layer_norm<{c_name(x.dtype)}>"
-    gpu.launch(
-        "norm", kernel, *rows_of(m, width), y, rstd, mean, rows, *given, m, n, packed, eps, writes=3 if centred else 2
-    )
-    return y, (x, weight, rstd, mean) if own else None
+    gpu.launch("norm", kernel, *rows_of(m, width), y, rstd, mean, rows, *both, m, n, packed, eps, writes=2 + centred)
+    return y, (x, weight, rstd, mean)
 
 
 def sample_norm_vjp(gpu: Gpu, g: DeviceArray, saved: Any, needs: Any, shape: tuple[int, ...]) -> Any:
     """The gradients by x, weight and bias, the last two in ``shape``."""
-    rstd, mean = saved[2:]
-    m = rstd.size
-    n = math.prod(shape)
-    g, x = gpu.dense(g), gpu.dense(saved[0])
-    weight = None if saved[1] is None else gpu.dense(saved[1])
+    x, weight, rstd, mean = saved
+    kind = x.dtype if weight is None else weight.dtype
+    m, n = rstd.size, math.prod(shape)
+    g, x, weight = gpu.dense(g), gpu.dense(x), None if weight is None else gpu.dense(weight)
     gx = gpu.empty(x.shape, x.dtype) if needs[0] else None
     packed = packs(n, g, x, gx, weight)
-    width = power(n * x.itemsize // 16 if packed else n)
-    (blocks, _), threads = rows_of(m, width)
+    (blocks, _), threads = rows_of(m, power(n * x.itemsize // 16 if packed else n))
     parts, shared = None, 0
     if any(needs[1:]):
         blocks = min(blocks, 4 * gpu.properties.multiprocessors)
-        parts = gpu.empty((blocks, 2 * n), x.dtype)
-        shared = threads[1] * 2 * n * x.itemsize
+        parts = gpu.empty((blocks, 2 * n), rstd.dtype)
+        shared = threads[1] * 2 * n * rstd.itemsize
         shared = shared if shared <= SHARED else 0
+    both = (weight, None) if kind == x.dtype else (None, weight)
     gpu.launch(
-        "norm", f"layer_norm_slopes<{c_name(x.dtype)}>", blocks, threads, gx, parts, g, x, weight, rstd, mean, m, n, packed,
+        "norm", f"layer_norm_slopes<{c_name(x.dtype)}>", blocks, threads, gx, parts, g, x, *both, rstd, mean, m, n, packed,
         int(shared > 0), shared=shared, writes=(gx is not None) + (parts is not None),
     )  # fmt: skip
     if parts is None:
         return (gx, *(None for _ in needs[1:]))
-    sums = gpu.empty((2, n), x.dtype)
-    fold(gpu, "reduce", f"Sum<{c_name(x.dtype)}>", parts, (0,), sums)
-    each = (DeviceArray(gpu, sums.memory, shape, x.dtype, None, sums.offset + k * n * x.itemsize) for k in (0, 1))
+    sums = gpu.empty((2, n), rstd.dtype)
+    fold(gpu, "reduce", f"Sum<{c_name(rstd.dtype)}>", parts, (0,), sums)
+    sums = narrowed(gpu, sums, kind)
+    each = (DeviceArray(gpu, sums.memory, shape, kind, None, sums.offset + k * n * kind.itemsize) for k in (0, 1))
     return (gx, *(v if wanted else None for v, wanted in zip(each, needs[1:], strict=False)))
+
+
+def narrowed(gpu: Gpu, v: DeviceArray, dtype: Any) -> DeviceArray:
+    """``v`` in a dtype."""
+    return v if v.dtype == dtype else cast(gpu, v, dtype=dtype)
 
 
 @KERNELS("layer_norm")
@@ -146,21 +149,17 @@ def channelwise(gpu: Gpu, kernel: str, y: DeviceArray, *given: Any) -> DeviceArr
 
 
 def parameters(gpu: Gpu, x: DeviceArray, *given: Any) -> Any:
-    """Arrays (c,) without gaps, in the dtype in which ``x`` is computed; None for what is None, or NotImplemented."""
-    found: list[Any] = []
-    for v in given:
-        if v is not None and v.dtype != wide(x):
-            if v.dtype != x.dtype:
-                return NotImplemented
-            v = cast(gpu, v, dtype=wide(x))
-        found.append(None if v is None else gpu.dense(v))
-    return found
+    """Arrays (c,) without gaps, in the dtype in which ``x`` is computed; NotImplemented unless all have that, or that of x."""
+    kinds = {v.dtype for v in given if v is not None}
+    if len(kinds) > 1 or not kinds <= {x.dtype, wide(x)}:
+        return NotImplemented
+    return [None if v is None else gpu.dense(narrowed(gpu, v, wide(x))) for v in given]
 
 
-def normalised(gpu: Gpu, x: DeviceArray, means: DeviceArray, factors: DeviceArray, bias: Any) -> Any:
-    """y, and what the gradient needs; of 16-bit floats, whose weights may be float32, rules give that."""
+def normalised(gpu: Gpu, x: DeviceArray, weight: Any, bias: Any, means: DeviceArray, factors: DeviceArray) -> Any:
+    """y, and what the gradient needs: of ``weight`` the dtype, in which are those of all parameters."""
     y = channelwise(gpu, f"batch_norm<{c_name(x.dtype)}>", like(gpu, x), x, row(factors, 0), row(factors, 2), bias)
-    return y, (x, means, factors) if x.itemsize > 2 else None
+    return y, (x, weight, means, factors)
 
 
 def row(table: DeviceArray, k: int) -> DeviceArray:
@@ -171,11 +170,11 @@ def row(table: DeviceArray, k: int) -> DeviceArray:
 @KERNELS("batch_norm_train")
 def batch_norm_train(gpu: Gpu, x: DeviceArray, weight: Any, bias: Any, running_mean: DeviceArray, running_var: DeviceArray,
                      *, momentum: float, eps: float) -> Any:  # fmt: skip
-    if not x.size or not running_mean.dtype == running_var.dtype == wide(x):
-        return NotImplemented
     given = parameters(gpu, x, weight, bias)
-    if given is NotImplemented:
+    if not x.size or given is NotImplemented or not running_mean.dtype == running_var.dtype == wide(x):
         return NotImplemented
+    if weight is None and bias is not None and bias.dtype != x.dtype:
+        return NotImplemented  # nothing would tell the gradient the dtype of bias
     c = x.shape[1]
     sums, means = gpu.empty((c, 2), "float64"), gpu.empty((c,), "float64")
     factors = gpu.empty((3, c), wide(x))
@@ -184,7 +183,7 @@ def batch_norm_train(gpu: Gpu, x: DeviceArray, weight: Any, bias: Any, running_m
         "norm", f"channels<{c_name(x.dtype)}>", c, means, factors, running_mean, running_var, sums, x, given[0], None, None, c,
         x.steps[1], running_mean.steps[0], running_var.steps[0], float(x.size // c), float(momentum), float(eps), writes=4,
     )  # fmt: skip
-    return normalised(gpu, x, means, factors, given[1])
+    return normalised(gpu, x, weight, given[1], means, factors)
 
 
 @KERNELS("batch_norm_eval")
@@ -192,7 +191,7 @@ def batch_norm_eval(
     gpu: Gpu, x: DeviceArray, weight: Any, bias: Any, mean: DeviceArray, var: DeviceArray, *, eps: float
 ) -> Any:
     given = parameters(gpu, x, weight, bias, mean, var)
-    if not x.size or given is NotImplemented:
+    if not x.size or given is NotImplemented or (weight is None and mean.dtype != x.dtype):
         return NotImplemented
     c = x.shape[1]
     means, factors = gpu.empty((c,), "float64"), gpu.empty((3, c), wide(x))
@@ -200,24 +199,28 @@ def batch_norm_eval(
         "norm", f"channels<{c_name(x.dtype)}>", c, means, factors, None, None, None, x, given[0], *given[2:], c, 0, 0, 0, 0.0,
         0.0, float(eps), writes=2,
     )  # fmt: skip
-    return normalised(gpu, x, means, factors, given[1])
+    return normalised(gpu, x, weight, given[1], means, factors)
 
 
 def batch_norm_vjp(gpu: Gpu, g: DeviceArray, saved: Any, needs: Any, batch: bool) -> Any:
     """The gradients of either, by x, weight, bias, and the statistics that were given."""
-    x, means, factors = saved
-    c, name = x.shape[1], c_name(x.dtype)
+    x, weight, means, factors = saved
+    c, name, kind = x.shape[1], c_name(x.dtype), x.dtype if weight is None else weight.dtype
     slopes: Any = None
     own: list[Any] = [None] * 4
     if batch or any(needs[1:]):
-        sums, slopes = gpu.empty((c, 2), "float64"), gpu.empty((2, c), x.dtype)
+        sums, slopes = gpu.empty((c, 2), "float64"), gpu.empty((2, c), factors.dtype)
         fold(gpu, "norm", f"Slopes<{name}>", x, others(x), sums, t=g, centres=means, accumulator="complex128")
         own = [
-            gpu.empty((c,), x.dtype) if wanted and (k < 2 or not batch) else None for k, wanted in enumerate(needs[1:])
+            gpu.empty((c,), factors.dtype) if wanted and (k < 2 or not batch) else None
+            for k, wanted in enumerate(needs[1:])
         ]
         count = float(x.size // c) if batch else 0.0
         written = 1 + sum(v is not None for v in own)
-        gpu.each("norm", f"channel_slopes<{name}>", c, slopes, *own, sums, factors, c, count, writes=written)
+        gpu.each(
+            "norm", f"channel_slopes<{c_name(factors.dtype)}>", c, slopes, *own, sums, factors, c, count, writes=written
+        )
+        own = [None if v is None else narrowed(gpu, v, kind) for v in own]
     gx = None
     if needs[0]:
         arrays = (x, row(factors, 0), row(slopes, 0), row(slopes, 1)) if batch and slopes is not None else (None,) * 4

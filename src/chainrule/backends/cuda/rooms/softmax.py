@@ -20,11 +20,9 @@ WIDE = {"float16": np.dtype(np.float32), "bfloat16": np.dtype(np.float32)}
 NO_CLASS = "[{}] target {{value}} at row {{axis}} is not a class: x has {{limit}} classes (0 to {{last}})"
 FAULTS = {name: fault(IndexRangeError, NO_CLASS.format(name)) for name in ("cross_entropy", "nll")}
 
-declare("softmax", *(f"{k}<{NAMES[d]}>" for d in FLOATS for k in ("softmax", "cross_entropy", "classes_total", "nll")))
-declare(
-    "softmax",
-    *(f"{k}<{d}>" for d in ("float", "double") for k in ("softmax_slopes", "cross_entropy_slopes", "nll_slopes")),
-)
+ROWS = "softmax softmax_slopes cross_entropy cross_entropy_slopes nll nll_slopes classes_total".split()
+
+declare("softmax", *(f"{kernel}<{NAMES[d]}>" for d in FLOATS for kernel in ROWS))
 
 
 def softmax(gpu: Gpu, x: DeviceArray, *, axis: int, logarithm: int) -> Any:
