@@ -17,6 +17,13 @@ template <> struct NumberOf<float> { using type = double; };
 template <> struct NumberOf<double> { using type = double; };
 template <class T> using Number = typename NumberOf<Wide<T>>::type;
 
+/// Elements of which only the size matters.
+template <int bytes> struct Word;
+template <> struct Word<1> { using type = uint8_t; };
+template <> struct Word<2> { using type = uint16_t; };
+template <> struct Word<4> { using type = uint32_t; };
+template <> struct Word<8> { using type = uint64_t; };
+
 /// Some elements next to each other.
 template <class T, int n> struct alignas(sizeof(T) * n < 16 ? sizeof(T) * n : 16) Some {
     T at[n];

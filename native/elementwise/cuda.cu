@@ -157,12 +157,6 @@ __global__ void integers(T* y, const T* a, const T* b, int64_t p, int64_t q, int
     map(compute, y, where, n, Operand<T>{a, static_cast<T>(p)}, Operand<T>{b, static_cast<T>(q)});
 }
 
-template <int bytes> struct Word;
-template <> struct Word<1> { using type = uint8_t; };
-template <> struct Word<2> { using type = uint16_t; };
-template <> struct Word<4> { using type = uint32_t; };
-template <> struct Word<8> { using type = uint64_t; };
-
 /// Elements of so many bytes; numbers are given by their bits.
 template <int bytes, class T = typename Word<bytes>::type>
 __global__ void where(T* y, const bool* condition, const T* a, const T* b, int64_t p, int64_t q, Layout<4> where, int64_t n) {

@@ -195,18 +195,7 @@ def layout(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[bytes, bo
 
     ``strides`` are in elements, one tuple for each array.
     """
-    sizes: list[int] = []
-    steps: list[list[int]] = []
-    for d, n in enumerate(shape):
-        if n == 1:
-            continue
-        mine = [s[d] for s in strides]
-        if sizes and all(before == own * n for before, own in zip(steps[-1], mine, strict=True)):
-            sizes[-1] *= n
-            steps[-1] = mine
-        else:
-            sizes.append(n)
-            steps.append(mine)
+    sizes, steps = merged(shape, *strides)
     if len(sizes) > MAX_AXES:
         raise DeviceError(f"a kernel takes at most {MAX_AXES} axes that do not merge; the shape is {shape}")
     rest = MAX_AXES - len(sizes)
@@ -220,6 +209,27 @@ def layout(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[bytes, bo
         words += [*(s[k] for s in steps), *[0] * rest]
     flat = not sizes or (len(sizes) == 1 and all(s == 1 for s in steps[0]))
     return struct.pack(f"{len(words)}q", *words), flat
+
+
+def merged(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[list[int], list[list[int]]]:
+    """Axes as few as will do: their sizes, and for each its step in each array.
+
+    >>> merged((4, 1, 2, 3), (6, 6, 3, 1), (3, 0, 0, 1))
+    ([4, 2, 3], [[6, 3], [3, 0], [1, 1]])
+    """
+    sizes: list[int] = []
+    steps: list[list[int]] = []
+    for d, n in enumerate(shape):
+        if n == 1:
+            continue
+        mine = [s[d] for s in strides]
+        if sizes and all(before == own * n for before, own in zip(steps[-1], mine, strict=True)):
+            sizes[-1] *= n
+            steps[-1] = mine
+        else:
+            sizes.append(n)
+            steps.append(mine)
+    return sizes, steps
 
 
 def together(sizes: list[int], steps: list[list[int]]) -> int:
@@ -266,5 +276,29 @@ def copy_into(gpu: Gpu, y: DeviceArray, x: DeviceArray) -> None:
         if y.size:
             gpu.driver.copy(gpu.index, y.pointer, x.pointer, y.nbytes, gpu.stream)
         return
-    packed, _ = layout(y.shape, y.steps, spread(x, y.shape))
-    gpu.each("memory", f"copy<{y.itemsize}>", y.size, y, x, packed, y.size)
+    where, n, pack, tiles = copying(y.shape, y.steps, spread(x, y.shape))
+    if tiles is None:
+        gpu.each("memory", f"copy<{y.itemsize}>", -(-n // min(pack, 16 // y.itemsize)), y, x, where, n)
+    else:
+        blocks = min(tiles[0], 32 * gpu.properties.multiprocessors)
+        gpu.launch("memory", f"transpose<{y.itemsize}>", blocks, (32, 8), y, x, where, *tiles)
+
+
+@lru_cache(4096)
+def copying(shape: tuple[int, ...], to: tuple[int, ...], of: tuple[int, ...]) -> tuple[bytes, int, int, Any]:
+    """How elements are copied, whose steps are ``to`` and ``of``: a Layout, their number, how many neighbours lie together.
+
+    And for a transposition, neighbours on either side but along different axes: the number of tiles, and the numbers that
+    its kernel takes; the Layout is then of the other axes.
+    """
+    sizes, steps = merged(shape, to, of)
+    n = math.prod(shape)
+    ours = [d for d, s in enumerate(steps) if s[0] == 1 != s[1]]
+    theirs = [d for d, s in enumerate(steps) if s[1] == 1 != s[0]]
+    if n and len(ours) == len(theirs) == 1 and min(sizes[ours[0]], sizes[theirs[0]]) >= 8:
+        a, b = ours[0], theirs[0]
+        rest = [d for d in range(len(sizes)) if d not in (a, b)]
+        where, _ = layout(tuple(sizes[d] for d in rest), *(tuple(steps[d][k] for d in rest) for k in (0, 1)))
+        count = -(-sizes[a] // 32) * -(-sizes[b] // 32) * math.prod(sizes[d] for d in rest)
+        return where, n, 1, (count, sizes[a], sizes[b], steps[b][0], steps[a][1])
+    return layout(shape, to, of)[0], n, together(sizes, steps), None
