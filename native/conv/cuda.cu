@@ -111,8 +111,8 @@ template <class T> struct Result {
     DEVICE T get(int out, int64_t i) const { return out >= 0 && i >= 0 ? g[out + i] : T{}; }
 };
 
-/// y of x and the weight, + bias (groups outs), unless that is null. Blocks: tiles of pixels, tiles of outs, groups times parts;
-/// several parts leave their sums (parts, size) for `combined`.
+/// y of x and the weight, + bias (groups outs), unless that is null. Blocks: tiles of pixels, tiles of outs, groups times
+/// parts; several parts leave their sums (parts, size) for `combined`.
 template <class T, int tile>
 __global__ void __launch_bounds__(tile_threads<T, tile>)
     convolution(T* y, typename SumOf<T>::type* sums, const T* x, const T* w, const T* bias, Convolution c) {
@@ -156,8 +156,8 @@ __global__ void __launch_bounds__(tile_threads<T, tile>)
 
 /// y = the sums of parts, in their order, + bias of each channel, `inner` elements long, unless that is null.
 template <class T>
-__global__ void combined(T* y, const typename SumOf<T>::type* sums, const T* bias, int64_t inner, int64_t channels, int64_t parts,
-                         int64_t size) {
+__global__ void combined(T* y, const typename SumOf<T>::type* sums, const T* bias, int64_t inner, int64_t channels,
+                         int64_t parts, int64_t size) {
     EACH(i, size) {
         double sum = 0;
         for (int64_t p = 0; p < parts; ++p) sum += sums[p * size + i];

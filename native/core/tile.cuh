@@ -174,7 +174,8 @@ DEVICE void make_tile_mma(const A& a, const B& b, int row0, int column0, int beg
     // where this lane's rows of the fragments lie
     const int near = (lane & 7) + (lane >> 3 & 1) * 8, far = (lane & 7) + (lane >> 4) * 8;
     const int a_at = a_along ? (warp_row + near) * a_pitch + (lane >> 4) * 8 : far * a_pitch + warp_row + (lane >> 3 & 1) * 8;
-    const int b_at = b_along ? (warp_column + far) * b_pitch + (lane >> 3 & 1) * 8 : near * b_pitch + warp_column + (lane >> 4) * 8;
+    const int b_at =
+        b_along ? (warp_column + far) * b_pitch + (lane >> 3 & 1) * 8 : near * b_pitch + warp_column + (lane >> 4) * 8;
     const int a_row = 16 * (a_along ? a_pitch : 1), a_deep = 16 * (a_along ? 1 : a_pitch);
     const int b_row = 16 * (b_along ? b_pitch : 1), b_deep = 16 * (b_along ? 1 : b_pitch);
     typename FetchedOf<T, tile, depth, threads, A, A::packs>::type next_a(a, row0);

@@ -48,8 +48,8 @@ __global__ void __launch_bounds__(tile_threads<T, tile>)
 
 /// y (count, n) = the sums of parts (parts, count, n), in their order, then as in `product`.
 template <class T>
-__global__ void combined(T* y, const typename SumOf<T>::type* sums, const T* bias, int64_t n, int64_t activation, int64_t parts,
-                         int64_t size) {
+__global__ void combined(T* y, const typename SumOf<T>::type* sums, const T* bias, int64_t n, int64_t activation,
+                         int64_t parts, int64_t size) {
     EACH(i, size) {
         double sum = 0;
         for (int64_t p = 0; p < parts; ++p) sum += sums[p * size + i];
@@ -59,7 +59,8 @@ __global__ void combined(T* y, const typename SumOf<T>::type* sums, const T* bia
 }
 
 /// The gradient before an activation, from that after it and its result: as in `activated`.
-template <class T> __global__ void before_activation(T* y, const T* g, const T* result, int64_t activation, Layout<3> where, int64_t n) {
+template <class T>
+__global__ void before_activation(T* y, const T* g, const T* result, int64_t activation, Layout<3> where, int64_t n) {
     EACH(i, n) {
         int64_t at[3];
         where.place(i, at);
