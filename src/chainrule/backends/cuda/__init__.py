@@ -30,6 +30,8 @@ ROOMS = (
     "random",
     "gemm",
     "conv",
+    "pool",
+    "embedding",
     "reduce",
     "loss",
     "softmax",
