@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from . import backends
 from .domain.device import Device
-from .domain.errors import ArgumentError, DeviceError
+from .domain.errors import ArgumentError, DeviceError, unknown
 
 
 def gpu_of(device: Any) -> Any:
@@ -84,6 +85,26 @@ def set_memory_limit(nbytes: int | None, device: Any = None) -> None:
     if nbytes is not None and (isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 0):
         raise ArgumentError(f"[set_memory_limit] nbytes is {nbytes!r}; give a number of bytes, 0 or more, or None")
     gpu_of(device).pool.limit = nbytes
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """How NVIDIA's library computes large products of float32: "highest" in float32, "high" in TF32.
+
+    TF32 has the range of float32 and 10 bits of fraction, and is several times as fast; the kernels of this project keep to
+    float32. Source: NVIDIA A100 Tensor Core GPU Architecture, 2020. Errors: ArgumentError.
+
+    >>> set_float32_matmul_precision("highest")
+    >>> get_float32_matmul_precision()
+    'highest'
+    """
+    if precision not in ("highest", "high"):
+        raise unknown("precision of float32 products", precision, ["highest", "high"])
+    import_module("chainrule.backends.cuda.cublas").chosen["precision"] = precision
+
+
+def get_float32_matmul_precision() -> str:
+    """What ``set_float32_matmul_precision`` was told; "highest" unless it was."""
+    return str(import_module("chainrule.backends.cuda.cublas").chosen["precision"])
 
 
 class Event:

@@ -1,5 +1,9 @@
 """Products on a GPU beyond the table: sizes of several tiles, strides, batches, 16-bit floats, parts of k."""
 
+import ctypes
+from enum import IntEnum
+from types import SimpleNamespace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -7,7 +11,7 @@ from tests.ops import test_gemm as on_any
 
 import chainrule as cr
 from chainrule import Tensor, backends
-from chainrule.backends.cuda import driver, sources
+from chainrule.backends.cuda import cublas, driver, sources
 from chainrule.backends.cuda.rooms import gemm
 
 HALF = {
@@ -166,3 +170,138 @@ def test_a_linear_map_and_its_gradient(dtype, activation):
 def test_as_elsewhere(test):
     with backends.use("cuda"):
         test()
+
+
+class Bindings:
+    """cuBLASLt as its documentation says it is: column-major matrices, descriptions of them, an epilogue; on the host."""
+
+    Epilogue, ReductionScheme = (
+        IntEnum("Epilogue", {"DEFAULT": 1, "RELU": 2, "BIAS": 4, "RELU_BIAS": 6}),
+        IntEnum("Scheme", {"COMPUTE_TYPE": 2}),
+    )
+    MatmulDescAttribute = IntEnum("Desc", "TRANSA TRANSB EPILOGUE BIAS_POINTER BIAS_DATA_TYPE", start=0)
+    MatrixLayoutAttribute = IntEnum("Layout", "BATCH_COUNT STRIDED_BATCH_OFFSET", start=0)
+    MatmulPreferenceAttribute = IntEnum(
+        "Preference",
+        "MAX_WORKSPACE_BYTES REDUCTION_SCHEME_MASK MIN_ALIGNMENT_A_BYTES MIN_ALIGNMENT_B_BYTES MIN_ALIGNMENT_C_BYTES "
+        "MIN_ALIGNMENT_D_BYTES",
+        start=0,
+    )
+
+    def __init__(self):
+        self.made, self.memory, self.asked = [], {}, 0
+
+    def object(self, *given):
+        self.made.append([given, {}])
+        return len(self.made) - 1
+
+    create = matmul_desc_create = matrix_layout_create = matmul_preference_create = object
+
+    def matmul_preference_destroy(self, preference):
+        self.made[preference] = None
+
+    def note(self, what, attribute, address, nbytes):
+        self.made[what][1][attribute] = int.from_bytes(ctypes.string_at(address, nbytes), "little")
+
+    def matmul_desc_set_attribute(self, *given):
+        self.note(*given)
+
+    def matrix_layout_set_attribute(self, *given):
+        self.note(*given)
+
+    def matmul_preference_set_attribute(self, *given):
+        self.note(*given)
+
+    def get_matmul_desc_attribute_dtype(self, attribute):
+        return np.int64
+
+    get_matrix_layout_attribute_dtype = get_matmul_preference_attribute_dtype = get_matmul_desc_attribute_dtype
+
+    def MatmulHeuristicResult(self):  # noqa: N802
+        return SimpleNamespace(ptr=77, workspace_size=0)
+
+    def matmul_algo_get_heuristic(self, *given):
+        self.asked += 1
+        ctypes.c_int32.from_address(given[-1]).value = 1
+
+    def matrices(self, pointer, layout, flipped):
+        (_, rows, columns, pitch), more = self.made[layout]
+        flat = self.memory[pointer]
+        shape, size = (more[0], rows, columns), flat.itemsize
+        y = np.lib.stride_tricks.as_strided(flat, shape, (more[1] * size, size, pitch * size))
+        return y.swapaxes(1, 2) if flipped else y
+
+    def matmul(
+        self, handle, operation, alpha, a, of_a, b, of_b, beta, c, of_c, d, of_d, algorithm, workspace, nbytes, stream
+    ):
+        told = self.made[operation][1]
+        y = self.matrices(a, of_a, told[0]).astype(float) @ self.matrices(b, of_b, told[1]).astype(float)
+        if told[2] & 4:
+            y = y + self.memory[told[3]].astype(float)[:, None]
+        self.matrices(d, of_d, False)[...] = np.maximum(y, 0) if told[2] & 2 else y
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    "a_order, b_order", [("rows", "rows"), ("rows", "columns"), ("columns", "rows"), ("columns", "columns")]
+)
+def test_what_the_library_is_asked(gpu, monkeypatch, a_order, b_order, dtype, relu):
+    bindings = Bindings()
+    monkeypatch.setattr(cublas, "import_module", lambda name: bindings)
+    driver = SimpleNamespace(name="nvidia", at=lambda index: None, address_of=lambda stream: 5)
+    machine = SimpleNamespace(driver=driver, index=0, stream=None, empty=gpu.empty)
+    library = cublas.Library(machine)
+    bias = random(6, dtype=dtype, seed=3)
+    for seed, given_bias in ((0, None), (1, None), (2, bias), (3, bias)):
+        a, b = random(5, 4, dtype=dtype, seed=seed), random(4, 6, dtype=dtype, seed=seed + 9)
+        arrays = on_gpu(gpu, a, a_order), on_gpu(gpu, b, b_order)
+        y, of_bias = gpu.empty((5, 6), a.dtype), None
+        bindings.memory = {y.pointer: np.zeros(30, dtype)}
+        for array, host, order in zip(arrays, (a, b), (a_order, b_order), strict=True):
+            bindings.memory[array.pointer] = (host.T if order == "columns" else host).flatten()
+        if given_bias is not None:
+            of_bias = gpu.upload(bias)
+            bindings.memory[of_bias.pointer] = bias
+        library.multiply(machine, y, *arrays, tuple(cublas.matrices(x, ()) for x in arrays), of_bias, relu)
+        expected = exact(a, b) + (0 if given_bias is None else np.float64(bias))
+        found = bindings.memory[y.pointer].reshape(5, 6)
+        np.testing.assert_array_equal(found, (np.maximum(expected, 0) if relu else expected).astype(dtype))
+    assert bindings.asked <= 4
+
+
+def test_which_matrices_the_library_can_be_given(gpu):
+    x = gpu.upload(np.zeros((3, 2, 8, 4), np.float32))
+    assert cublas.matrices(x, (3, 2))[:3] == (False, 4, 32)
+    assert cublas.matrices(gemm.flipped(x.view((8, 4), (16, 4))), ())[:3] == (True, 4, 0)
+    assert cublas.matrices(x.view((8, 4), (16, 4)), (3, 2))[:3] == (False, 4, 0)  # one matrix for all of a batch
+    assert cublas.matrices(x.view((8, 2), (16, 8)), ()) is None
+    assert cublas.matrices(x.view((2, 3, 8, 4), (128, 256, 16, 4)), (2, 3)) is None
+    assert cublas.matrices(x.view((8, 4), (0, 4)), ()) is None
+    assert cublas.matrices(x.view((1, 4), (0, 4)), ())[:3] == (False, 4, 0)
+
+
+def test_a_library_that_fails_is_left_alone(gpu, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no")
+
+    broken = SimpleNamespace(broken=False, multiply=fail)
+    monkeypatch.setattr(cublas, "library", lambda gpu: broken)
+    monkeypatch.setattr(cublas, "LARGE", 1)
+    monkeypatch.setattr(gpu.driver, "name", "nvidia")
+    a = gpu.upload(random(6, 6))
+    with pytest.warns(UserWarning, match=r"cuBLASLt failed \(no\)"):
+        y = gemm.multiplied(gpu, a, a)
+    near(gpu.download(y), random(6, 6), random(6, 6))
+    gemm.multiplied(gpu, a, a)  # and nothing is said
+
+
+def test_the_precision_of_float32():
+    assert cr.cuda.get_float32_matmul_precision() == "highest"
+    try:
+        cr.cuda.set_float32_matmul_precision("high")
+        assert cublas.chosen["precision"] == "high"
+    finally:
+        cr.cuda.set_float32_matmul_precision("highest")
+    with pytest.raises(ValueError, match="precision of float32 products"):
+        cr.cuda.set_float32_matmul_precision("hgih")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ....domain.errors import ShapeError
+from .. import cublas
 from ..array import DeviceArray
 from ..gpu import Gpu, layout, spread
 from ..sources import FLOATS, INTEGERS, NAMES, c_name, declare
@@ -98,6 +99,8 @@ def multiplied(
     if not y.size:
         return y
     bias = None if bias is None else gpu.dense(bias)
+    if cublas.multiplied(gpu, y, a, b, bias, activation):
+        return y
     count = math.prod(batch)
     plan = tiles(a.dtype, m, n, k, count, gpu.properties.multiprocessors)
     name, kind = c_name(a.dtype), ACTIVATIONS[activation]
