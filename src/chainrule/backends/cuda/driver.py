@@ -34,6 +34,7 @@ class Driver(Protocol):
 
     name: str
     sums_in_order: bool  # whether atomic additions come in the same order each time
+    launches: int  # of kernels, so far
 
     def count(self) -> int: ...
     def properties(self, index: int) -> Properties: ...
@@ -80,6 +81,9 @@ class Driver(Protocol):
 
         The first ``writes`` arrays are written to, the others read.
         """
+
+    def shuffle(self, seed: int) -> None:
+        """Run the threads of blocks in another order, where that can be chosen; 0: in theirs."""
 
     # streams and events
     def stream(self, index: int) -> Handle: ...

@@ -80,6 +80,7 @@ class Nvidia:
         self.known: dict[int, Properties] = {}
         self.modules: list[Any] = []
         self.pages: list[Any] = []  # of the host, which stay
+        self.launches = 0
         self.capturing: dict[Stream, bool] = {}  # and whether the cycle collector was on before
 
     def call(self, name: str, *arguments: Any) -> Any:
@@ -220,6 +221,7 @@ class Nvidia:
             attribute = self.api.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             self.call("cuFuncSetAttribute", handle, attribute, shared)
             function[1] = shared
+        self.launches += 1
         memory, pointers = packed(arguments)
         (error,) = self.api.cuLaunchKernel(
             handle, *blocks, *threads, shared, stream.handle, ctypes.addressof(pointers), 0
@@ -230,6 +232,9 @@ class Nvidia:
                 f"{self.explained(error)}"
             )
         del memory  # read by now
+
+    def shuffle(self, seed: int) -> None:
+        """Threads run in an order that nobody chooses."""
 
     # ---- streams and events
 

@@ -38,8 +38,9 @@ def nvrtc() -> Any:
 @cache
 def version() -> str:
     """That of the compiler."""
+    api = nvrtc()
     try:
-        error, major, minor = nvrtc().nvrtcVersion()
+        error, major, minor = api.nvrtcVersion()
     except RuntimeError as missing:  # the bindings are there, the library is not
         raise DeviceError(f"the compiler of CUDA kernels is not installed ({missing}): {INSTALL}") from None
     checked(error, "its version")
