@@ -9,7 +9,7 @@
 // all elements of result j are measured from; finish(y, index, j, a, how, number), what is written.
 #pragma once
 
-#include "core/device.cuh"
+#include "core/rows.cuh"
 
 DEVICE double wrapped_add(double a, double b) { return a + b; }
 DEVICE double wrapped_mul(double a, double b) { return a * b; }
@@ -43,14 +43,14 @@ template <class T> struct Two {
     T x, t;
 };
 
-/// Calls take(load(offset, offset of t), u) for u = from, from + step ... below `to`. `length` units lie `stride` elements
-/// apart (`t_stride` in t), and again at each place of `slow`.
+/// Calls take(load(offset, offset of t), u) for u = from, from + step ... below `to`, two loads under way. `length` units lie
+/// `stride` elements apart (`t_stride` in t), and again at each place of `slow`.
 template <class Load, class Take>
 DEVICE void walk(const Layout<2>& slow, int64_t length, int64_t stride, int64_t t_stride, int64_t from, int64_t to, int64_t step,
                  Load load, Take take) {
     int64_t u = from;
     if (slow.axes == 0) {
-        for (; u + step < to; u += 2 * step) {  // two loads under way
+        for (; u + step < to; u += 2 * step) {
             const auto a = load(u * stride, u * t_stride), b = load((u + step) * stride, (u + step) * t_stride);
             take(a, u);
             take(b, u + step);
@@ -60,15 +60,22 @@ DEVICE void walk(const Layout<2>& slow, int64_t length, int64_t stride, int64_t 
     }
     int64_t row = u / length, rest = u - row * length, base[2];
     slow.place(row, base);
-    for (; u < to; u += step) {
-        take(load(base[0] + rest * stride, base[1] + rest * t_stride), u);
+    const auto next = [&] {
+        const auto found = load(base[0] + rest * stride, base[1] + rest * t_stride);
         rest += step;
         if (rest >= length) {
             row += rest / length;
             rest %= length;
             slow.place(row, base);
         }
+        return found;
+    };
+    for (; u + step < to; u += 2 * step) {
+        const auto a = next(), b = next();
+        take(a, u);
+        take(b, u + step);
     }
+    if (u < to) take(next(), u);
 }
 
 /// One result's part of x and t: units from + lane, + step ... of a walk, Packs if `packed`.
@@ -135,35 +142,51 @@ __global__ void fold_rows(typename Op::Out* y, int64_t* index, typename Op::Accu
     else Op::finish(y, index, at[1], a, how, number);
 }
 
-/// Threads lie along the results, blockDim.y rows of them, a power of two; part number blockIdx.y. Parts lie (split, m).
-template <class Op>
+/// Threads lie along the results, `wide` neighbours each, in blockDim.y rows, a power of two; part number blockIdx.y. Parts lie
+/// (split, m).
+template <class Op, int wide = 1>
 __global__ void fold_columns(typename Op::Out* y, int64_t* index, typename Op::Accumulator* parts, const typename Op::In* x,
                              const typename Op::In* t, const double* centres, Layout<3> kept, Layout<2> slow, int64_t m, int64_t n,
                              int64_t length, int64_t stride, int64_t t_stride, int64_t split, int64_t stage, int64_t, int64_t how,
                              double number) {
-    const int64_t j = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    auto a = Op::nothing(how);
-    int64_t at[3] = {0, 0, 0};
+    using T = typename Op::In;
+    using Few = Unit<T, wide>;
+    const int64_t j = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * wide;
+    typename Op::Accumulator a[wide];
+    int64_t first[3] = {0, 0, 0}, at[wide] = {};  // where the first result begins, and where each lies in y
+    for (int k = 0; k < wide; ++k) a[k] = Op::nothing(how);
     if (j < m) {
-        kept.place(j, at);
+        for (int k = wide - 1; k >= 0; --k) {
+            kept.place(j + k, first);
+            at[k] = first[1];
+        }
         if (stage == 2) {
-            for (int64_t p = threadIdx.y; p < split; p += blockDim.y) Op::merge(a, parts[p * m + j], how);
+            for (int64_t p = threadIdx.y; p < split; p += blockDim.y)
+                for (int k = 0; k < wide; ++k) Op::merge(a[k], parts[p * m + j + k], how);
         } else {
             const int64_t chunk = stage == 1 ? (n + split - 1) / split : n;
             const int64_t begin = stage == 1 ? blockIdx.y * chunk : 0, end = begin + chunk < n ? begin + chunk : n;
-            fold_part<Op>(a, x + at[0], t + at[2], centres, at[1], slow, length, stride, t_stride, begin + threadIdx.y, end,
-                          blockDim.y, false, how, number);
+            const T *from = x + first[0], *other = t + first[2];
+            decltype(Op::centre(x, centres, 0)) centre[wide];
+            for (int k = 0; k < wide; ++k) centre[k] = Op::centre(from + k, centres, at[k]);
+            walk(slow, length, stride, t_stride, begin + threadIdx.y, end, blockDim.y,
+                 [&](int64_t o, int64_t p) { return Two<Few>{Few::of(from + o), Op::pairs ? Few::of(other + p) : Few()}; },
+                 [&](const Two<Few>& v, int64_t u) {
+                     for (int k = 0; k < wide; ++k) Op::take(a[k], v.x.at[k], v.t.at[k], centre[k], u, how, number);
+                 });
         }
     }
     __shared__ typename Op::Accumulator all[256];
     const int me = threadIdx.y * blockDim.x + threadIdx.x;
-    for (int half = blockDim.y / 2; half; half /= 2) {
-        all[me] = a;
-        __syncthreads();
-        if (static_cast<int>(threadIdx.y) < half) Op::merge(a, all[me + half * blockDim.x], how);
-        __syncthreads();
+    for (int k = 0; k < wide; ++k) {
+        for (int half = blockDim.y / 2; half; half /= 2) {
+            all[me] = a[k];
+            __syncthreads();
+            if (static_cast<int>(threadIdx.y) < half) Op::merge(a[k], all[me + half * blockDim.x], how);
+            __syncthreads();
+        }
+        if (threadIdx.y || j >= m) continue;
+        if (stage == 1) parts[blockIdx.y * m + j + k] = a[k];
+        else Op::finish(y, index, at[k], a[k], how, number);
     }
-    if (threadIdx.y || j >= m) return;
-    if (stage == 1) parts[blockIdx.y * m + j] = a;
-    else Op::finish(y, index, at[1], a, how, number);
 }

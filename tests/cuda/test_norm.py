@@ -60,7 +60,7 @@ def test_groups(groups):
 
 
 @pytest.mark.parametrize(
-    "shape", [(40, 6), (5000, 3), (4, 6, 33), (3, 5, 16, 16), (2, 2, 90, 91), (2, 3, 4, 4, 4)], ids=str
+    "shape", [(40, 8), (5000, 3), (4, 6, 33), (3, 8, 30), (3, 5, 16, 16), (2, 2, 90, 91), (2, 3, 4, 4, 4)], ids=str
 )
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
 def test_channels(shape, last):

@@ -14,7 +14,21 @@ PLAIN = (
     "max_with_and_without_axis sums_of_integers_are_int64 nothing_to_reduce variance gradients_where_a_root_is_zero "
     "product_with_zeros logsumexp_of_infinities axis_forms"
 ).split()
-SHAPES = [(), (1,), (7,), (1000,), (70001,), (513, 3), (3, 513), (2, 20000), (20000, 2), (2, 300, 50), (4, 5, 6, 7)]
+SHAPES = [
+    (),
+    (1,),
+    (7,),
+    (1000,),
+    (70001,),
+    (513, 3),
+    (3, 513),
+    (2, 20000),
+    (20000, 2),
+    (2, 300, 50),
+    (700, 12),
+    (6, 90, 8),
+    (4, 5, 6, 7),
+]
 VIEWS = {
     "steps": lambda a: a[::-2, :, ::3],
     "turned": lambda a: a.transpose(2, 0, 1),
@@ -96,7 +110,7 @@ def test_dtypes(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.dtype("float16"), np.dtype(ml_dtypes.bfloat16)], ids=str)
-@pytest.mark.parametrize("shape", [(3, 40), (2, 41), (30, 8)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 40), (2, 41), (30, 8), (900, 12)], ids=str)
 def test_16_bits_are_computed_wide_and_rounded_once(shape, dtype):
     x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     backend = backends.get("cuda")

@@ -13,7 +13,7 @@ from ..sources import FLOATS, NAMES, c_name, declare
 from . import Kernels
 from .elementwise import run
 from .memory import cast
-from .reduce import KINDS, THREADS, fold, power, rows_of
+from .reduce import KINDS, THREADS, WIDE, fold, power, rows_of
 
 KERNELS = Kernels()
 SHARED = 48 * 1024  # bytes that a block may have
@@ -22,6 +22,7 @@ SAMPLES = ("layer_norm", "layer_norm_slopes", "channels", "batch_norm", "batch_n
 
 declare("norm", *(f"{kernel}<{NAMES[d]}>" for d in FLOATS for kernel in SAMPLES))
 declare("norm", *(f"{kernel}<{op}<{NAMES[d]}>>" for d in FLOATS for op in ("Moments", "Slopes") for kernel in KINDS))
+declare("norm", *(f"fold_columns<{op}<{NAMES[d]}>, {WIDE}>" for d in FLOATS for op in ("Moments", "Slopes")))
 declare("norm", "channel_slopes<float>", "channel_slopes<double>")
 
 

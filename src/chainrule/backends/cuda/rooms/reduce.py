@@ -23,8 +23,11 @@ FOLDED = {"Sum": (*FLOATS, "int64", "int32", "bool"), "Product": (*FLOATS, "int6
           "Extreme": (*FLOATS, "int64", "int32")}  # fmt: skip
 WORDS = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
 KINDS = ("fold_rows", "fold_columns")
+WIDE = 4  # neighbouring results of a thread, where threads lie along the results of these:
+WIDER = {"Sum", "Moments", "Slopes"}
 
 declare("reduce", *(f"{k}<{op}<{NAMES[d]}>>" for op, dtypes in FOLDED.items() for d in dtypes for k in KINDS))
+declare("reduce", *(f"fold_columns<Sum<{NAMES[d]}>, {WIDE}>" for d in FOLDED["Sum"]))
 declare("reduce", *(f"{k}<Truth<{word}>>" for word in WORDS.values() for k in KINDS))
 declare("reduce", *(f"{kernel}<{NAMES[d]}>" for d in (*FLOATS, "int64") for kernel in ("scan_rows", "scan_columns")))
 
@@ -41,6 +44,7 @@ class Plan(NamedTuple):
     stride: int
     t_stride: int
     whole: int  # as many elements may be loaded at once, if the first lies at a multiple of them
+    beside: int  # as many neighbouring results may
 
 
 @lru_cache(4096)
@@ -66,8 +70,13 @@ def planned(
         else:
             lines.append((size, step, t_step))
     length, stride, t_stride = lines.pop() if lines else (1, 1, 1)
-    near = min((distance(a) for a in kept if a[0] != 1), default=math.inf)
-    places = [s for a in kept if a[0] != 1 for s in (a[1], a[3])] + [s for a in lines for s in a[1:]]
+    kept = [a for a in kept if a[0] != 1]
+    near = min((distance(a) for a in kept), default=math.inf)
+    places = [s for a in kept for s in (a[1], a[3])] + [s for a in lines for s in a[1:]]
+    last, *ahead = kept[::-1] or [(1, 1, 1, 1)]
+    beside = math.gcd(
+        last[0], stride, t_stride, *(s for a in ahead for s in (a[1], a[3])), *(s for a in lines for s in a[1:])
+    )
     return Plan(
         rows=min([abs(stride) or math.inf] + [distance(a) for a in lines]) <= near,
         kept=layout(*transposed(kept, 4))[0],
@@ -78,6 +87,7 @@ def planned(
         stride=stride,
         t_stride=t_stride,
         whole=math.gcd(length, *places) if stride == t_stride == 1 else 1,
+        beside=beside if last[1] == last[3] == 1 else 1,
     )
 
 
@@ -136,7 +146,7 @@ def fold(
         return
     machine = gpu.properties.multiprocessors
     outputs = (y is not None) + (index is not None)
-    split = 1
+    split, wide, columns = 1, "", m
     if plan.rows:
         pack = 16 // x.itemsize
         if plan.whole % pack == 0 and x.pointer % 16 == 0 and (t is None or t.pointer % 16 == 0) and n:
@@ -149,14 +159,17 @@ def fold(
         blocks, threads = rows_of(m * split, width)
         again = rows_of(m, power(split))
     else:
-        width = power(m, 32)
+        aligned = all(a is None or a.pointer % (WIDE * a.itemsize) == 0 for a in (x, t))
+        if aligned and plan.beside % WIDE == 0 and op.partition("<")[0] in WIDER:
+            wide, columns = f", {WIDE}", m // WIDE
+        width = power(columns, 32)
         rows = min(THREADS // width, power(n))
-        across = -(-m // width)
+        across = -(-columns // width)
         if across < 4 * machine and n > 8 * rows:
             split = min(-(-n // (8 * rows)), -(-8 * machine // across), 65535)
         blocks, threads = (across, split), (width, rows)
         again = (across, 1), (width, min(THREADS // width, power(split)))
-    instance = f"{KINDS[not plan.rows]}<{op}>"
+    instance = f"{KINDS[not plan.rows]}<{op}{wide}>"
     given = plan.kept, plan.slow, m, n, length, stride, t_stride, split
     if split == 1:
         gpu.launch(
