@@ -121,8 +121,9 @@ __global__ void keys(uint64_t* key, int64_t* order, const T* x, Layout<1> where,
 
 DEVICE bool before(uint64_t a, int64_t i, uint64_t b, int64_t j) { return a < b || (a == b && i < j); }
 
-/// Sort runs of 512 in each row, one block a run: the bitonic network (Batcher, 1968). Blocks: runs of a row, rows.
-__global__ void sort_runs(uint64_t* key, int64_t* order, int64_t row) {
+/// Sort runs of 512 in each row and keep the first `keep` of each, one block a run: the bitonic network (Batcher, 1968).
+/// Blocks: runs of a row, rows. What is kept of fewer than 512 may be filled up with keys that come after all others.
+__global__ void sort_runs(uint64_t* to, int64_t* to_order, const uint64_t* key, const int64_t* order, int64_t row, int64_t keep) {
     constexpr int run = 512;
     __shared__ uint64_t k[run];
     __shared__ int64_t o[run];
@@ -148,7 +149,12 @@ __global__ void sort_runs(uint64_t* key, int64_t* order, int64_t row) {
             }
         }
     __syncthreads();
-    for (int i = threadIdx.x; i < count; i += blockDim.x) key[first + i] = k[i], order[first + i] = o[i];
+    if (keep < run) {
+        const int64_t place = (static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x) * keep;
+        for (int i = threadIdx.x; i < keep; i += blockDim.x) to[place + i] = k[i], to_order[place + i] = o[i];
+    } else {
+        for (int i = threadIdx.x; i < count; i += blockDim.x) to[first + i] = k[i], to_order[first + i] = o[i];
+    }
 }
 
 /// Merge neighbouring sorted runs of a row: each element goes where its rank among both is.

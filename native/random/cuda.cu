@@ -1,28 +1,9 @@
-// Random kernels: Philox4x32-10 (Salmon et al., 2011), the same bits as backends/_philox.py and native/random. What is not
+// Random kernels: draws from Philox, the same bits as backends/_philox.py and native/random. What is not
 // integer is computed in double with + - * / and sqrt alone, each rounded (__dadd_rn: no fused multiply-add), so all backends
 // agree. Bound by arithmetic: about 100 integer operations for four words; 2^26 uniforms take 0.2 ms on an H200.
 //
 // A state is {seed, offset} on the device; a draw uses the blocks from `offset` on, and `advance` moves it after that.
-#include "core/device.cuh"
-
-struct Words {
-    uint32_t at[4];
-};
-
-DEVICE Words philox(uint64_t seed, uint64_t number) {
-    uint32_t c0 = static_cast<uint32_t>(number), c1 = static_cast<uint32_t>(number >> 32), c2 = 0, c3 = 0;
-    uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-    for (int round = 0; round < 10; ++round) {
-        const uint64_t p = 0xD2511F53ull * c0, q = 0xCD9E8D57ull * c2;
-        c0 = static_cast<uint32_t>(q >> 32) ^ c1 ^ k0;
-        c2 = static_cast<uint32_t>(p >> 32) ^ c3 ^ k1;
-        c1 = static_cast<uint32_t>(q);
-        c3 = static_cast<uint32_t>(p);
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    return {{c0, c1, c2, c3}};
-}
+#include "core/philox.cuh"
 
 DEVICE uint64_t long_word(const Words& words, int pair) {
     return words.at[2 * pair] | static_cast<uint64_t>(words.at[2 * pair + 1]) << 32;

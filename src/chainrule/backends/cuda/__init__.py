@@ -38,6 +38,7 @@ ROOMS = (
     "optim",
     "norm",
     "activation",
+    "attention",
 )
 
 

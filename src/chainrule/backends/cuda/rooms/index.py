@@ -13,12 +13,13 @@ from ..sources import ALL, NAMES, c_name, declare
 from . import Kernels
 from .memory import cast, filled, write
 from .reduce import cumsum
-from .shape import getitem
+from .shape import getitem, reshape
 
 KERNELS = Kernels()
 INT64 = np.dtype(np.int64)
 MAX_TENSORS = 6  # index tensors at once, in native/index/cuda.cu
 RUN = 512  # what one block sorts
+MOST = 65535  # blocks along the second axis of a launch
 CHECKS = {
     name: out_of_range(name) for name in ("index", "index_scatter", "index_set", "assign", "gather", "ungather", "embedding")
 }  # fmt: skip
@@ -208,6 +209,15 @@ def ungather(gpu: Gpu, x: DeviceArray, indices: DeviceArray, *, axis: int, shape
 # order
 
 
+def in_rows(gpu: Gpu, x: DeviceArray, row: int, descending: bool, kind: str = "") -> tuple[DeviceArray, DeviceArray]:
+    """A key for each element, whose order is theirs; and its number in its row."""
+    keys, order = gpu.empty((x.size,), INT64), gpu.empty((x.size,), INT64)
+    where, _ = layout(x.shape, x.steps)
+    kernel = f"keys<{kind or c_name(x.dtype)}>"
+    gpu.each("index", kernel, x.size, keys, order, x, where, row, int(descending), x.size, writes=2)
+    return keys, order
+
+
 def ordered(
     gpu: Gpu, x: DeviceArray, rows: int, row: int, descending: bool = False, kind: str = ""
 ) -> tuple[DeviceArray, DeviceArray]:
@@ -215,23 +225,12 @@ def ordered(
 
     ``kind`` is what the elements are, if that is not their dtype.
     """
-    keys, order = gpu.empty((rows * row,), INT64), gpu.empty((rows * row,), INT64)
-    where, _ = layout(x.shape, x.steps)
-    gpu.each(
-        "index",
-        f"keys<{kind or c_name(x.dtype)}>",
-        x.size,
-        keys,
-        order,
-        x,
-        where,
-        row,
-        int(descending),
-        x.size,
-        writes=2,
-    )
-    runs = -(-row // RUN)
-    gpu.launch("index", "sort_runs", (runs, rows), 256, keys, order, row, writes=2)
+    keys, order = in_rows(gpu, x, row, descending, kind)
+    for first in range(0, rows, MOST):
+        some = [a.view(((rows - first) * row,), a.strides, first * row * a.itemsize) for a in (keys, order)]
+        gpu.launch(
+            "index", "sort_runs", (-(-row // RUN), min(rows - first, MOST)), 256, *some, *some, row, RUN, writes=2
+        )
     run = RUN
     while run < row:
         merged = gpu.empty(keys.shape, INT64), gpu.empty(order.shape, INT64)
@@ -241,19 +240,37 @@ def ordered(
     return order, keys
 
 
+def first_of(gpu: Gpu, x: DeviceArray, rows: int, row: int, k: int, descending: bool) -> DeviceArray:
+    """Where the first k in the order of each row are: of each run its first, until one run is left."""
+    if k > RUN // 2 or rows > MOST:
+        return ordered(gpu, x, rows, row, descending)[0].view((rows, k), (row * INT64.itemsize, INT64.itemsize))
+    keys, order = in_rows(gpu, x, row, descending)
+    while True:
+        runs = -(-row // RUN)
+        best = gpu.empty((rows * runs * k,), INT64), gpu.empty((rows * runs * k,), INT64)
+        gpu.launch("index", "sort_runs", (runs, rows), 256, *best, keys, order, row, k, writes=2)
+        (keys, order), row = best, runs * k
+        if runs == 1:
+            return order.view((rows, k), (k * INT64.itemsize, INT64.itemsize))
+
+
 @KERNELS("sort")
 def sort(gpu: Gpu, x: DeviceArray, *, axis: int, descending: bool) -> Any:
+    return topk(gpu, x, k=x.shape[axis], axis=axis, largest=descending)
+
+
+@KERNELS("topk")
+def topk(gpu: Gpu, x: DeviceArray, *, k: int, axis: int = -1, largest: bool = True) -> Any:
     axis %= x.ndim
     axes = (*(d for d in range(x.ndim) if d != axis), axis)
+    n, shape = x.shape[axis], (*(x.shape[d] for d in axes[:-1]), k)
+    if not x.size or not k:
+        places = gpu.empty((*x.shape[:axis], k, *x.shape[axis + 1 :]), INT64)
+        return gpu.empty(places.shape, x.dtype), places
     rows = x.view(tuple(x.shape[a] for a in axes), tuple(x.strides[a] for a in axes))
-    n = x.shape[axis]
-    if x.size:
-        found, _ = ordered(gpu, rows, x.size // n, n, descending)
-    else:
-        found = gpu.empty((0,), INT64)
-    flat = DeviceArray(gpu, found.memory, rows.shape, INT64)
+    found = reshape(gpu, first_of(gpu, rows, x.size // n, n, k, largest), shape=shape)
     back = tuple(axes.index(d) for d in range(x.ndim))
-    places = copied(gpu, flat.view(tuple(flat.shape[a] for a in back), tuple(flat.strides[a] for a in back)))
+    places = copied(gpu, found.view(tuple(found.shape[a] for a in back), tuple(found.strides[a] for a in back)))
     return gather(gpu, x, places, axis=axis), places
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..array import DeviceArray, row_major
-from ..gpu import Gpu, copied, copy_into
+from ..gpu import Gpu, copied, copy_into, layout
+from ..sources import declare
 from . import Kernels
 
 KERNELS = Kernels()
+ROWS = 8  # of a block that makes a triangle
+
+declare("shape", *(f"triangle<{n}>" for n in (1, 2, 4, 8)))
 
 
 class Stencil:
@@ -134,3 +139,22 @@ def flip(gpu: Gpu, x: DeviceArray, *, axis: Any) -> Any:
     strides = tuple(-s if d in axes else s for d, s in enumerate(x.strides))
     first = sum((x.shape[d] - 1) * x.strides[d] for d in axes) if x.size else 0
     return copied(gpu, x.view(x.shape, strides, first))
+
+
+def triangle(gpu: Gpu, x: DeviceArray, *, diagonal: int, lower: bool) -> Any:
+    """Matrices without what is above the diagonal, or below it."""
+    if x.ndim < 2:
+        return NotImplemented
+    y = gpu.empty(x.shape, x.dtype)
+    if y.size:
+        height, columns = x.shape[-2:]
+        rows, (where, _) = x.size // columns, layout(x.shape[:-1], x.steps[:-1])
+        edge = max(-height, min(diagonal, columns))
+        blocks = min(-(-rows // ROWS), 16 * gpu.properties.multiprocessors)
+        gpu.launch("shape", f"triangle<{x.itemsize}>", blocks, (32, ROWS), y, x, where, rows, height, columns, x.steps[-1],
+                   edge, int(lower))  # fmt: skip
+    return y
+
+
+KERNELS["tril"] = partial(triangle, lower=True)
+KERNELS["triu"] = partial(triangle, lower=False)
