@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 HOME = HERE.parents[1]
 # stages, each with the seconds that it may take; "tests" are several processes at once
 STAGES = {
-    "install": 40, "build": 150, "facts": 40, "kernels": 100, "exchange": 40, "tests": 140, "bench": 120, "slowest": 30,
+    "install": 40, "build": 200, "facts": 40, "kernels": 100, "exchange": 40, "tests": 140, "bench": 120, "slowest": 30,
 }  # fmt: skip
 TESTS = [
     ["tests/cuda/test_parity.py::test_value_and_gradient_in_float64"],
@@ -61,6 +61,7 @@ class Check:
             **os.environ, "CHAINRULE_CUDA_DRIVER": "emulated" if options.emulated else "nvidia",
             "CHAINRULE_CACHE": str(self.work / "cache"), "CHAINRULE_STRICT": "1", "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")]),
+            "PATH": os.pathsep.join([os.environ.get("PATH", ""), str(self.site / "bin")]),
         }  # fmt: skip
         if options.emulated:
             self.environment["CHAINRULE_CACHE"] = os.environ.get("CHAINRULE_CACHE", "")
