@@ -22,7 +22,9 @@ def test_value_and_gradient_in_float64(sample):
         found = run(sample, tensors(sample))
         assert all(y.device == "cuda:0" for y in found)
         found_gradients = gradients(sample) if differentiable(sample) else ()
-    for y, e in zip(found, expected(sample), strict=True):
+    with backends.use("numpy"):
+        wanted = expected(sample) if sample.expected else [y.numpy() for y in run(sample, tensors(sample))]
+    for y, e in zip(found, wanted, strict=True):
         assert np.asarray(e).dtype.kind == y.array.dtype.kind or sample.params.get("dtype")
         close([y], [e], 2e-7 if y.dtype == "float32" else 1e-11, 1e-13)
     if found_gradients:
