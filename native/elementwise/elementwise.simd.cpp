@@ -7,8 +7,10 @@
 namespace chainrule::CHAINRULE_ISA {
 namespace {
 
-#define UNARY(name, expression) struct name##_f { template <class V> static V f(V a) { return expression; } };
-#define BINARY(name, expression) struct name##_f { template <class V> static V f(V a, V b) { return expression; } };
+template <class V> V constant(double value) { return splat(elem<V>(value)); }
+
+#include "elementwise/functors.h"
+
 // Of floats our own functions, of doubles the C library's.
 #define LIBRARY(name)                                                                                       \
     struct name##_f {                                                                                       \
@@ -23,25 +25,6 @@ namespace {
         }                                                                                                   \
     };
 
-template <class V> V one() { return splat(elem<V>(1)); }
-
-UNARY(neg, -a)
-UNARY(abs, CHAINRULE_ISA::abs(a))
-UNARY(sign, a != a ? a : (a > V{} ? one<V>() : V{}) - (a < V{} ? one<V>() : V{}))
-UNARY(sqrt, CHAINRULE_ISA::sqrt(a))
-UNARY(floor, CHAINRULE_ISA::floor(a))
-UNARY(ceil, CHAINRULE_ISA::ceil(a))
-UNARY(round, rint(a))
-UNARY(exp, CHAINRULE_ISA::exp(a))
-UNARY(expm1, CHAINRULE_ISA::expm1(a))
-UNARY(log, CHAINRULE_ISA::log(a))
-UNARY(log1p, CHAINRULE_ISA::log1p(a))
-UNARY(tanh, CHAINRULE_ISA::tanh(a))
-UNARY(sigmoid, CHAINRULE_ISA::sigmoid(a))
-UNARY(erf, CHAINRULE_ISA::erf(a))
-UNARY(square, a * a)
-UNARY(reciprocal, one<V>() / a)
-UNARY(rsqrt, one<V>() / CHAINRULE_ISA::sqrt(a))
 LIBRARY(sin)
 LIBRARY(cos)
 LIBRARY(tan)
@@ -51,12 +34,6 @@ LIBRARY(atan)
 LIBRARY(sinh)
 LIBRARY(cosh)
 
-BINARY(add, a + b)
-BINARY(sub, a - b)
-BINARY(mul, a * b)
-BINARY(div, a / b)
-BINARY(maximum, CHAINRULE_ISA::maximum(a, b))
-BINARY(minimum, CHAINRULE_ISA::minimum(a, b))
 LIBRARY2(pow)
 LIBRARY2(atan2)
 
@@ -82,16 +59,6 @@ struct floor_div_f {
     }
     static F32 f(F32 a, F32 b) { return floor_div(a, b, &scalar<float>); }
     static F64 f(F64 a, F64 b) { return each_lane(a, b, &scalar<double>); }
-};
-
-// Between two numbers; the gradient passes there.
-struct clip_f {
-    template <class V> static V f(V a, V least, V most) {
-        return CHAINRULE_ISA::minimum(CHAINRULE_ISA::maximum(a, least), most);
-    }
-};
-struct clip_vjp_f {
-    template <class V> static V f(V g, V a, V least, V most) { return ((a >= least) & (a <= most)) ? g : V{}; }
 };
 
 #define COMPARISON(name, op) struct name##_f { template <class T> static uint8_t f(T a, T b) { return a op b; } };
