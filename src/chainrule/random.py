@@ -124,7 +124,8 @@ def initial_generator(device: str | Device | None = None) -> Generator:
 
 
 def _generator(device: str | Device | None, initial: bool) -> Generator:
-    name = str(backends.get(device)), str(device or "cpu"), initial
+    backend = backends.get(device)
+    name = str(backend), str(backend.device), initial
     with _lock:
         if name not in _default:
             _default[name] = Generator(device=device)

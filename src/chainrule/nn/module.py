@@ -294,7 +294,7 @@ class Module(Methods):
     def to(self, *args: Any, device: Any = None, dtype: Any = None) -> Self:
         """Move parameters and buffers to a device, and those that are floating to a dtype, each by name or by keyword.
 
-        They stay the same objects. An optimizer made before keeps its state as it was: make it after.
+        They stay the same objects. An optimizer made before follows to the device with its state, which keeps its dtype.
 
         >>> from chainrule import nn
         >>> nn.Linear(2, 1).to("float64").weight.dtype

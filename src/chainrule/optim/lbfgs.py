@@ -91,6 +91,7 @@ class LBFGS(Optimizer):
             return self._iterate(closure)
 
     def _iterate(self, closure: Callable[[], Any]) -> Any:
+        self._follow()
         o, m = self.param_groups[0].options, self.memory
         lr, loss0 = self.lr, self._called(closure)
         loss, g, calls = float(loss0), self._gradient(), 1
@@ -129,6 +130,16 @@ class LBFGS(Optimizer):
             if calls >= o["max_eval"] or largest(g) <= o["tolerance_grad"] or small:
                 break
         return loss0
+
+    def _follow(self) -> None:
+        """Go where the parameters went since the last step."""
+        device = self.param_groups[0].entries[0].param.device
+        self.param_groups[0].follow()
+        for key, value in self.memory.items():
+            if isinstance(value, Tensor):
+                self.memory[key] = value.to(device)
+            elif isinstance(value, list):
+                self.memory[key] = [one.to(device) for one in value]
 
     def _direction(self, g: Any) -> Any:
         """Where the Hessian of the last steps says that the least is."""

@@ -59,6 +59,20 @@ class Group:
         else:
             raise unknown("option of the group", key, ["lr", *self.options])
 
+    def follow(self) -> None:
+        """Go where the parameters went since the last step, with what is known of them."""
+        device = self.entries[0].param.device
+        if self.rate.device == device:
+            return
+        moved: dict[int, Tensor] = {}  # counts of steps are shared
+        with no_grad():
+            self.rate = self.rate.to(device)
+            for entry in self.entries:
+                for key, value in entry.state.items():
+                    place = entry.param.device
+                    entry.state[key] = moved.setdefault(id(value), value if value.device == place else value.to(place))
+        revisions[0] += 1
+
     def __repr__(self) -> str:
         off = [k for k in ("decoupled", "l1", "maximize") if not self.options.get(k)]
         options = ", ".join(f"{k}={v!r}" for k, v in {"lr": self["lr"], **self.options}.items() if k not in off)
@@ -189,6 +203,7 @@ class Optimizer:
             modes.recorder.works(self)
         with no_grad(), cast_mode(None):
             for group in self.param_groups:
+                group.follow()
                 entries = [*with_gradient(group.entries)]
                 if entries:
                     self.uphill(group, entries) if group.options.get("maximize") else self.update(group, entries)
@@ -243,6 +258,7 @@ class Optimizer:
         if problems:
             raise StateError("\n  ".join([f"the state does not fit into {self._name}:", *problems]))
         for group, saved in zip(self.param_groups, groups, strict=True):
+            group.follow()
             for key, value in saved.items():
                 if key != "params":
                     group[key] = tuple(value) if isinstance(value, list) else value
