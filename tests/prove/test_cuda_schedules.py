@@ -1,4 +1,4 @@
-"""The kernels of the CUDA backend in other orders of their threads, and under the address and undefined-behaviour sanitizers."""
+"""The kernels of the CUDA backend with threads in other orders, and under the address and undefined-behaviour sanitizers."""
 
 import os
 import subprocess
