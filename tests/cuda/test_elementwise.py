@@ -11,6 +11,7 @@ import chainrule as cr
 from chainrule import Tensor, backends
 from chainrule.backends import cuda
 from chainrule.backends import numpy as reference
+from chainrule.backends.cuda.gpu import layout
 from chainrule.backends.cuda.rooms import elementwise
 
 FLOATS = [np.dtype(d) for d in (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)]
@@ -143,10 +144,18 @@ def test_many_axes(gpu):
     assert np.array_equal(gpu.download(cuda.kernels()["neg"](gpu, turned)), -a.transpose(8, 1, 2, 3, 5, 4, 6, 7, 0))
 
 
-def test_places_that_32_bits_cannot_count():
-    """The Layout says so, and walks with 64 bits: here only that it is told."""
-    packed, _ = cuda.gpu.layout((1 << 16, 1 << 16), (1 << 16, 1), (0, 1))
+def test_places_that_32_bits_cannot_count(gpu):
+    """A Layout says so, and walks with 64 bits: here one that need not."""
+    packed, _ = layout((1 << 16, 1 << 16), (1 << 16, 1), (0, 1))
     assert np.frombuffer(packed, np.int64)[:5].tolist() == [2, 0, 16, 1 << 16, 1 << 16]
+    host = np.arange(3 * 5 * 7, dtype=np.float32).reshape(3, 5, 7)
+    x = cuda.kernels()["permute"](gpu, gpu.upload(host), axes=(2, 0, 1))
+    y = gpu.empty(x.shape, x.dtype)
+    words = np.frombuffer(layout(x.shape, y.steps, x.steps)[0], np.int64).copy()
+    assert words[1] == 1
+    words[1] = 0
+    gpu.each("elementwise", "unary<neg_f, float>", x.size, y, x, words.tobytes(), x.size)
+    assert np.array_equal(gpu.download(y), -host.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize(
