@@ -52,6 +52,22 @@ template <class T> struct Image {
         const int row = r * static_cast<int>(c.rows.tap_step), column = s * static_cast<int>(c.columns.tap_step);
         return {static_cast<int>(channel * c.x_channel + row * c.x_row + column * c.x_column), row, column};
     }
+    /// From tap k - 1 to tap k.
+    DEVICE void step(Tap& t, int k) const {
+        const int across = static_cast<int>(c.columns.tap_step), down = static_cast<int>(c.rows.tap_step);
+        t.column += across;
+        t.at += across * static_cast<int>(c.x_column);
+        if (t.column == static_cast<int>(c.columns.taps) * across) {
+            t.at += down * static_cast<int>(c.x_row) - t.column * static_cast<int>(c.x_column);
+            t.column = 0;
+            t.row += down;
+            if (t.row == static_cast<int>(c.rows.taps) * down) {
+                t.at += static_cast<int>(c.x_channel) - t.row * static_cast<int>(c.x_row);
+                t.row = 0;
+            }
+        }
+        if (k >= taps) t.row = nowhere;
+    }
     DEVICE T at(const Pixel& p, const Tap& t) const {
         const bool inside = static_cast<uint32_t>(p.row + t.row) < static_cast<uint32_t>(c.rows.in) &&
                             static_cast<uint32_t>(p.column + t.column) < static_cast<uint32_t>(c.columns.in);
@@ -66,6 +82,7 @@ template <class T> struct ByPixels : Image<T> {
     using Depth = Tap;
     DEVICE Pixel place(int i) const { return this->pixel(i); }
     DEVICE Tap depth(int k) const { return this->tap(k); }
+    using Image<T>::step;
     DEVICE T get(const Pixel& p, const Tap& t) const { return this->at(p, t); }
 };
 template <class T> struct ByTaps : Image<T> {
@@ -74,6 +91,7 @@ template <class T> struct ByTaps : Image<T> {
     using Depth = Pixel;
     DEVICE Tap place(int k) const { return this->tap(k); }
     DEVICE Pixel depth(int i) const { return this->pixel(i); }
+    DEVICE void step(Pixel&, int) const {}  // along k: there is one for each thread
     DEVICE T get(const Tap& t, const Pixel& p) const { return this->at(p, t); }
 };
 template <class T> struct Weight {
@@ -92,6 +110,7 @@ template <class T> struct Weight {
         return static_cast<int>(channel * c.w_in + (c.rows.w_first + r * c.rows.w_step) * c.w_row + c.columns.w_first +
                                 s * c.columns.w_step);
     }
+    DEVICE void step(int&, int) const {}
     DEVICE T get(int out, int k) const { return out >= 0 && k >= 0 ? w[out + k] : T{}; }
 };
 template <class T> struct Result {
@@ -108,6 +127,7 @@ template <class T> struct Result {
         const int image = divided(i, c.by_pixels);
         return image * c.y_image + i - image * static_cast<int>(c.rows.out * c.columns.out);
     }
+    DEVICE void step(int64_t&, int) const {}
     DEVICE T get(int out, int64_t i) const { return out >= 0 && i >= 0 ? g[out + i] : T{}; }
 };
 

@@ -139,6 +139,76 @@ template <class T> __global__ void mean_backward(T* gx, const T* g, Pool v, int6
     }
 }
 
+// ---- windows that divide an image among their number: window i of m over n elements is [i n / m, (i + 1) n / m rounded up)
+
+/// Window number `i` of `m` over `n` elements; so also the windows that hold element number `i`, with m and n exchanged.
+DEVICE Taps window(int i, int64_t n, int64_t m) {
+    return {static_cast<int>(i * n / m), static_cast<int>(((i + 1) * n + m - 1) / m)};
+}
+
+/// y = the largest of each, as in `max_forward`.
+template <class T> __global__ void adaptive_max(T* y, int64_t* place, const T* x, Pool v, int64_t n) {
+    EACH(i, n) {
+        const Spot at = spot(static_cast<int>(i), v, v.p, v.q);
+        const Taps rows = window(at.row, v.h, v.p), columns = window(at.column, v.w, v.q);
+        const T* const from = x + at.image * v.step[0] + at.channel * v.step[1];
+        Wide<T> best = -INFINITY;
+        int64_t best_place = rows.first * v.w + columns.first;
+        for (int r = rows.first; r < rows.end; ++r)
+            for (int c = columns.first; c < columns.end; ++c) {
+                const Wide<T> value = widened(from[r * v.step[2] + c * v.step[3]]);
+                if (!(value <= best) && best == best) {
+                    best = value;
+                    best_place = r * v.w + c;
+                }
+            }
+        y[i] = narrowed<T>(best);
+        place[i] = best_place;
+    }
+}
+template <class T> __global__ void adaptive_max_backward(T* gx, const T* g, const int64_t* place, Pool v, int64_t n) {
+    EACH(i, n) {
+        const Spot at = spot(static_cast<int>(i), v, v.h, v.w);
+        const Taps rows = window(at.row, v.p, v.h), columns = window(at.column, v.q, v.w);
+        const int64_t plane = (at.image * v.channels + at.channel) * v.p * v.q;
+        Wide<T> sum = 0;
+        for (int p = rows.first; p < rows.end; ++p)
+            for (int q = columns.first; q < columns.end; ++q)
+                if (place[plane + p * v.q + q] == at.row * v.w + at.column) sum += widened(g[plane + p * v.q + q]);
+        gx[i] = narrowed<T>(sum);
+    }
+}
+
+/// y = the mean of each.
+template <class T> __global__ void adaptive_mean(T* y, const T* x, Pool v, int64_t n) {
+    EACH(i, n) {
+        const Spot at = spot(static_cast<int>(i), v, v.p, v.q);
+        const Taps rows = window(at.row, v.h, v.p), columns = window(at.column, v.w, v.q);
+        const T* const from = x + at.image * v.step[0] + at.channel * v.step[1];
+        Wide<T> sum = 0;
+        for (int r = rows.first; r < rows.end; ++r)
+            for (int c = columns.first; c < columns.end; ++c) sum += widened(from[r * v.step[2] + c * v.step[3]]);
+        y[i] = narrowed<T>(sum / static_cast<Wide<T>>((rows.end - rows.first) * (columns.end - columns.first)));
+    }
+}
+template <class T> __global__ void adaptive_mean_backward(T* gx, const T* g, Pool v, int64_t n) {
+    EACH(i, n) {
+        const Spot at = spot(static_cast<int>(i), v, v.h, v.w);
+        const Taps rows = window(at.row, v.p, v.h), columns = window(at.column, v.q, v.w);
+        const int64_t plane = (at.image * v.channels + at.channel) * v.p * v.q;
+        Wide<T> sum = 0;
+        for (int p = rows.first; p < rows.end; ++p) {
+            const Taps high = window(p, v.h, v.p);
+            for (int q = columns.first; q < columns.end; ++q) {
+                const Taps wide = window(q, v.w, v.q);
+                const int count = (high.end - high.first) * (wide.end - wide.first);
+                sum += widened(g[plane + p * v.q + q]) / static_cast<Wide<T>>(count);
+            }
+        }
+        gx[i] = narrowed<T>(sum);
+    }
+}
+
 // ---- interpolation
 
 /// An axis of n elements and m results. mode: 0 nearest, 1 areas, 2 points, the corners staying where they are.

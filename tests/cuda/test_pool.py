@@ -72,6 +72,25 @@ def test_the_mean(params, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [(7, 5), (19, 1), (1, 18), (25, 40)], ids=str)
+def test_as_many_windows_as_are_asked_for(size, dtype):
+    x = image(dtype)
+    limit = {"float32": 2.0**-20, "float64": 2.0**-48, "float16": 2.0**-9, "bfloat16": 2.0**-6}[dtype]
+    for op in (cr.adaptive_max_pool2d, cr.adaptive_avg_pool2d):
+        for one, other in zip(
+            results("cuda", op, x, dtype, output_size=size),
+            results("numpy", op, x, "float64", output_size=size),
+            strict=True,
+        ):
+            np.testing.assert_allclose(one, other, rtol=0 if op is cr.adaptive_max_pool2d else limit, atol=limit)
+    found = []
+    for device in ("cuda", "numpy"):
+        with backends.use(device):
+            found.append(cr.adaptive_max_pool2d_with_indices(Tensor(x.astype("float32")), output_size=size)[1].numpy())
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "params",
     [

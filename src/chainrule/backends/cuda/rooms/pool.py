@@ -21,8 +21,9 @@ INT64, BYTE, WORD = (
 
 declare("pool", *(f"max_{way}ward<{NAMES[d]}, {number}>" for way in ("for", "back") for d in FLOATS
                   for number in ("uint8_t", "int32_t")))  # fmt: skip
-declare("pool", *(f"{kernel}<{NAMES[d]}>" for kernel in ("mean_forward", "mean_backward", "interpolate", "interpolate_backward")
-                  for d in FLOATS))  # fmt: skip
+MEANS = ("mean_forward", "mean_backward", "interpolate", "interpolate_backward")
+ADAPTIVE = ("adaptive_max", "adaptive_max_backward", "adaptive_mean", "adaptive_mean_backward")
+declare("pool", *(f"{kernel}<{NAMES[d]}>" for kernel in (*MEANS, *ADAPTIVE) for d in FLOATS))
 
 
 def counts(n: int, size: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
@@ -121,6 +122,63 @@ def avg_pool2d_vjp(
     gx = gpu.empty(windows.shape, g.dtype)
     packed = windows.packed((0, 0, 0, 0), gx.shape)
     gpu.each("pool", f"mean_backward<{c_name(g.dtype)}>", gx.size, gx, gpu.dense(g), packed, gx.size)
+    return (gx,)
+
+
+def divided(shape: tuple[int, ...], out: Any, steps: tuple[int, ...], made: tuple[int, ...]) -> bytes:
+    """A Pool of windows that divide images among their number, which ``out`` ends with."""
+    by = [divisor(max(n, 1)) for n in made[1:]]
+    return struct.pack("21q", *shape[1:], *out, *[0] * 9, *steps, *by)
+
+
+@KERNELS("adaptive_max_pool2d_with_indices")
+def adaptive_max_pool2d_with_indices(gpu: Gpu, x: DeviceArray, *, output_size: Any) -> Any:
+    if not images(x):
+        return NotImplemented
+    y = gpu.empty((*x.shape[:2], *output_size), x.dtype)
+    place = gpu.empty(y.shape, INT64)
+    windows = divided(x.shape, output_size, x.steps, y.shape)
+    gpu.each("pool", f"adaptive_max<{c_name(x.dtype)}>", y.size, y, place, x, windows, y.size, writes=2)
+    return (y, place), (place, shaped(gpu, x.shape))
+
+
+@KERNELS("adaptive_max_pool2d")
+def adaptive_max_pool2d(gpu: Gpu, x: DeviceArray, *, output_size: Any) -> Any:
+    found = adaptive_max_pool2d_with_indices(gpu, x, output_size=output_size)
+    return found if found is NotImplemented else (found[0][0], found[1])
+
+
+@KERNELS("adaptive_max_pool2d_vjp")
+def adaptive_max_pool2d_vjp(
+    gpu: Gpu, g: DeviceArray, place: DeviceArray, shape: DeviceArray, *, needs: Any, output_size: Any
+) -> Any:
+    gx = gpu.empty(shape.shape[1:], g.dtype)
+    windows = divided(gx.shape, output_size, (0, 0, 0, 0), gx.shape)
+    kernel = f"adaptive_max_backward<{c_name(g.dtype)}>"
+    gpu.each("pool", kernel, gx.size, gx, gpu.dense(g), place, windows, gx.size)
+    return (gx,)
+
+
+@KERNELS("adaptive_max_pool2d_with_indices_vjp")
+def adaptive_max_pool2d_with_indices_vjp(gpu: Gpu, g: DeviceArray, _: Any, *saved: DeviceArray, **params: Any) -> Any:
+    return adaptive_max_pool2d_vjp(gpu, g, *saved, **params)
+
+
+@KERNELS("adaptive_avg_pool2d")
+def adaptive_avg_pool2d(gpu: Gpu, x: DeviceArray, *, output_size: Any) -> Any:
+    if not images(x):
+        return NotImplemented
+    y = gpu.empty((*x.shape[:2], *output_size), x.dtype)
+    windows = divided(x.shape, output_size, x.steps, y.shape)
+    gpu.each("pool", f"adaptive_mean<{c_name(x.dtype)}>", y.size, y, x, windows, y.size)
+    return y, (shaped(gpu, x.shape),)
+
+
+@KERNELS("adaptive_avg_pool2d_vjp")
+def adaptive_avg_pool2d_vjp(gpu: Gpu, g: DeviceArray, shape: DeviceArray, *, needs: Any, output_size: Any) -> Any:
+    gx = gpu.empty(shape.shape[1:], g.dtype)
+    windows = divided(gx.shape, output_size, (0, 0, 0, 0), gx.shape)
+    gpu.each("pool", f"adaptive_mean_backward<{c_name(g.dtype)}>", gx.size, gx, gpu.dense(g), windows, gx.size)
     return (gx,)
 
 
