@@ -1,5 +1,7 @@
 """Recorded steps on a GPU: one graph, the same bits as call by call, and results that stay what they were."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,27 @@ def test_an_optimizer(gpu):
 def test_a_program_explains_itself(gpu):
     _, f = trained(True)
     assert "matmul" in str(f.programs[0].explain())
+
+
+def test_results_outlive_the_step_and_its_memory_goes_with_them(gpu):
+    cr.cuda.empty_cache()
+
+    def free():
+        return gpu.driver.memory(0)[0]
+
+    x = cr.arange(1000, device="cuda", dtype="float32")
+    before = free()
+    step = cr.jit(lambda: x * 2 + 1)
+    for _ in range(4):
+        y = step()
+    part = y[10:13]
+    assert free() < before
+    del step, y
+    gc.collect()
+    cr.cuda.empty_cache()
+    cr.zeros(5000, device="cuda")
+    assert part.tolist() == [21, 23, 25]
+    del part
+    gc.collect()
+    cr.cuda.empty_cache()
+    assert free() == before

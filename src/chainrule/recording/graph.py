@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import finalize, ref
+from weakref import ref
 
 from .engine import Engine
 
@@ -59,13 +59,13 @@ class GraphEngine:
         """Make the graph. Errors: those of the calls, which then were not done."""
         gpu = self.gpu
         self.inputs = {place: gpu.twin(values[place]) for place in varying}
+        self.rehearsal.empty()
         self.pool = self.rehearsal.stocked(gpu.stream)
         mine = [self.inputs.get(place, v) for place, v in enumerate(values)]
         with gpu.memory_from(self.pool), gpu.captured() as graph:
             self.eager.run(mine)
         self.graph = graph[0]
         self.results = {place: mine[place] for place in self.kept}
-        finalize(self, self.pool.empty)
 
     def replay(self, values: list[Any]) -> None:
         """Start the graph on these inputs."""

@@ -172,7 +172,7 @@ class Gpu:
         """``array`` under a name of its memory that others may hold; ``lent`` has these names, by the memory."""
         own = array.memory
         if own.pool is not None and id(own) not in lent:
-            lent[id(own)] = Memory(own.address, own.nbytes, own.size, None, own.stream)
+            lent[id(own)] = Memory(own.address, own.nbytes, own.size, None, own.stream, own)
         memory = lent.get(id(own), own)
         return DeviceArray(self, memory, array.shape, array.dtype, array.strides, array.offset)
 
@@ -181,7 +181,7 @@ class Gpu:
         new = self.pool.lend(memory.nbytes, self.stream)
         self.driver.copy(self.index, new.address, memory.address, memory.nbytes, self.stream)
         memory.address, memory.size, memory.stream, memory.pool = new.address, new.size, new.stream, new.pool
-        new.pool = None
+        new.pool = memory.owner = None
 
     def reporting(self) -> DeviceArray:
         """Where a kernel reports what is wrong: its argument ``int64_t* fault``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import Counter, defaultdict
+from contextlib import suppress
 from typing import Any
 
 from ...domain.errors import ChainruleError
@@ -24,13 +25,14 @@ class OutOfMemoryError(ChainruleError, MemoryError):
 class Memory:
     """A piece of memory: ``size`` bytes from ``address`` on, of which ``nbytes`` were asked for.
 
-    It goes back to its pool with its last array.
+    It goes back to its pool with its last array. ``owner`` is another piece that it is part of, and keeps.
     """
 
-    __slots__ = ("address", "nbytes", "size", "pool", "stream", "__weakref__")
+    __slots__ = ("address", "nbytes", "size", "pool", "stream", "owner", "__weakref__")
 
-    def __init__(self, address: int, nbytes: int, size: int, pool: Any, stream: Any) -> None:
+    def __init__(self, address: int, nbytes: int, size: int, pool: Any, stream: Any, owner: Any = None) -> None:
         self.address, self.nbytes, self.size, self.pool, self.stream = address, nbytes, size, pool, stream
+        self.owner = owner
 
     def __del__(self) -> None:
         pool = self.pool
@@ -130,7 +132,15 @@ class Pool:
             }
 
 
-class Rehearsal(Pool):
+class Stock(Pool):
+    """A pool that goes: with the last array that lies in its memory."""
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # at the end of the process the driver may be gone
+            self.empty()
+
+
+class Rehearsal(Stock):
     """A pool that notes how many pieces of each size were out at once: a captured step cannot ask the driver for more."""
 
     def __init__(self, driver: Any, index: int) -> None:
@@ -149,8 +159,8 @@ class Rehearsal(Pool):
         super().take_back(memory)
 
     def stocked(self, stream: Any) -> Pool:
-        """A pool that has as many pieces of each size ready."""
-        pool = Pool(self.driver, self.index)
+        """A pool that has as many pieces of each size ready. It gives all back to the driver when nothing needs it any more."""
+        pool = Stock(self.driver, self.index)
         pieces = [pool.lend(size, stream) for size, count in self.most.items() for _ in range(count)]
         del pieces
         return pool
