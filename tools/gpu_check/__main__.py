@@ -120,7 +120,11 @@ class Check:
         (self.out / "logs.txt").write_text(text)
         self.result["seconds"] = round(time.monotonic() - self.begin, 1)
         (self.out / "gpu_check.json").write_text(json.dumps(self.result, indent=1))
-        (self.out / "gpu_check.md").write_text(report.page(self.result))
+        try:
+            page = report.page(self.result)
+        except Exception as error:  # the results are more than their page
+            page = f"The page could not be made: {error!r}\n"
+        (self.out / "gpu_check.md").write_text(page)
 
     def stage(self, name: str, *more: str) -> bool:
         """One of the programs beside this one."""

@@ -68,7 +68,7 @@ def page(result: dict[str, Any]) -> str:
             ],
         )  # fmt: skip
         lines += [f"* {r['name']}: {r['errors']}" for r in result["bench"]["rows"] if "errors" in r]
-        if result["bench"]["no time for"]:
+        if result["bench"].get("no time for"):
             lines += ["", f"No time was left for {', '.join(result['bench']['no time for'])}."]
     for row in result.get("slowest", []):
         lines += ["", f"{row['name']}, {row['behind']} times PyTorch's:", ""]
