@@ -1,8 +1,9 @@
 // Folds over any axes: of each result's n elements (or pairs of two arrays') something is summed, or the largest kept.
 //
-// Where the fastest axis is folded, a group of 1 to 256 threads takes a result (fold_rows); where it is kept, threads lie along
-// the results (fold_columns). If there are too few results for the machine, each is cut into parts, by shape alone, which a
-// second stage of the same kernel folds in order: the same bits on every run. The host's side is `fold` in rooms/reduce.py.
+// Where the fastest axis is folded, a group of 1 to 256 threads takes a result (fold_rows); where it is kept, threads lie
+// along the results (fold_columns). If there are too few results for the machine, each is cut into parts, by shape alone,
+// which a second stage of the same kernel folds in order: the same bits on every run. The host's side is `fold` in
+// rooms/reduce.py.
 //
 // An Op has types In, Out and Accumulator, and says: nothing(how), an accumulator; take(a, x, t, centre, u, how, number),
 // what becomes of element number u; merge(a, b, how); across(a, d), that of the lane d further; centre(x, centres, j), what
@@ -13,8 +14,12 @@
 
 DEVICE double wrapped_add(double a, double b) { return a + b; }
 DEVICE double wrapped_mul(double a, double b) { return a * b; }
-DEVICE int64_t wrapped_add(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
-DEVICE int64_t wrapped_mul(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b)); }
+DEVICE int64_t wrapped_add(int64_t a, int64_t b) {
+    return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+}
+DEVICE int64_t wrapped_mul(int64_t a, int64_t b) {
+    return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+}
 
 /// For an Op of one array, whose elements are not measured from anything.
 struct Alone {
@@ -46,8 +51,8 @@ template <class T> struct Two {
 /// Calls take(load(offset, offset of t), u) for u = from, from + step ... below `to`, two loads under way. `length` units lie
 /// `stride` elements apart (`t_stride` in t), and again at each place of `slow`.
 template <class Load, class Take>
-DEVICE void walk(const Layout<2>& slow, int64_t length, int64_t stride, int64_t t_stride, int64_t from, int64_t to, int64_t step,
-                 Load load, Take take) {
+DEVICE void walk(const Layout<2>& slow, int64_t length, int64_t stride, int64_t t_stride, int64_t from, int64_t to,
+                 int64_t step, Load load, Take take) {
     int64_t u = from;
     if (slow.axes == 0) {
         for (; u + step < to; u += 2 * step) {
@@ -80,9 +85,9 @@ DEVICE void walk(const Layout<2>& slow, int64_t length, int64_t stride, int64_t 
 
 /// One result's part of x and t: units from + lane, + step ... of a walk, Packs if `packed`.
 template <class Op, class T>
-DEVICE void fold_part(typename Op::Accumulator& a, const T* x, const T* t, const double* centres, int64_t j, const Layout<2>& slow,
-                      int64_t length, int64_t stride, int64_t t_stride, int64_t from, int64_t to, int64_t step, bool packed,
-                      int64_t how, double number) {
+DEVICE void fold_part(typename Op::Accumulator& a, const T* x, const T* t, const double* centres, int64_t j,
+                      const Layout<2>& slow, int64_t length, int64_t stride, int64_t t_stride, int64_t from, int64_t to,
+                      int64_t step, bool packed, int64_t how, double number) {
     const auto centre = Op::centre(x, centres, j);
     if (packed) {
         constexpr int count = Pack<T>::count;
@@ -109,9 +114,9 @@ DEVICE void fold_part(typename Op::Accumulator& a, const T* x, const T* t, const
 /// blockDim.x threads, a power of two, take a result or a part of it. Parts lie (m, split).
 template <class Op>
 __global__ void fold_rows(typename Op::Out* y, int64_t* index, typename Op::Accumulator* parts, const typename Op::In* x,
-                          const typename Op::In* t, const double* centres, Layout<3> kept, Layout<2> slow, int64_t m, int64_t n,
-                          int64_t length, int64_t stride, int64_t t_stride, int64_t split, int64_t stage, int64_t packed,
-                          int64_t how, double number) {
+                          const typename Op::In* t, const double* centres, Layout<3> kept, Layout<2> slow, int64_t m,
+                          int64_t n, int64_t length, int64_t stride, int64_t t_stride, int64_t split, int64_t stage,
+                          int64_t packed, int64_t how, double number) {
     const int width = blockDim.x, lane = threadIdx.x;
     const int64_t group = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
     const int64_t mine = stage == 1 ? group / split : group, piece = stage == 1 ? group - mine * split : 0;
@@ -124,8 +129,8 @@ __global__ void fold_rows(typename Op::Out* y, int64_t* index, typename Op::Accu
         } else {
             const int64_t chunk = stage == 1 ? (n + split - 1) / split : n;
             const int64_t begin = piece * chunk, end = begin + chunk < n ? begin + chunk : n;
-            fold_part<Op>(a, x + at[0], t + at[2], centres, at[1], slow, length, stride, t_stride, begin + lane, end, width, packed,
-                          how, number);
+            fold_part<Op>(a, x + at[0], t + at[2], centres, at[1], slow, length, stride, t_stride, begin + lane, end, width,
+                          packed, how, number);
         }
     }
     for (int d = (width < 32 ? width : 32) / 2; d; d >>= 1) Op::merge(a, Op::across(a, d), how);
@@ -142,13 +147,13 @@ __global__ void fold_rows(typename Op::Out* y, int64_t* index, typename Op::Accu
     else Op::finish(y, index, at[1], a, how, number);
 }
 
-/// Threads lie along the results, `wide` neighbours each, in blockDim.y rows, a power of two; part number blockIdx.y. Parts lie
-/// (split, m).
+/// Threads lie along the results, `wide` neighbours each, in blockDim.y rows, a power of two; part number blockIdx.y. Parts
+/// lie (split, m).
 template <class Op, int wide = 1>
 __global__ void fold_columns(typename Op::Out* y, int64_t* index, typename Op::Accumulator* parts, const typename Op::In* x,
-                             const typename Op::In* t, const double* centres, Layout<3> kept, Layout<2> slow, int64_t m, int64_t n,
-                             int64_t length, int64_t stride, int64_t t_stride, int64_t split, int64_t stage, int64_t, int64_t how,
-                             double number) {
+                             const typename Op::In* t, const double* centres, Layout<3> kept, Layout<2> slow, int64_t m,
+                             int64_t n, int64_t length, int64_t stride, int64_t t_stride, int64_t split, int64_t stage,
+                             int64_t, int64_t how, double number) {
     using T = typename Op::In;
     using Few = Unit<T, wide>;
     const int64_t j = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * wide;
@@ -170,7 +175,9 @@ __global__ void fold_columns(typename Op::Out* y, int64_t* index, typename Op::A
             decltype(Op::centre(x, centres, 0)) centre[wide];
             for (int k = 0; k < wide; ++k) centre[k] = Op::centre(from + k, centres, at[k]);
             walk(slow, length, stride, t_stride, begin + threadIdx.y, end, blockDim.y,
-                 [&](int64_t o, int64_t p) { return Two<Few>{Few::of(from + o), Op::pairs ? Few::of(other + p) : Few()}; },
+                 [&](int64_t o, int64_t p) {
+                     return Two<Few>{Few::of(from + o), Op::pairs ? Few::of(other + p) : Few()};
+                 },
                  [&](const Two<Few>& v, int64_t u) {
                      for (int k = 0; k < wide; ++k) Op::take(a[k], v.x.at[k], v.t.at[k], centre[k], u, how, number);
                  });

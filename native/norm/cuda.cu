@@ -1,7 +1,7 @@
 // Batch, layer and root-mean-square normalisation. Bound by memory.
 //
-// Of a sample (a row) the mean is found first, then the squared distances from it, so that a large mean does not cancel; the row
-// comes from the cache after the first time. On an H200 layer_norm of 8192 x 768 floats (50 MB) takes 12 us at best, 16 us
+// Of a sample (a row) the mean is found first, then the squared distances from it, so that a large mean does not cancel; the
+// row comes from the cache after the first time. On an H200 layer_norm of 8192 x 768 floats (50 MB) takes 12 us at best, 16 us
 // predicted, its gradient (75 MB, and the sums for weight and bias) 18 us at best, 26 us predicted.
 // Of a channel the sums of distances from its first element, and of their squares, are taken in double in one pass, then
 // x is read again and y written: 64 x 64 x 112 x 112 floats (616 MB in all) take 144 us at best, 160 us predicted.
@@ -28,7 +28,8 @@ DEVICE Unit<Wide<T>, count> some(const T* narrow, const Wide<T>* wide, int64_t i
 /// y = (x - mean) rstd weight + bias of m dense rows of n, and the mean and rstd of each; without `mean` that is 0.
 template <class T>
 __global__ void layer_norm(T* y, Wide<T>* rstd, Wide<T>* mean, const T* x, const T* weight, const T* bias,
-                           const Wide<T>* wide_weight, const Wide<T>* wide_bias, int64_t m, int64_t n, int64_t packed, double eps) {
+                           const Wide<T>* wide_weight, const Wide<T>* wide_bias, int64_t m, int64_t n, int64_t packed,
+                           double eps) {
     using V = Wide<T>;
     const int64_t row = group_row();
     const bool there = row < m;
@@ -74,7 +75,8 @@ __global__ void layer_norm(T* y, Wide<T>* rstd, Wide<T>* mean, const T* x, const
 /// rows: parts (blocks, 2, n), unless null. They are kept in shared memory, (groups, 2, n), if `shared`.
 template <class T>
 __global__ void layer_norm_slopes(T* gx, Wide<T>* parts, const T* g, const T* x, const T* weight, const Wide<T>* wide_weight,
-                                  const Wide<T>* rstd, const Wide<T>* mean, int64_t m, int64_t n, int64_t packed, int64_t shared) {
+                                  const Wide<T>* rstd, const Wide<T>* mean, int64_t m, int64_t n, int64_t packed,
+                                  int64_t shared) {
     using V = Wide<T>;
     DYNAMIC_SHARED(V, table);
     V* own = shared ? table + threadIdx.y * 2 * n : parts ? parts + blockIdx.x * 2 * n : nullptr;

@@ -221,8 +221,8 @@ __global__ void nll(T* y, double* sums, const T* x, const int64_t* target, const
 
 /// gx = -g w / share at the target of each row; the rest of it is 0 before.
 template <class T>
-__global__ void nll_slopes(T* gx, const T* g, const int64_t* target, const Wide<T>* weight, const double* shares, Layout<1> rows,
-                           int64_t m, int64_t n, int64_t step, int64_t ignore, int64_t each) {
+__global__ void nll_slopes(T* gx, const T* g, const int64_t* target, const Wide<T>* weight, const double* shares,
+                           Layout<1> rows, int64_t m, int64_t n, int64_t step, int64_t ignore, int64_t each) {
     using V = Wide<T>;
     EACH(row, m) {
         const int64_t label = target[row];
