@@ -3,8 +3,8 @@
 // written to memory. The next step's elements are on their way to registers while the present one's are multiplied.
 //
 // An operand has: `along`, whether neighbours in k, or else in rows, lie together in memory; Place place(row) and
-// Depth depth(k), what an element's address takes of each; step(depth, k), from k - 1 to k; T get(place, depth), 0 beyond the
-// ends. `packs` says that it has Pack<T> eight(row, k), too: 8 neighbours, along or across.
+// Depth depth(k), what an element's address takes of each; T get(place, depth), 0 beyond the ends. Either `packs`: it has
+// Pack<T> eight(row, k), 8 neighbours, along or across; or step(depth, k), from k - 1 to k, cheaper than anew.
 #pragma once
 
 #include "core/mma.cuh"
@@ -21,7 +21,6 @@ template <class T> struct Matrix {
 
     DEVICE Place place(int row) const { return row; }
     DEVICE Depth depth(int k) const { return k; }
-    DEVICE void step(Depth& depth, int k) const { depth = k; }
     DEVICE T get(Place row, Depth k) const {
         return row < rows && k < columns ? data[row * row_step + k * column_step] : T{};
     }
@@ -52,13 +51,17 @@ template <class T, int tile, int depth, int threads, class Operand> struct Fetch
     }
     DEVICE int column(int l) const {
         const int t = threadIdx.x;
-        return operand.along ? t % depth : t / tile * count + l;
+        if (operand.along) return t % depth;
+        return Operand::packs ? t / tile + threads / tile * l : t / tile * count + l;
     }
     DEVICE void fetch(int k0) {
         typename Operand::Depth at = operand.depth(k0 + column(0));
 #pragma unroll
         for (int l = 0; l < count; ++l) {
-            if (l && !operand.along) operand.step(at, k0 + column(l));
+            if (l && !operand.along) {
+                if constexpr (Operand::packs) at = operand.depth(k0 + column(l));
+                else operand.step(at, k0 + column(l));
+            }
             next[l] = operand.get(place[operand.along ? l : 0], at);
         }
     }

@@ -26,7 +26,7 @@ template <class S> DEVICE S activated(S x, int64_t activation) {
 /// Blocks: tiles of n, tiles of m, batch times parts. If there are several parts, each leaves its sums in `sums`
 /// (parts, batch, m, n), for `combined`.
 template <class T, int tile>
-__global__ void __launch_bounds__(tile_threads<T, tile>)
+__global__ void __launch_bounds__(tile_threads<T, tile>, 1)
     product(T* y, typename SumOf<T>::type* sums, const T* a, const T* b, const T* bias, Product p, Layout<2> batch) {
     using Sum = typename SumOf<T>::type;
     const int parts = static_cast<int>(p.parts), part = blockIdx.z % parts, z = blockIdx.z / parts;
