@@ -43,6 +43,6 @@ def test_a_stage_that_fails_leaves_the_others_theirs(tmp_path):
 
 
 def test_what_takes_too_long_is_ended(tmp_path):
-    code, found, _ = checked(tmp_path, "--limit", "4", "--only", "exchange", "tests")
+    code, found, _ = checked(tmp_path, "--limit", "0.2", "--only", "exchange", "tests")
     assert code == 2 and found["stages"]["exchange"]["commands"][0]["code"] == "too slow"
     assert found["stages"]["tests"]["result"] == "no time was left" and found["seconds"] < 20
