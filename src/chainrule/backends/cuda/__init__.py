@@ -39,6 +39,8 @@ ROOMS = (
     "norm",
     "activation",
     "attention",
+    "rnn",
+    "ctc",
 )
 
 
