@@ -29,16 +29,16 @@ demo: $(venv)/.installed-plot ## train on the real MNIST digits; results in runs
 test: $(venv)/.installed-dev ## the tests: the product in 5 seconds, then everything, the examples in the docs too
 	CHAINRULE_STRICT=1 $(python) -m pytest -q --durations=5 tests/test_tiny.py tests src --ignore=tests/prove
 
-prove: $(venv)/.installed-dev,bench,sklearn,browser,docs ## what takes longer, with PyTorch as a peer; results are kept in docs/proof
+prove: $(venv)/.installed-dev,bench,cuda,sklearn,browser,docs ## what takes longer, with PyTorch as a peer; results are kept in docs/proof
 	CHAINRULE_STRICT=1 $(python) -m pytest -v tests/prove
 
-sanitize: $(venv)/.installed-dev,bench,sklearn,browser,docs ## the native tests under the address, undefined-behaviour and thread sanitizers
+sanitize: $(venv)/.installed-dev,bench,cuda,sklearn,browser,docs ## the native tests under the address, undefined-behaviour and thread sanitizers
 	CHAINRULE_STRICT=1 $(python) -m pytest -v tests/prove/test_sanitizers.py
 
-parity: $(venv)/.installed-dev,bench,sklearn,browser,docs ## how far every op, layer, loss and optimizer is from PyTorch: docs/parity.md
+parity: $(venv)/.installed-dev,bench,cuda,sklearn,browser,docs ## how far every op, layer, loss and optimizer is from PyTorch: docs/parity.md
 	$(python) -m tests.prove.parity
 
-interchange: $(venv)/.installed-dev,bench,sklearn,browser,docs ## how far each file format carries a model: docs/interchange.md
+interchange: $(venv)/.installed-dev,bench,cuda,sklearn,browser,docs ## how far each file format carries a model: docs/interchange.md
 	$(python) -m tests.prove.interchange
 
 fuzz: $(venv)/.installed-dev,fuzz ## damage files for every reader for seconds=60 in all; only="h5 onnx" for some
@@ -67,7 +67,7 @@ clean: ## remove what was built and installed (not runs/)
 
 # ---- set-up: the build tools are installed first and stay, so that a changed kernel is rebuilt in seconds
 
-extras := dev plot dev,docs dev,fuzz dev,bench,sklearn,browser,docs
+extras := dev plot dev,docs dev,fuzz dev,bench,cuda,sklearn,browser,docs
 $(extras:%=$(venv)/.installed-%): $(venv)/.installed-%: $(venv)/.tools $(sources)
 	@echo "Installing chainrule[$*] (building its native module takes a few minutes the first time) ..."
 	$(python) -m pip install --quiet --no-build-isolation --editable ".[$*]"
