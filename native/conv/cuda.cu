@@ -131,19 +131,20 @@ template <class T> struct Result {
     DEVICE T get(int out, int64_t i) const { return out >= 0 && i >= 0 ? g[out + i] : T{}; }
 };
 
-/// y of x and the weight, + bias (groups outs), unless that is null. Blocks: tiles of pixels, tiles of outs, groups times
-/// parts; several parts leave their sums (parts, size) for `combined`.
+/// y of x and the weight, + bias (groups outs), unless that is null. Blocks: one for each tile of outs
+/// and pixels, of each of groups times parts; several parts leave their sums (parts, size) for `combined`.
 template <class T, int tile>
 __global__ void __launch_bounds__(tile_threads<T, tile>)
     convolution(T* y, typename SumOf<T>::type* sums, const T* x, const T* w, const T* bias, Convolution c) {
     using Sum = typename SumOf<T>::type;
-    const int parts = static_cast<int>(c.parts), part = blockIdx.z % parts, group = blockIdx.z / parts;
     const int pixels = static_cast<int>(c.images * c.rows.out * c.columns.out), outs = static_cast<int>(c.outs);
+    const Share mine = share<tile>(outs, pixels);
+    const int parts = static_cast<int>(c.parts), group = mine.z / parts, part = mine.z - group * parts;
     const int taps = static_cast<int>(c.ins * c.rows.taps * c.columns.taps), begin = part * static_cast<int>(c.chunk);
     const int end = parts > 1 && begin + c.chunk < taps ? begin + c.chunk : taps;
     const Weight<T> left{w + group * c.w_group, c, end};
     const ByPixels<T> right{x + group * c.ins * c.x_channel, c, pixels, end};
-    tiled<T, tile>(left, right, blockIdx.y * tile, blockIdx.x * tile, begin, end, [&](int out, int i, Sum sum) {
+    tiled<T, tile>(left, right, mine.row0, mine.column0, begin, end, [&](int out, int i, Sum sum) {
         if (out >= outs || i >= pixels) return;
         const int image = divided(i, c.by_pixels), rest = i - image * static_cast<int>(c.rows.out * c.columns.out);
         const int p = divided(rest, c.by_columns), q = rest - p * static_cast<int>(c.columns.out);
@@ -155,18 +156,20 @@ __global__ void __launch_bounds__(tile_threads<T, tile>)
     });
 }
 
-/// gw (groups outs, ins, taps) of x and g. Blocks: tiles of ins times taps, tiles of outs, groups times parts.
+/// gw (groups outs, ins, taps) of x and g. Blocks: as above, of outs and ins times taps.
 template <class T, int tile>
 __global__ void __launch_bounds__(tile_threads<T, tile>)
     weight_gradient(T* gw, typename SumOf<T>::type* sums, const T* x, const T* g, Convolution c) {
     using Sum = typename SumOf<T>::type;
-    const int parts = static_cast<int>(c.parts), part = blockIdx.z % parts, group = blockIdx.z / parts;
     const int pixels = static_cast<int>(c.images * c.rows.out * c.columns.out), outs = static_cast<int>(c.outs);
-    const int taps = static_cast<int>(c.ins * c.rows.taps * c.columns.taps), begin = part * static_cast<int>(c.chunk);
+    const int taps = static_cast<int>(c.ins * c.rows.taps * c.columns.taps);
+    const Share mine = share<tile>(outs, taps);
+    const int parts = static_cast<int>(c.parts), group = mine.z / parts, part = mine.z - group * parts;
+    const int begin = part * static_cast<int>(c.chunk);
     const int end = parts > 1 && begin + c.chunk < pixels ? begin + c.chunk : pixels;
     const Result<T> left{g + group * c.outs * c.y_channel, c, end};
     const ByTaps<T> right{x + group * c.ins * c.x_channel, c, end, taps};
-    tiled<T, tile>(left, right, blockIdx.y * tile, blockIdx.x * tile, begin, end, [&](int out, int k, Sum sum) {
+    tiled<T, tile>(left, right, mine.row0, mine.column0, begin, end, [&](int out, int k, Sum sum) {
         if (out >= outs || k >= taps) return;
         const int64_t at = static_cast<int64_t>(group * outs + out) * taps + k;
         if (parts > 1) sums[part * c.size + at] = sum;

@@ -228,6 +228,16 @@ DEVICE void make_tile_mma(const A& a, const B& b, int row0, int column0, int beg
                     sum[i][j][e]);
 }
 
+/// The part of a product (rows, columns), `z` of them, that is this block's: tiles of columns follow each other first.
+struct Share {
+    int row0, column0, z, count;
+};
+template <int tile> DEVICE Share share(int rows, int columns) {
+    const int across = (columns + tile - 1) / tile, down = (rows + tile - 1) / tile, block = blockIdx.x;
+    const int line = block / across, z = line / down;
+    return {(line - z * down) * tile, (block - line * across) * tile, z, static_cast<int>(gridDim.x) / (across * down)};
+}
+
 /// Which of the two: tensor cores for 16-bit floats.
 template <class T> struct OnTensorCores { static constexpr bool value = false; };
 template <> struct OnTensorCores<f16> { static constexpr bool value = true; };

@@ -23,22 +23,23 @@ template <class S> DEVICE S activated(S x, int64_t activation) {
     return x;
 }
 
-/// Blocks: tiles of n, tiles of m, batch times parts. If there are several parts, each leaves its sums in `sums`
+/// Blocks: one for each tile, of each of batch times parts. If there are several parts, each leaves its sums in `sums`
 /// (parts, batch, m, n), for `combined`.
 template <class T, int tile>
 __global__ void __launch_bounds__(tile_threads<T, tile>, 1)
     product(T* y, typename SumOf<T>::type* sums, const T* a, const T* b, const T* bias, Product p, Layout<2> batch) {
     using Sum = typename SumOf<T>::type;
-    const int parts = static_cast<int>(p.parts), part = blockIdx.z % parts, z = blockIdx.z / parts;
-    const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k);
+    const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k), parts = static_cast<int>(p.parts);
+    const Share mine = share<tile>(m, n);
+    const int z = mine.z / parts, part = mine.z - z * parts;
     const int begin = part * static_cast<int>(p.chunk), end = parts > 1 && begin + p.chunk < k ? begin + p.chunk : k;
     int64_t at[2];
     batch.place(z, at);
     const Matrix<T> left{a + at[0], m, end, p.a_row, p.a_column, p.a_column == 1, p.a_whole != 0};
     const Matrix<T> right{b + at[1], n, end, p.b_column, p.b_row, p.b_row == 1, p.b_whole != 0};
     T* const to = y + z * p.m * p.n;
-    Sum* const to_sums = sums + (static_cast<int64_t>(part) * (gridDim.z / parts) + z) * p.m * p.n;
-    tiled<T, tile>(left, right, blockIdx.y * tile, blockIdx.x * tile, begin, end, [&](int row, int column, Sum sum) {
+    Sum* const to_sums = sums + (static_cast<int64_t>(part) * (mine.count / parts) + z) * p.m * p.n;
+    tiled<T, tile>(left, right, mine.row0, mine.column0, begin, end, [&](int row, int column, Sum sum) {
         if (row >= m || column >= n) return;
         const int64_t i = row * p.n + column;
         if (parts > 1) to_sums[i] = sum;

@@ -87,6 +87,14 @@ def test_every_tile_is_used():
     assert {f"product<{sources.c_name(np.dtype(d))}, {tile}>" for d, tile in chosen if d != "int32"} == declared
 
 
+def test_many_rows_and_many_matrices():
+    kind = np.dtype(np.float32)
+    assert gemm.tiles(kind, 1 << 23, 4, 3, 1, 132).blocks == 1 << 18
+    assert gemm.tiles(kind, 3, 3, 3, 1 << 20, 132).blocks == 1 << 20
+    with pytest.raises(ValueError, match="too large for a GPU"):
+        gemm.tiles(kind, 1 << 30, 1 << 30, 3, 1, 132)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
 def test_unaligned_views(gpu, dtype):
     x = random(70 * 70 + 1, dtype=dtype)

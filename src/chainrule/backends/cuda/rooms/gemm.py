@@ -36,7 +36,7 @@ class Tiles(NamedTuple):
     threads: int
     parts: int
     chunk: int
-    blocks: tuple[int, int, int]
+    blocks: int
     sums: np.dtype  # of parts
 
 
@@ -65,14 +65,11 @@ def tiles(
         parts = max(1, min(2 * multiprocessors // (down * across * batch), k // 256))
     chunk = -(-k // (32 * parts)) * 32
     parts = max(1, -(-k // chunk)) if k else 1
-    if down > 65535 or batch * parts > 65535:
-        raise ShapeError(
-            f"a product of ({m}, {k}) and ({k}, {n}), {batch} times, has too many rows or matrices for a GPU"
-        )
+    blocks = down * across * batch * parts
+    if blocks >= 1 << 31:
+        raise ShapeError(f"a product of ({m}, {k}) and ({k}, {n}), {batch} times, is too large for a GPU")
     threads = 128 if half and tile == 64 else 256
-    return Tiles(
-        tile, threads, parts, chunk, (across, down, batch * parts), np.dtype("f8" if dtype.itemsize == 8 else "f4")
-    )
+    return Tiles(tile, threads, parts, chunk, blocks, np.dtype("f8" if dtype.itemsize == 8 else "f4"))
 
 
 def whole(x: DeviceArray) -> int:
