@@ -81,7 +81,8 @@ def test_a_static_scale_stays_and_steps_that_overflow_are_left_out():
 
 def test_a_scaler_goes_on_from_its_state_and_says_what_is_wrong():
     scaler = LossScaler(init_scale=16.0)
-    scaler._good, scaler.skipped = 7, 3
+    scaler._numbers["good_steps"].fill_(7)
+    scaler._numbers["skipped"].fill_(3)
     other = LossScaler()
     other.load_state_dict(scaler.state_dict())
     assert other.state_dict() == scaler.state_dict() == {"scale": 16.0, "good_steps": 7, "skipped": 3}
@@ -142,7 +143,9 @@ def test_accumulated_batches_are_the_step_of_all_but_for_rounding(precision):
         model.compile("cross_entropy", sgd, clip_norm=0.5, accumulate=accumulate, precision=precision)
         model.build((None, 6))
         if precision == "fp16-mixed":
-            model.compiled.precision.scaler._scale = 2.0**10  # sums over samples overflow sooner than means
+            model.compiled.precision.scaler._numbers["scale"].fill_(
+                2.0**10
+            )  # sums over samples overflow sooner than means
         before = weights(model)
         model.fit(x, y, batch_size=size, shuffle=False, verbose=0)
         found.append([a - b for a, b in zip(weights(model), before, strict=True)])
@@ -174,7 +177,8 @@ def test_an_overflow_leaves_the_step_out_and_the_logs_say_so(capsys):
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
     model.compile("cross_entropy", "adam", precision="fp16-mixed").build((None, 6))
     scaler = model.compiled.precision.scaler
-    scaler._scale, before = 2.0**40, weights(model)
+    before = weights(model)
+    scaler._numbers["scale"].fill_(2.0**40)
     history = model.fit(x, y, epochs=2, batch_size=8, verbose=0, debug="nan")  # and that is no anomaly
     assert history["skipped_steps"] == [4.0, 4.0] and scaler.get_scale() == 2.0**32
     model.fit(x, y, batch_size=8, verbose=2)
@@ -227,7 +231,7 @@ def test_averages_of_weights_and_the_search_for_a_rate_go_with_it():
         before = [np.array(v.numpy()) for v in model.build((None, 6)).state_dict().values()]
         scaler = model.compiled.precision.scaler
         if scaler is not None:
-            scaler._scale = 2.0**40  # too large: it falls, and is put back
+            scaler._numbers["scale"].fill_(2.0**40)  # too large: it falls, and is put back
         trial = lr_find(model, x, y, start=1e-5, stop=1.0, steps=40)
         assert scaler is None or (scaler.get_scale() == 2.0**40 and scaler.skipped == 0)
         assert 1e-5 < trial.suggestion < 1.0

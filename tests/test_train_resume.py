@@ -91,7 +91,7 @@ def everything(folder, seed, bomb=None, every=1, resume=None, epochs=2):
         nn.Flatten(), nn.Linear(8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(3)
     )  # lazy: of no shape yet
     model.compile(cr.losses.CrossEntropy(), "adam", ["accuracy"], accumulate=3, precision="fp16-mixed", clip_norm=1.0)
-    model.compiled.precision.scaler._scale = 2.0**16  # some steps overflow, and are left out
+    model.compiled.precision.scaler._numbers["scale"].fill_(2.0**16)  # some steps overflow, and are left out
     model.compiled.precision.scaler.growth_interval = 2
     model(cr.tensor(IMAGES[:2]))
     optimizer = model.compiled.optimizer

@@ -89,7 +89,7 @@ class Generator:
         """
         with self.lock:
             state: Tensor = self.state.clone()
-            self.state.add_(Tensor([0, (words + 3) // 4], device=self.state.device))
+            self.state[1:].add_((words + 3) // 4)
         return state
 
     def _draw(self, op: Any, **params: Any) -> Tensor:

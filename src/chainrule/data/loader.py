@@ -13,13 +13,14 @@ from ..domain.data import IDataset
 from ..domain.device import Device
 from ..domain.errors import ArgumentError, ArgumentTypeError, DataError, unknown
 from ..random import Generator, default_generator
-from ..tensor import Tensor, from_array
+from ..tensor import Storage, Tensor, from_array, wrap
 from .batches import Indexed, Job, Shard, Streamed
 from .collate import Collate, takes_generator
 from .iterable import IterableDataset
 from .prefetch import ahead, mapped
 from .processes import ProcessPool
 from .samplers import Sampler, state_of, whole
+from .staging import staging
 
 BATCH_SIZE = 32
 ELSEWHERE = {  # what PyTorch has, by its name there
@@ -148,7 +149,7 @@ class DataLoader:
         self._sampler_start = state_of(self._order_giver())
         batches = self._streamed(resume) if self.streams else self._indexed(resume or 0)
         for arrays in batches:
-            yield tuple(self._tensor(a) for a in arrays)
+            yield self._tensors(arrays)
         self._start, self._sampler_start, self._epoch = None, None, self._epoch + 1
         self._position, self._turn = self._beginning(), 0
 
@@ -347,15 +348,25 @@ class DataLoader:
         high, low = aside.integers(0, 2**31, (2,)).tolist()
         return int(high << 31 | low)
 
-    def _tensor(self, part: Any) -> Any:
-        if isinstance(part, (tuple, dict)):  # a part that has parts
-            return (
-                {k: self._tensor(v) for k, v in part.items()}
-                if isinstance(part, dict)
-                else tuple(map(self._tensor, part))
-            )
+    def _tensors(self, parts: Any) -> tuple[Any, ...]:
+        """The arrays of a batch as tensors on the device; a GPU is sent them while it works on the batch before."""
+        gpu: Any = getattr(self.backend, "gpu", None)
+        sent: dict[int, Any] = {}
+        if gpu is not None:
+            arrays = [part for part in flat(parts) if not isinstance(part, Tensor)]
+            checked = [from_array(np.asarray(a), backends.get("cpu")).array for a in arrays]
+            sent = {id(a): y for a, y in zip(arrays, staging(gpu).put(checked), strict=True)}
+        return tuple(self._tensor(part, sent) for part in parts)
+
+    def _tensor(self, part: Any, sent: Mapping[int, Any]) -> Any:
+        if isinstance(part, dict):  # a part that has parts
+            return {k: self._tensor(v, sent) for k, v in part.items()}
+        if isinstance(part, tuple):
+            return tuple(self._tensor(v, sent) for v in part)
         if isinstance(part, Tensor):
             return part if part.device == self.backend.device else part.to(self.backend.device)
+        if sent:
+            return wrap(sent[id(part)], self.backend, Storage())
         return from_array(np.asarray(part), self.backend)
 
     def _samples(self) -> int | None:
@@ -384,6 +395,15 @@ class DataLoader:
                 "[DataLoader] an iterable data set has its own order: leave out shuffle and samplers; "
                 "dataset.shuffle(buffer) mixes it"
             )
+
+
+def flat(part: Any) -> Iterator[Any]:
+    """The arrays and tensors of a batch, whose parts may have parts."""
+    if isinstance(part, (tuple, dict)):
+        for one in part.values() if isinstance(part, dict) else part:
+            yield from flat(one)
+    else:
+        yield part
 
 
 def is_stream(dataset: Any) -> bool:

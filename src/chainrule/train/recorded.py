@@ -40,6 +40,4 @@ def unrecordable(step: Any) -> str:
         return f"{type(plan.optimizer).__name__} calls a closure as often as it likes"
     if step.updates.size > 1:
         return "batches are accumulated"
-    if plan.precision.scaler is not None:
-        return "fp16-mixed reads whether gradients overflowed"
     return ""
