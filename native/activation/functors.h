@@ -70,7 +70,9 @@ struct hardsigmoid {
     template <class V> static V f(V x) { return between(x + constant<V>(3), V{}, constant<V>(6)) / constant<V>(6); }
 };
 struct hardsigmoid_vjp {
-    template <class V> static V f(V g, V x) { return where_between(x, constant<V>(-3), constant<V>(3), g * constant<V>(1. / 6)); }
+    template <class V> static V f(V g, V x) {
+        return where_between(x, constant<V>(-3), constant<V>(3), g * constant<V>(1. / 6));
+    }
 };
 struct hardswish { template <class V> static V f(V x) { return x * hardsigmoid::f(x); } };
 struct hardswish_vjp {
