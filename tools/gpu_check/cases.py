@@ -1,8 +1,9 @@
 """What is measured: each case for a library, ours or PyTorch, with the same values.
 
 ``make(lib, seed)`` gives a function without arguments; several of them, of other seeds, are called in turn, so that nothing is
-found in the cache of the GPU. ``bytes`` of one set say how many are needed; ``floor`` is the time, in microseconds, that
-memory at 4.3 TB/s or arithmetic at the rate of an H200's data sheet cannot go below.
+found in the cache of the GPU. It returns all that it computes, one tensor or several: a recorded step leaves out what nobody
+needs. ``bytes`` of one set say how many are needed; ``floor`` is the time, in microseconds, that memory at 4.3 TB/s or
+arithmetic at the rate of an H200's data sheet cannot go below.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ def linear_backward(n: int, dtype: str) -> Case:
         inputs = [t.requires_grad_() for t in given]
         g = lib.tensor(values(seed + 3, n, n), dtype)
         y = lib.f.linear(*inputs)
-        return lambda: lib.gradients(y, inputs, g)[1]
+        return lambda: lib.gradients(y, inputs, g)
 
     return Case(f"linear backward {n} {dtype}", make, 5 * n * n * SIZES[dtype], 4.0 * n**3, dtype, table=True)
 
@@ -201,7 +202,7 @@ def conv(name: str, shape: tuple[int, ...], dtype: str, backward: bool = False, 
         inputs = [t.requires_grad_() for t in (x, w, b)]
         y = lib.f.conv2d(*inputs, stride=stride, padding=padding)
         g = lib.tensor(values(seed + 3, n, filters, out, out), dtype)
-        return lambda: lib.gradients(y, inputs, g)[1]
+        return lambda: lib.gradients(y, inputs, g)
 
     size = (n * c * side * side + n * filters * out * out) * SIZES[dtype]
     flops = 2.0 * n * filters * out * out * c * k * k
