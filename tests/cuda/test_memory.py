@@ -1,12 +1,16 @@
 """Copies, casts and new memory on a GPU, beyond the table: how elements lie, and all pairs of dtypes."""
 
+import threading
+
 import ml_dtypes
 import numpy as np
 import pytest
 
 from chainrule.backends import cuda
 from chainrule.backends import numpy as reference
-from chainrule.backends.cuda.gpu import copied, copy_into, copying
+from chainrule.backends.cuda import driver, emulated, emulator
+from chainrule.backends.cuda.emulated import Emulated
+from chainrule.backends.cuda.gpu import Gpu, copied, copy_into, copying
 
 NAMES = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64".split()
 DTYPES = [np.dtype(n if n != "bfloat16" else ml_dtypes.bfloat16) for n in NAMES]
@@ -94,3 +98,22 @@ def test_filling(gpu):
             assert found.dtype == dtype and np.array_equal(found, np.ones(shape, dtype))
     assert call(gpu, "full", shape=(2,), value=2**62 + 1, dtype="int64").tolist() == [2**62 + 1] * 2
     assert np.signbit(call(gpu, "full", shape=(2,), value=-0.0, dtype="float32")).all()
+
+
+def test_memory_goes_back_while_a_room_is_compiled(monkeypatch):
+    """Garbage is collected by whichever thread comes to it: also by one that waits for the compiler."""
+    if driver.connected().name != "emulated":
+        pytest.skip("NVIDIA's driver compiles in the thread that asks")
+    fresh = Emulated()
+    other = Gpu(fresh, 0)
+    kept = [other.upload(np.ones(3))]
+    waiting = threading.Event()
+
+    def built(room):
+        thread = threading.Thread(target=lambda: (kept.clear(), waiting.set()), daemon=True)
+        thread.start()
+        assert waiting.wait(20), "a thread that gives memory back waits for the one that waits for the compiler"
+        return emulator.built(room)
+
+    monkeypatch.setattr(emulated, "built", built)
+    assert other.download(cuda.kernels()["full"](other, shape=(2,), value=3, dtype="int64")).tolist() == [3, 3]

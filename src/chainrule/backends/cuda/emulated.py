@@ -218,10 +218,9 @@ class Emulated:
             self.do(stream, lambda: ctypes.memset(address, byte, nbytes))
 
     def function(self, index: int, room: str, instance: str) -> Any:
-        with self.lock:
-            if room not in self.libraries:
-                self.load(room)
-            found = self.names[room].get(instance)
+        if room not in self.libraries:
+            self.load(room)
+        found = self.names[room].get(instance)
         if found is None:
             raise NotSupportedError(
                 f"native/{room}/cuda.cu has no instance {instance}: declare it in backends/cuda/rooms/{room}.py"
@@ -230,11 +229,13 @@ class Emulated:
         return self.libraries[room][part], number, f"{room}: {instance}"
 
     def load(self, room: str) -> None:
-        """Compile a room, unless that was done before, and load it."""
-        paths = built(room)
-        self.libraries[room] = []
-        self.names[room] = {}
-        for part, (path, names) in enumerate(paths):
+        """Compile a room, unless that was done before, and load it.
+
+        Without the lock: the threads that wait for the compiler may collect garbage, and giving back its memory takes it.
+        """
+        libraries: list[Any] = []
+        known: dict[str, tuple[int, int]] = {}
+        for part, (path, names) in enumerate(built(room)):
             library = ctypes.CDLL(str(path))
             library.chainrule_launch.restype = ctypes.c_char_p
             library.chainrule_launch.argtypes = [
@@ -246,8 +247,9 @@ class Emulated:
             ]
             library.chainrule_shuffle.argtypes = [ctypes.c_uint64]
             library.chainrule_shuffle(int(os.environ.get("CHAINRULE_CUDA_SHUFFLE") or 0))
-            self.libraries[room].append(library)
-            self.names[room].update((name, (part, number)) for number, name in enumerate(names))
+            libraries.append(library)
+            known.update((name, (part, number)) for number, name in enumerate(names))
+        self.names[room], self.libraries[room] = known, libraries
 
     def shuffle(self, seed: int) -> None:
         """Run the threads of blocks in another order from now on; 0: in theirs."""
