@@ -37,6 +37,7 @@ int cuMemAlloc_v2(u64* p, size_t n) {
 }
 int cuMemFree_v2(u64 p) { free((ptr)p); return say("cuMemFree\n"); }
 int cuMemHostAlloc(ptr* p, size_t n, unsigned flags) { *p = malloc(n); return say("cuMemHostAlloc %zu %u\n", n, flags); }
+int cuMemFreeHost(ptr p) { free(p); return say("cuMemFreeHost\n"); }
 int cuMemcpyHtoDAsync_v2(u64 to, const ptr of, size_t n, ptr s) { memcpy((ptr)to, of, n); return say("HtoD %zu %p\n", n, s); }
 int cuMemcpyDtoHAsync_v2(ptr to, u64 of, size_t n, ptr s) { memcpy(to, (ptr)of, n); return say("DtoH %zu %p\n", n, s); }
 int cuMemcpyDtoDAsync_v2(u64 to, u64 of, size_t n, ptr s) { memmove((ptr)to, (ptr)of, n); return say("DtoD %zu %p\n", n, s); }

@@ -39,6 +39,10 @@ print(gpu.download(x).tolist())
 page = driver.pinned(100)
 page[:] = 3
 print(int(page.sum()), driver.pinned(0).shape, driver.memory(0))
+part = page[10:20]
+del page
+print(int(part.sum()))
+del part
 told(lambda: gpu.empty((1 << 34,), x.dtype))
 print("-- launches")
 words = layout((6,), x.steps, x.steps)[0]

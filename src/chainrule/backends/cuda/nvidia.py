@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -79,7 +80,6 @@ class Nvidia:
         self.contexts: dict[int, Any] = {}
         self.known: dict[int, Properties] = {}
         self.modules: list[Any] = []
-        self.pages: list[Any] = []  # of the host, which stay
         self.launches = 0
         self.capturing: dict[Stream, bool] = {}  # and whether the cycle collector was on before
 
@@ -165,7 +165,7 @@ class Nvidia:
         self.at(getattr(self.current, "index", 0))
         address = int(self.call("cuMemHostAlloc", max(nbytes, 1), PORTABLE))
         page: Any = (ctypes.c_uint8 * max(nbytes, 1)).from_address(address)
-        self.pages.append(page)
+        finalize(page, self.api.cuMemFreeHost, address).atexit = False
         return np.frombuffer(page, np.uint8)[:nbytes]
 
     # ---- work
