@@ -14,6 +14,7 @@ constexpr int max_tensors = 6;
 /// What index tensors mean: for each the size and the stride, in elements of x, of the axis that it runs over.
 struct Axes {
     int64_t count, size[max_tensors], stride[max_tensors];
+    int64_t negative;  // whether -1 is the last place
 };
 struct Tensors {
     const int64_t* at[max_tensors];
@@ -27,7 +28,7 @@ DEVICE int64_t place(int64_t i, const Layout<1 + max_tensors>& where, const Axes
     int64_t found = at[0];
     for (int k = 0; k < axes.count; ++k) {
         int64_t index = tensors.at[k][at[1 + k]];
-        if (index < -axes.size[k] || index >= axes.size[k]) {
+        if (index < (axes.negative ? -axes.size[k] : 0) || index >= axes.size[k]) {
             report(fault, check, index, axes.size[k], k);
             index = 0;
         }

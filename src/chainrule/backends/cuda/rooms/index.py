@@ -51,7 +51,7 @@ class Selection:
         missing = MAX_TENSORS - len(tensors)
         sizes = [*(view.shape[d] for d in axes), *[1] * missing]
         strides = [*(steps[d] for d in axes), *[0] * missing]
-        packed = struct.pack(f"{1 + 2 * MAX_TENSORS}q", len(tensors), *sizes, *strides)
+        packed = struct.pack(f"{2 + 2 * MAX_TENSORS}q", len(tensors), *sizes, *strides, 1)
         given = [*tensors, *[None] * missing]
         self.arguments = (*given, layout(self.shape, *where)[0], packed, gpu.reporting(), CHECKS[name], self.size)
 
@@ -118,7 +118,7 @@ def put(gpu: Gpu, name: str, x: DeviceArray, v: Any, pattern: Any, indices: Any)
     start, end = chosen.x.extent()
     low = (first - start) // x.itemsize  # elements before the first, of axes that run backwards
     last = filled(gpu, gpu.empty(((end - start) // x.itemsize,), INT64), -1)
-    shifted = last.view(last.shape, last.strides, low * INT64.itemsize)
+    shifted = last.view((last.size - low,), last.strides, low * INT64.itemsize)
     gpu.each("index", "latest", chosen.size, shifted, places, chosen.size)
     where, _ = layout(chosen.shape, spread(v, chosen.shape))
     gpu.each("index", f"put<{x.itemsize}>", chosen.size, chosen.x, v, places, shifted, where, chosen.size)
@@ -180,7 +180,7 @@ def along(gpu: Gpu, name: str, x: DeviceArray, indices: DeviceArray, axis: int) 
     none = (0,) * indices.ndim
     where, _ = layout(indices.shape, rest, indices.steps, *[none] * (MAX_TENSORS - 1))
     missing = [0] * (MAX_TENSORS - 1)
-    packed = struct.pack(f"{1 + 2 * MAX_TENSORS}q", 1, x.shape[axis], *missing, steps[axis], *missing)
+    packed = struct.pack(f"{2 + 2 * MAX_TENSORS}q", 1, x.shape[axis], *missing, steps[axis], *missing, 0)
     more = [None] * (MAX_TENSORS - 1)
     return (indices, *more, where, packed, gpu.reporting(), CHECKS[name], indices.size)
 
