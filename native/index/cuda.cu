@@ -11,9 +11,9 @@ template <> struct Word<8> { using type = uint64_t; };
 
 constexpr int max_tensors = 6;
 
-/// What index tensors mean: for each the size and the stride, in elements of x, of the axis that it runs over.
+/// What index tensors mean: for each the size, the stride in elements of x and the number of the axis that it runs over.
 struct Axes {
-    int64_t count, size[max_tensors], stride[max_tensors];
+    int64_t count, size[max_tensors], stride[max_tensors], number[max_tensors];
     int64_t negative;  // whether -1 is the last place
 };
 struct Tensors {
@@ -29,7 +29,7 @@ DEVICE int64_t place(int64_t i, const Layout<1 + max_tensors>& where, const Axes
     for (int k = 0; k < axes.count; ++k) {
         int64_t index = tensors.at[k][at[1 + k]];
         if (index < (axes.negative ? -axes.size[k] : 0) || index >= axes.size[k]) {
-            report(fault, check, index, axes.size[k], k);
+            report(fault, check, index, axes.size[k], axes.number[k]);
             index = 0;
         }
         found += (index < 0 ? index + axes.size[k] : index) * axes.stride[k];

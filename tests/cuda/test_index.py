@@ -146,6 +146,8 @@ def test_views_are_read_and_written():
     ("call", "message"),
     [
         (lambda x, i: x[i], r"\[index\] index 70 is out of range for axis 0, which has 40"),
+        (lambda x, i: x.reshape(2, 20)[None, 0:, i], r"\[index\] index 70 is out of range for axis 1, which has 20"),
+        (lambda x, i: x.reshape(2, 1, 20)[1, ..., i], r"\[index\] index 70 is out of range for axis 2, which has 20"),
         (lambda x, i: x.gather(i, axis=0), r"\[gather\] index 70 is out of range"),
         (lambda x, i: x.gather(-(i > 1).to("int64"), axis=0), r"\[gather\] index -1 is out of range"),
         (lambda x, i: x.scatter_add(i, i.to(x.dtype), axis=0), r"index 70 is out of range"),

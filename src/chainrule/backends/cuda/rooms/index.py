@@ -35,7 +35,7 @@ class Selection:
     """The elements of an array that a pattern with index tensors names: what the kernels are told of them."""
 
     def __init__(self, gpu: Gpu, name: str, x: DeviceArray, pattern: Any, indices: Any) -> None:
-        view, axes, tensors, together = parted(gpu, x, pattern, [gpu.dense(i) for i in indices])
+        view, axes, tensors, together, numbers = parted(gpu, x, pattern, [gpu.dense(i) for i in indices])
         if len(tensors) > MAX_TENSORS:
             raise ValueError(f"[{name}] takes at most {MAX_TENSORS} index tensors on a GPU, not {len(tensors)}")
         common = np.broadcast_shapes(*(t.shape for t in tensors))
@@ -51,7 +51,7 @@ class Selection:
         missing = MAX_TENSORS - len(tensors)
         sizes = [*(view.shape[d] for d in axes), *[1] * missing]
         strides = [*(steps[d] for d in axes), *[0] * missing]
-        packed = struct.pack(f"{2 + 2 * MAX_TENSORS}q", len(tensors), *sizes, *strides, 1)
+        packed = struct.pack(f"{2 + 3 * MAX_TENSORS}q", len(tensors), *sizes, *strides, *numbers, *[0] * missing, 1)
         given = [*tensors, *[None] * missing]
         self.arguments = (*given, layout(self.shape, *where)[0], packed, gpu.reporting(), CHECKS[name], self.size)
 
@@ -63,18 +63,19 @@ class Selection:
 
 
 def parted(gpu: Gpu, x: DeviceArray, pattern: Any, indices: list[DeviceArray]) -> Any:
-    """A pattern as a view, which of its axes are indexed by tensors, these, and whether they stand together.
+    """A pattern as a view, which of its axes are indexed by tensors, these, whether they stand together, and their axes of x.
 
     As in NumPy an integer beside tensors is one of them, and True an axis of one element, False of none.
     """
     used = sum(type(p) in (int, str, slice) for p in pattern)
     basic: list[Any] = []
-    axes, tensors, spots = [], [], []
-    axis, following = 0, iter(indices)
+    axes, tensors, spots, numbers = [], [], [], []
+    axis, own, following = 0, 0, iter(indices)  # in the view, and in x
     for spot, p in enumerate(pattern):
         if p is Ellipsis:
             basic.append(p)
             axis += x.ndim - used
+            own += x.ndim - used
             continue
         if type(p) is bool:
             basic.append(None)
@@ -88,12 +89,15 @@ def parted(gpu: Gpu, x: DeviceArray, pattern: Any, indices: list[DeviceArray]) -
         else:
             basic.append(p)
             axis += 1
+            own += p is not None
             continue
         axes.append(axis)
         spots.append(spot)
+        numbers.append(own)
         axis += 1
+        own += type(p) is not bool
     together = spots == [*range(spots[0], spots[0] + len(spots))]
-    return getitem(gpu, x, index=tuple(basic)), axes, tensors, together
+    return getitem(gpu, x, index=tuple(basic)), axes, tensors, together, numbers
 
 
 @KERNELS("index")
@@ -180,7 +184,8 @@ def along(gpu: Gpu, name: str, x: DeviceArray, indices: DeviceArray, axis: int) 
     none = (0,) * indices.ndim
     where, _ = layout(indices.shape, rest, indices.steps, *[none] * (MAX_TENSORS - 1))
     missing = [0] * (MAX_TENSORS - 1)
-    packed = struct.pack(f"{2 + 2 * MAX_TENSORS}q", 1, x.shape[axis], *missing, steps[axis], *missing, 0)
+    numbers = (x.shape[axis], *missing, steps[axis], *missing, axis, *missing)
+    packed = struct.pack(f"{2 + 3 * MAX_TENSORS}q", 1, *numbers, 0)
     more = [None] * (MAX_TENSORS - 1)
     return (indices, *more, where, packed, gpu.reporting(), CHECKS[name], indices.size)
 
