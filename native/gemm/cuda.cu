@@ -29,7 +29,8 @@ template <class T, int tile>
 __global__ void __launch_bounds__(tile_threads<T, tile>, 1)
     product(T* y, typename SumOf<T>::type* sums, const T* a, const T* b, const T* bias, Product p, Layout<2> batch) {
     using Sum = typename SumOf<T>::type;
-    const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k), parts = static_cast<int>(p.parts);
+    const int m = static_cast<int>(p.m), n = static_cast<int>(p.n), k = static_cast<int>(p.k);
+    const int parts = static_cast<int>(p.parts);
     const Share mine = share<tile>(m, n);
     const int z = mine.z / parts, part = mine.z - z * parts;
     const int begin = part * static_cast<int>(p.chunk), end = parts > 1 && begin + p.chunk < k ? begin + p.chunk : k;
