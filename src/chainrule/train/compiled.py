@@ -18,6 +18,14 @@ from .objective import Objective, Term
 from .scaling import Precision
 from .structure import by_name, counted
 
+HALF_DONE = (
+    "memory ran out while the optimizer stepped: some parameters may have moved and others not; go on from a checkpoint"
+)
+NOT_BEGUN = (
+    "memory ran out before the optimizer stepped: parameters and optimizer are as before this batch; the running statistics "
+    "of batch norms and the random numbers may have moved on"
+)
+
 
 class Compiled:
     """What ``compile`` leaves in ``model.compiled``: ``loss``, ``optimizer``, ``metrics``, how gradients are cut and summed.
@@ -61,8 +69,10 @@ class Compiled:
             self.precision.unscale(self.optimizer)
             self.clip()
             self.precision.step(self.optimizer)
-        except BaseException:  # Ctrl-C, too: training can go on
+        except BaseException as error:  # Ctrl-C, too: training can go on
             self.precision.forget()
+            if isinstance(error, MemoryError):
+                error.add_note(HALF_DONE)
             raise
 
     @property

@@ -16,7 +16,7 @@ from ..recording import Recorded
 from ..tensor import Tensor
 from . import checks
 from .batches import Batch, as_batch, place
-from .compiled import compiled
+from .compiled import HALF_DONE, NOT_BEGUN, compiled
 from .objective import Objective, in_terms, measured, over_steps, update
 from .reading import Reader
 from .recorded import own_code, unrecordable
@@ -96,11 +96,17 @@ class Step:
         return self.own(batch, "train_step") if self.own_train else self.learn(batch)
 
     def train(self, batch: Batch) -> dict[str, Any]:
-        """The model's training step."""
-        if self.replay is not None and not batch.unchecked:
-            logs, self.over = self.replay((*batch,), batch.nested, batch.unweighted)
-            return logs  # type: ignore[no-any-return]
-        return self.made(batch)
+        """The model's training step. Errors: those of the step; MemoryError says what became of the parameters."""
+        replayed = self.replay is not None and not batch.unchecked
+        try:
+            if self.replay is not None and replayed:
+                logs, self.over = self.replay((*batch,), batch.nested, batch.unweighted)
+                return logs  # type: ignore[no-any-return]
+            return self.made(batch)
+        except MemoryError as error:
+            if HALF_DONE not in getattr(error, "__notes__", ()):
+                error.add_note(HALF_DONE if replayed or self.own_train else NOT_BEGUN)
+            raise
 
     def test(self, batch: Batch) -> dict[str, Any]:
         """The model's step of evaluation."""

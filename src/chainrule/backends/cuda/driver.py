@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
 
-from ...domain.errors import unknown
+from ...domain.errors import DeviceError, unknown
 
 Handle = Any  # a stream, an event, a graph: opaque to all but its driver
 
@@ -113,6 +113,16 @@ class Driver(Protocol):
         """What was kept: a graph."""
 
     def replay(self, graph: Handle, stream: Handle) -> None: ...
+
+
+class Forked:
+    """What is left of a driver in a process made by fork()."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise DeviceError("a process made by fork() cannot use the GPU of its parent: start it with 'spawn'")
+
+    def returned(self, address: int) -> None:
+        """Memory of the parent, which has it still."""
 
 
 @cache

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
 from ...domain.device import Device
 from ...domain.errors import DeviceError, IndexRangeError
 from .array import DeviceArray
+from .driver import Forked
 from .memory import Memory, Pool, Rehearsal
 
 THREADS = 256  # of a block, where nothing speaks for another number
@@ -49,6 +52,8 @@ class Gpu:
         self.copies = {"in": 0, "out": 0, "waits": 0}  # between host and device, and waits of the host
         self.faults = self.upload(np.zeros(4, np.int64))
         self.faulty = False  # whether a kernel that may report was launched since the last look
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=partial(left_behind, ref(self)))
 
     @property
     def stream(self) -> Any:
@@ -187,6 +192,12 @@ class Gpu:
         """Where a kernel reports what is wrong: its argument ``int64_t* fault``."""
         self.faulty = True
         return self.faults
+
+
+def left_behind(gpu: Any) -> None:
+    """In a process made by fork() nothing works that the parent began."""
+    if (found := gpu()) is not None:
+        found.driver = found.pool.driver = Forked()
 
 
 @lru_cache(4096)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from contextlib import suppress
 from typing import Any
 
@@ -48,6 +48,7 @@ class Pool:
         self.lock = threading.RLock()  # a piece may come back while one is lent: by the cycle collector
         self.free: dict[tuple[Any, int], list[int]] = defaultdict(list)  # addresses by stream and size
         self.whole: dict[int, tuple[int, int]] = {}  # what the driver gave, by address: bytes, and those in pieces
+        self.back: deque[tuple[Any, int, int]] = deque()  # pieces that came back: their stream, size and address
         self.limit: int | None = None
         self.in_use = self.peak = self.reserved = self.allocations = self.hits = 0
 
@@ -55,6 +56,7 @@ class Pool:
         """At least ``nbytes``, for work on ``stream``. Errors: OutOfMemoryError, with what is held and what helps."""
         size = rounded(nbytes)
         with self.lock:
+            self.sort()
             self.allocations += 1
             places = self.free.get((stream, size))
             if places:
@@ -70,11 +72,24 @@ class Pool:
         return Memory(address, nbytes, size, self, stream)
 
     def take_back(self, memory: Memory) -> None:
-        """Keep a piece for the next array."""
-        with self.lock:
-            self.in_use -= memory.size
-            self.driver.returned(memory.address)
-            self.free[memory.stream, memory.size].append(memory.address)
+        """Keep a piece for the next array.
+
+        The cycle collector may call this anywhere, in a thread that has a lock of the driver, too: it waits for nobody.
+        """
+        self.back.append((memory.stream, memory.size, memory.address))
+        if self.lock.acquire(blocking=False):
+            try:
+                self.sort()
+            finally:
+                self.lock.release()
+
+    def sort(self) -> None:
+        """Put what came back where it is found again; by the thread that has the lock."""
+        while self.back:
+            stream, size, address = self.back.popleft()
+            self.in_use -= size
+            self.driver.returned(address)
+            self.free[stream, size].append(address)
 
     def cut(self, size: int, stream: Any) -> int:
         """A small piece, and the rest of its segment for pieces like it."""
@@ -106,6 +121,7 @@ class Pool:
     def empty(self) -> None:
         """Give back to the driver what no array uses: large pieces, and segments all of whose pieces are here."""
         with self.lock:
+            self.sort()
             self.driver.synchronize_device(self.index)
             pieces: dict[int, int] = defaultdict(int)  # bytes that are here, by segment
             starts = sorted(self.whole)
@@ -122,6 +138,7 @@ class Pool:
     def stats(self) -> dict[str, int]:
         """In bytes: ``in_use``, its ``peak``, ``reserved`` from the driver; how often a piece was asked for, and was here."""
         with self.lock:
+            self.sort()
             return {
                 "in_use": self.in_use,
                 "peak": self.peak,
