@@ -5,7 +5,7 @@ The numbers are those of the list of scenarios that chainrule was asked to cover
 * 3, 13, 17, 28, 29, .npz of 12 and 15, what a wrong call is told: test_scenarios_more.py. Wheels: ``make prove``.
 * 6, 7, 21, 27, benchmarks: test_benchmarks.py. 20, C++ without Python: tests/prove/test_cpp.py.
 * 10, a command that trains on MNIST: tests/test_cli.py; ``from_keras``: tests/test_interop_keras.py.
-* 2 on a GPU: there is no GPU backend yet.
+* 2 and 29 on a GPU: tests/cuda/test_models.py.
 * 13, the window itself: tests/prove/test_window.py.
 """
 

@@ -309,3 +309,36 @@ def test_two_devices_are_named():
     layer = nn.Linear(2, 3).to("cuda")
     with pytest.raises(DeviceError, match=r"\[linear\] .*argument 0 of shape \(1, 2\) is on cpu.*on cuda:0"):
         layer(cr.ones(1, 2))
+
+
+# ---- of the list of scenarios (tests/acceptance)
+
+
+def test_2_a_product_on_a_gpu(gpu):
+    """Of 64 rows here: 1024 take the emulator minutes."""
+    data, before = RNG.random((64, 64)).astype(np.float32), {**gpu.copies}
+    x = cr.tensor(data, device=cr.Device("cuda:0"), requires_grad=True)
+    y = (x @ x.T).mean()
+    y.backward()
+    assert {k: v - before[k] for k, v in gpu.copies.items()} == {"in": 1, "out": 0, "waits": 0}
+    assert y.shape == () and y.device == "cuda:0" and "device='cuda:0'" in repr(y)
+    assert y.item() == pytest.approx((data.astype(np.float64) @ data.T).mean(), rel=1e-5)
+    np.testing.assert_allclose(x.grad.numpy(), np.tile(2 * data.sum(0) / 64**2, (64, 1)), rtol=1e-4)
+
+
+def test_29_a_cnn_on_another_device_by_one_line():
+    ends = []
+    for device in ("cpu", "cuda"):
+        with cr.backends.use(device):
+            cr.manual_seed(0)
+            layers = nn.Conv2d(1, 4, 3, padding=1, stride=1, bias=False), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2)
+            model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(3))
+            optimizer = optim.Adam(model.build(cr.zeros(1, 1, 8, 8)).parameters(), lr=0.01)
+            x = cr.tensor(np.random.default_rng(0).random((12, 1, 8, 8)).astype(np.float32))
+            for _ in range(5):
+                optimizer.zero_grad()
+                losses.cross_entropy(model(x), cr.tensor(np.arange(12) % 3)).backward()
+                optimizer.step()
+            ends.append(model.eval()(x))
+            assert str(ends[-1].device) == str(cr.Device(device))
+    np.testing.assert_allclose(ends[1].numpy(), ends[0].numpy(), rtol=1e-3, atol=1e-4)
