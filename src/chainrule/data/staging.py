@@ -70,6 +70,8 @@ class Staging:
 
     def widen(self, slot: Slot, size: int) -> None:
         """Make room for batches of ``size`` bytes."""
+        if slot.free is not None:
+            self.gpu.driver.synchronize_event(slot.free)  # another thread's stream may still take what is there
         size = 1 << max(size - 1, 0).bit_length()
         slot.page = self.gpu.driver.pinned(size)
         slot.array = self.gpu.empty((size,), np.dtype(np.uint8))
