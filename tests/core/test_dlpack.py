@@ -97,7 +97,7 @@ def test_what_is_asked_of_either_side():
     assert x.tolist() == [1, 1, 1]
     with pytest.raises(BufferError, match=r"on the CPU, \(1, 0\), and cannot be handed over on \(2, 0\)"):
         x.__dlpack__(dl_device=(2, 0))
-    with pytest.raises(DeviceError, match=r"on the device \(2, 1\) of DLPack, expected the CPU"):
+    with pytest.raises(DeviceError, match="cuda:1 was asked for, but"):
         cr.from_dlpack(Other(x, (2, 1)))
     with pytest.raises(DTypeError, match="cannot be"):
         cr.from_dlpack(np.ones(2, np.complex64))

@@ -29,9 +29,9 @@ STAGES = {
     "install": 40, "build": 200, "facts": 40, "kernels": 100, "exchange": 40, "tests": 140, "bench": 120, "slowest": 30,
 }  # fmt: skip
 TESTS = [
-    ["tests/cuda/test_parity.py::test_value_and_gradient_in_float64"],
+    ["tests/prove/test_cuda_parity.py::test_value_and_gradient_in_float64"],
     ["tests/cuda/test_parity.py::test_float32"],
-    ["tests/cuda/test_parity.py::test_16_bits_are_float32_rounded_once"],
+    ["tests/prove/test_cuda_parity.py::test_16_bits_are_float32_rounded_once"],
     ["tests/cuda", "--ignore=tests/cuda/test_parity.py"],
 ]
 FEW = [

@@ -6,8 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ...folders import cache_folder
 from ...data.packages import pip
+from ...folders import cache_folder
 
 VERSIONS = {"keydnn": "2.1.0", "convnet": "2.5.3", "mpneuralnetwork": "1.1.1"}
 
