@@ -37,28 +37,31 @@ class GraphEngine:
         self.rehearsal: Any = None
         self.graph: Any = None
         self.pool: Any = None
+        self.varying: set[int] = set()  # places that come with a run, the same each time: inputs, gradients from before
         self.inputs: dict[int, Any] = {}  # by place: where an input lies while the graph runs
         self.results: dict[int, Any] = {}  # by place: where the graph leaves what is kept
         self.handed: list[Any] = []  # weak references to the memory of what the last replay gave
 
     def run(self, values: list[Any]) -> None:
         """Do it on a list of values, which has a place for each."""
-        varying = {p for p, v in enumerate(values) if hasattr(v, "memory") and v is not self.fixed[p]}
-        if not self.written.isdisjoint(varying) or not self.kept.isdisjoint(varying):
+        if self.graph is not None:
+            self.replay(values)
+            return
+        self.varying = {p for p, v in enumerate(values) if hasattr(v, "memory") and v is not self.fixed[p]}
+        if not self.varying.isdisjoint(self.written | self.kept):
             self.eager.run(values)
         elif self.rehearsal is None:
             self.rehearsal = self.gpu.rehearsal()
             with self.gpu.memory_from(self.rehearsal):
                 self.eager.run(values)
         else:
-            if self.graph is None:
-                self.capture(values, varying & self.used)
+            self.capture(values)
             self.replay(values)
 
-    def capture(self, values: list[Any], varying: set[int]) -> None:
+    def capture(self, values: list[Any]) -> None:
         """Make the graph. Errors: those of the calls, which then were not done."""
         gpu = self.gpu
-        self.inputs = {place: gpu.twin(values[place]) for place in varying}
+        self.inputs = {place: gpu.twin(values[place]) for place in self.varying & self.used}
         self.rehearsal.empty()
         self.pool = self.rehearsal.stocked(gpu.stream)
         mine = [self.inputs.get(place, v) for place, v in enumerate(values)]
@@ -72,9 +75,8 @@ class GraphEngine:
         gpu = self.gpu
         for place, own in self.inputs.items():
             gpu.copy_into(own, values[place])
-        for place, own in enumerate(self.fixed):
-            if values[place] is not own:
-                values[place] = None  # an old gradient, perhaps, that nobody needs any more
+        for place in self.varying:
+            values[place] = None  # an old gradient, perhaps, that nobody needs any more
         for known in self.handed:
             memory = known()
             if memory is not None:

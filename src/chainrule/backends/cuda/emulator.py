@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...domain.errors import DeviceError
-from .sources import INSTANCES, fingerprint, folder, home, kept, write_whole
+from .sources import INSTANCES, fingerprint, folder, home, kept
 
 FLAGS = ("-std=c++20", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-gnu-unique", "-w")
 PART = 160  # instances that one run of the compiler is given
@@ -37,7 +37,8 @@ def built(room: str) -> list[tuple[Path, list[str]]]:
 def compiled(room: str, names: list[str]) -> Path:
     """The library of some kernels of a room. Errors: DeviceError, with what the compiler says."""
     flags = (*FLAGS, *(os.environ.get("CHAINRULE_CUDA_FLAGS") or "").split())
-    path = kept() / f"emulated-{room}-{fingerprint(room, compiler(), *flags, *names)}.so"
+    own = [path.read_text() for path in sorted((folder() / "core").glob("emulator*.h"))]
+    path = kept() / f"emulated-{room}-{fingerprint(room, compiler(), *flags, *names, *own)}.so"
     if path.exists():
         return path
     entries = "\n".join(f'    {{"{name}", &emulator::launcher<&{name}>}},' for name in names)
@@ -50,6 +51,5 @@ def compiled(room: str, names: list[str]) -> Path:
     done = subprocess.run(command, input=source, capture_output=True, text=True)  # noqa: S603
     if done.returncode:
         raise DeviceError(f"{room}/cuda.cu does not compile:\n{done.stderr[:4000]}")
-    write_whole(path, temporary.read_bytes())
-    temporary.unlink()
+    temporary.replace(path)
     return path

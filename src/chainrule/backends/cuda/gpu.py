@@ -201,8 +201,8 @@ def left_behind(gpu: Any) -> None:
 
 
 @lru_cache(4096)
-def layout(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[bytes, bool]:
-    """A Layout for kernels of axes that are walked together, as few as will do; and whether one axis without gaps is enough.
+def layout(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[bytes, int]:
+    """A Layout for kernels of axes that are walked together, as few as will do; and how many neighbours lie ``together``.
 
     ``strides`` are in elements, one tuple for each array.
     """
@@ -214,12 +214,12 @@ def layout(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[bytes, bo
         (sum(abs(s[k]) * (n - 1) for n, s in zip(sizes, steps, strict=True)) for k in range(len(strides))), default=0
     )
     small = max(apart, math.prod(sizes)) < 1 << 31
-    words = [len(sizes), small, together(sizes, steps), *sizes, *[1] * rest]
+    neighbours = together(sizes, steps)
+    words = [len(sizes), small, neighbours, *sizes, *[1] * rest]
     words += [*(divisor(n) if small else 0 for n in sizes), *[0] * rest]
     for k in range(len(strides)):
         words += [*(s[k] for s in steps), *[0] * rest]
-    flat = not sizes or (len(sizes) == 1 and all(s == 1 for s in steps[0]))
-    return struct.pack(f"{len(words)}q", *words), flat
+    return struct.pack(f"{len(words)}q", *words), neighbours
 
 
 def merged(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[list[int], list[list[int]]]:
@@ -312,4 +312,5 @@ def copying(shape: tuple[int, ...], to: tuple[int, ...], of: tuple[int, ...]) ->
         where, _ = layout(tuple(sizes[d] for d in rest), *(tuple(steps[d][k] for d in rest) for k in (0, 1)))
         count = -(-sizes[a] // 32) * -(-sizes[b] // 32) * math.prod(sizes[d] for d in rest)
         return where, n, 1, (count, sizes[a], sizes[b], steps[b][0], steps[a][1])
-    return layout(shape, to, of)[0], n, together(sizes, steps), None
+    where, neighbours = layout(shape, to, of)
+    return where, n, neighbours, None

@@ -5,15 +5,13 @@ No driver is needed for that: what does not compile, or spills registers, is fou
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from functools import cache
-from hashlib import sha256
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from ...domain.errors import DeviceError
-from .sources import folder, home, kept, write_whole
+from .sources import files_of, fingerprint, home, kept, write_whole
 
 INSTALL = "pip install chainrule[cuda]"
 
@@ -72,23 +70,6 @@ def architecture(capability: int) -> str:
     return f"sm_{max(fitting)}"
 
 
-def headers(text: str, room: str, found: dict[str, bytes]) -> dict[str, bytes]:
-    """The files that a source of a room includes, and those that they do, by the name under which."""
-    for name in re.findall(r'^#include "([^"]+)"', text, re.MULTILINE):
-        path = next((p for p in (home(room) / name, folder() / name) if p.is_file()), None)
-        if path is not None and name not in found and "emulator" not in name:
-            found[name] = path.read_bytes()
-            headers(found[name].decode(), room, found)
-    return found
-
-
-@cache
-def files_of(room: str) -> tuple[bytes, dict[str, bytes]]:
-    """The source of a room's kernels, and the headers that it takes."""
-    source = (home(room) / "cuda.cu").read_text()
-    return source.encode(), headers(source, room, {})
-
-
 def options(architecture: str) -> list[str]:
     """What the compiler is told. Multiplications and additions are fused where the source does not forbid it."""
     return [
@@ -141,7 +122,7 @@ def text_of(size: Any, get: Any, program: Any) -> bytes:
 
 def kernel(room: str, instance: str, architecture: str) -> tuple[bytes, str]:
     """The machine code of one kernel, and its name there: from before, or compiled now."""
-    name = f"{architecture}-{room}-{fingerprint(room, instance, architecture)}.cubin"
+    name = f"{architecture}-{room}-{fingerprint(room, instance, version(), *options(architecture))}.cubin"
     with suppress(OSError):  # not there yet, or the folder is nobody's to read
         lowered, _, code = (kept() / name).read_bytes().partition(b"\n")
         if code.startswith(b"\x7fELF"):
@@ -150,14 +131,3 @@ def kernel(room: str, instance: str, architecture: str) -> tuple[bytes, str]:
     with suppress(OSError):  # a folder that cannot be written to: compiled again next time
         write_whole(kept() / name, made.names[instance].encode() + b"\n" + made.code)
     return made.code, made.names[instance]
-
-
-def fingerprint(room: str, instance: str, architecture: str) -> str:
-    """What the code of a kernel depends on, in short: its source, the options, the compiler."""
-    source, files = files_of(room)
-    digest = sha256(source)
-    for name, text in files.items():
-        digest.update(name.encode() + b"\0" + text)
-    for part in (instance, version(), *options(architecture)):
-        digest.update(part.encode() + b"\0")
-    return digest.hexdigest()[:24]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from functools import cache
 from pathlib import Path
@@ -61,24 +62,31 @@ def home(room: str) -> Path:
     return ELSEWHERE.get(room) or folder() / room
 
 
-@cache
-def included(room: str) -> tuple[Path, ...]:
-    """The files that make up a room: its own, and core/."""
-    own = sorted(p for p in home(room).iterdir() if p.suffix in (".cu", ".cuh", ".h"))
-    return (
-        *own,
-        *sorted(p for p in (folder() / "core").iterdir() if p.suffix in (".cu", ".cuh") or "emulator" in p.name),
-    )
+def headers(text: str, room: str, found: dict[str, bytes]) -> dict[str, bytes]:
+    """The files that a source of a room includes, and those that they do, by the name under which; not the emulator."""
+    for name in re.findall(r'^#include "([^"]+)"', text, re.MULTILINE):
+        path = next((p for p in (home(room) / name, folder() / name) if p.is_file()), None)
+        if path is not None and name not in found and "emulator" not in name:
+            found[name] = path.read_bytes()
+            headers(found[name].decode(), room, found)
+    return found
 
 
 @cache
+def files_of(room: str) -> tuple[bytes, dict[str, bytes]]:
+    """The source of a room's kernels, and the headers that it takes."""
+    source = (home(room) / "cuda.cu").read_text()
+    return source.encode(), headers(source, room, {})
+
+
 def fingerprint(room: str, *more: str) -> str:
-    """A name for what compiling a room with these options gives: it changes whenever one of its files does."""
-    digest = hashlib.sha256()
-    for path in included(room):
-        digest.update(path.read_bytes())
-    for text in more:
-        digest.update(text.encode() + b"\0")
+    """A name for what compiling a room gives: it changes with its files, and with ``more``: options, the compiler."""
+    source, files = files_of(room)
+    digest = hashlib.sha256(source)
+    for name, text in files.items():
+        digest.update(name.encode() + b"\0" + text)
+    for part in more:
+        digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:24]
 
 

@@ -137,8 +137,7 @@ def gated_vjp(gpu: Gpu, name: str, g: DeviceArray, x: DeviceArray, needs: Any, a
         return NotImplemented
     to = gpu.empty(x.shape, x.dtype)
     (a, b), (ga, gb) = halves(x, axis), halves(to, axis)
-    where, _ = layout(ga.shape, ga.steps, g.steps, a.steps, b.steps)
-    together = int.from_bytes(where[16:24], "little")
+    where, together = layout(ga.shape, ga.steps, g.steps, a.steps, b.steps)
     kernel = f"gate_vjp<{name}_vjp, {c_name(x.dtype)}>"
     run(gpu, "activation", kernel, g.size, together, ga, gb, g, a, b, where, writes=2)
     return (to,)

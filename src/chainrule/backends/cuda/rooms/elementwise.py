@@ -63,8 +63,8 @@ def walk(*arrays: Any) -> tuple[tuple[int, ...], bytes, int, int]:
     """
     shape = np.broadcast_shapes(*(a[0] for a in arrays if a is not None))
     steps = (stretched(shape, *a) if a is not None else (0,) * len(shape) for a in arrays)
-    packed, _ = layout(shape, dense(shape), *steps)
-    return shape, packed, int(np.prod(shape, dtype=np.int64)), int.from_bytes(packed[16:24], "little")
+    packed, together = layout(shape, dense(shape), *steps)
+    return shape, packed, int(np.prod(shape, dtype=np.int64)), together
 
 
 def dense(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -146,8 +146,7 @@ def in_place(gpu: Gpu, x: DeviceArray, v: Any, *, name: str) -> Any:
     if 0 in x.strides and any(n > 1 and s == 0 for n, s in zip(x.shape, x.strides, strict=True)):
         return NotImplemented  # expanded: one element stands for several
     other = stretched(x.shape, v.shape, v.steps) if type(v) is DeviceArray else (0,) * x.ndim
-    where, _ = layout(x.shape, x.steps, x.steps, other)
-    together = int.from_bytes(where[16:24], "little")
+    where, together = layout(x.shape, x.steps, x.steps, other)
     into(gpu, x, x, v, name, where, x.size, together)
     return x
 

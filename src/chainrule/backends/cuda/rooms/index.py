@@ -13,7 +13,7 @@ from ..sources import ALL, NAMES, c_name, declare
 from . import Kernels
 from .memory import cast, filled, write
 from .reduce import cumsum
-from .shape import getitem, reshape
+from .shape import getitem, permute, reshape
 
 KERNELS = Kernels()
 INT64 = np.dtype(np.int64)
@@ -174,7 +174,8 @@ def index_scatter(gpu: Gpu, g: DeviceArray, *indices: DeviceArray, pattern: Any,
     chosen = Selection(gpu, "index_scatter", y, pattern, indices)
     shift = (chosen.x.pointer - y.pointer) // y.itemsize
     places = chosen.places(gpu)
-    return added(gpu, y.view((y.size - shift,), (y.itemsize,), shift * y.itemsize), g, places) and y
+    added(gpu, y.view((y.size - shift,), (y.itemsize,), shift * y.itemsize), g, places)
+    return y
 
 
 def along(gpu: Gpu, name: str, x: DeviceArray, indices: DeviceArray, axis: int) -> tuple[Any, ...]:
@@ -272,10 +273,10 @@ def topk(gpu: Gpu, x: DeviceArray, *, k: int, axis: int = -1, largest: bool = Tr
     if not x.size or not k:
         places = gpu.empty((*x.shape[:axis], k, *x.shape[axis + 1 :]), INT64)
         return gpu.empty(places.shape, x.dtype), places
-    rows = x.view(tuple(x.shape[a] for a in axes), tuple(x.strides[a] for a in axes))
+    rows = permute(gpu, x, axes=axes)
     found = reshape(gpu, first_of(gpu, rows, x.size // n, n, k, largest), shape=shape)
     back = tuple(axes.index(d) for d in range(x.ndim))
-    places = copied(gpu, found.view(tuple(found.shape[a] for a in back), tuple(found.strides[a] for a in back)))
+    places = copied(gpu, permute(gpu, found, axes=back))
     return gather(gpu, x, places, axis=axis), places
 
 

@@ -145,8 +145,8 @@ def channelwise(gpu: Gpu, kernel: str, y: DeviceArray, *given: Any) -> DeviceArr
             return tuple(int(a is not None and d == 1) for d in order)
         return tuple(a.steps[d] for d in order)
 
-    where, _ = layout(tuple(y.shape[d] for d in order), *map(along, (y, *given)))
-    return run(gpu, "norm", kernel, y.size, int.from_bytes(where[16:24], "little"), y, *given, where)
+    where, together = layout(tuple(y.shape[d] for d in order), *map(along, (y, *given)))
+    return run(gpu, "norm", kernel, y.size, together, y, *given, where)
 
 
 def parameters(gpu: Gpu, x: DeviceArray, *given: Any) -> Any:
