@@ -10,16 +10,16 @@ from typing import Any
 from .array import DeviceArray
 
 
-def packed(arguments: Sequence[Any]) -> tuple[Any, Any]:
-    """The memory of arguments, and the array of pointers to each that a launch takes."""
+def packed(arguments: Sequence[Any], shift: int = 0) -> tuple[Any, Any]:
+    """The memory of arguments, and the array of pointers to each that a launch takes. Arrays are ``shift`` bytes further on."""
     parts, places, at = [], [], 0
     for a in arguments:
         if type(a) is DeviceArray:
-            part = struct.pack("Q", a.pointer)
+            part = struct.pack("Q", a.pointer + shift)
         elif a is None:
             part = bytes(8)
         elif type(a) is tuple:
-            part = struct.pack(f"{len(a)}Q", *(0 if x is None else x.pointer for x in a))
+            part = struct.pack(f"{len(a)}Q", *(0 if x is None else x.pointer + shift for x in a))
         elif type(a) is float:
             part = struct.pack("d", a)
         elif type(a) is bytes:

@@ -1,10 +1,10 @@
 """A GPU made of the CPU: g++ compiles the same kernels against core/emulator.h. It is strict, so that what runs on it runs on
 a GPU.
 
-Device memory cannot be touched but by kernels and copies: outside of them it has no access rights, and reading it from
-the host ends the process as on a real machine. Work is done at once, but nothing may rely on that: whoever looks at memory
-that another stream wrote, without an event or a wait between, gets a DeviceError, and what comes back from the device is
-rubbish until the host waits for it. Memory that goes back is filled with NaN.
+Device memory cannot be touched but by kernels and copies: at its addresses there is nothing for the host, which ends when it
+reads there, as on a real machine. Work is done at once, but nothing may rely on that: whoever looks at memory that another
+stream wrote, without an event or a wait between, gets a DeviceError, and what comes back from the device is rubbish until the
+host waits for it. Memory that goes back is filled with NaN.
 """
 
 from __future__ import annotations
@@ -111,8 +111,7 @@ class Emulated:
             nbytes = self.sizes.pop(address)
             self.starts.remove(address)
             index = self.device_of(address)
-            with self.arenas[index].open():
-                ctypes.memset(address, 0xFF, nbytes)
+            ctypes.memset(address + self.arenas[index].shift, 0xFF, nbytes)
             self.arenas[index].hide(address, nbytes)
 
     def device_of(self, address: int) -> int:
@@ -183,8 +182,7 @@ class Emulated:
         if stream.captured is not None:
             stream.captured.append(work)
         else:
-            with self.arenas[stream.index].open():
-                work()
+            work()
 
     # ---- work
 
@@ -195,27 +193,29 @@ class Emulated:
             self.refuse_capture(index, "an array of the host is copied")
             self.uses(stream, index, [], [self.piece(index, address, host.nbytes)])
             data = host.tobytes()
-            self.do(stream, lambda: ctypes.memmove(address, data, len(data)))
+            place = address + self.arenas[index].shift
+            self.do(stream, lambda: ctypes.memmove(place, data, len(data)))
 
     def download(self, index: int, host: Any, address: int, stream: Stream) -> None:
         with self.lock:
             self.uses(stream, index, [self.piece(index, address, host.nbytes)], [])
             if stream.captured is not None:
                 raise DeviceError("a copy to the host while the stream is captured: a replay could not give it to you")
-            with self.arenas[index].open():
-                stream.late.append((host, ctypes.string_at(address, host.nbytes)))
+            stream.late.append((host, ctypes.string_at(address + self.arenas[index].shift, host.nbytes)))
             host.reshape(-1).view(np.uint8)[...] = 0xA5  # until somebody waits
 
     def copy(self, index: int, to: int, source: int, nbytes: int, stream: Stream) -> None:
         with self.lock:
             pieces = [self.piece(index, source, nbytes)], [self.piece(index, to, nbytes)]
             self.uses(stream, index, *pieces)
-            self.do(stream, lambda: ctypes.memmove(to, source, nbytes))
+            shift = self.arenas[index].shift
+            self.do(stream, lambda: ctypes.memmove(to + shift, source + shift, nbytes))
 
     def fill(self, index: int, address: int, byte: int, nbytes: int, stream: Stream) -> None:
         with self.lock:
             self.uses(stream, index, [], [self.piece(index, address, nbytes)])
-            self.do(stream, lambda: ctypes.memset(address, byte, nbytes))
+            place = address + self.arenas[index].shift
+            self.do(stream, lambda: ctypes.memset(place, byte, nbytes))
 
     def function(self, index: int, room: str, instance: str) -> Any:
         if room not in self.libraries:
@@ -282,7 +282,7 @@ class Emulated:
                         [self.piece_of(x, index, name) for x in (a if type(a) is tuple else (a,)) if x is not None]
                     )
             self.uses(stream, index, sum(pieces[writes:], []), sum(pieces[:writes], []))
-            memory, pointers = packed(arguments)
+            memory, pointers = packed(arguments, self.arenas[index].shift)
             sizes = (ctypes.c_uint * 3)(*blocks), (ctypes.c_uint * 3)(*threads)
             self.launches += 1
 
@@ -356,7 +356,7 @@ class Emulated:
         return graph
 
     def replay(self, graph: Any, stream: Stream) -> None:
-        with self.lock, self.arenas[stream.index].open():
+        with self.lock:
             for work in graph:
                 if type(work) is tuple:
                     self.uses(stream, stream.index, *work)
