@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:
     Methods = object  # ``train`` and ``io`` attach theirs to Module
 
-OWN = frozenset({"_arguments", "_buffers", "_hooks", "training"})  # attributes that hold no members
+OWN = frozenset({"_arguments", "_buffers", "_hooks", "_replays", "training"})  # attributes that hold no members
 
 
 class Shown:
@@ -81,7 +81,7 @@ class Module(Methods):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
-        self.__dict__["_arguments"] = args, kwargs  # for get_config
+        self.__dict__.update(_arguments=(args, kwargs), _replays=None)  # for get_config; what ``train`` has recorded
         return self
 
     def __init__(self) -> None:

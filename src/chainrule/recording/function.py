@@ -23,13 +23,16 @@ class Recorded:
     """A function that runs as recorded kernel calls. See ``jit``.
 
     ``programs`` has those that are kept, the newest last; ``why_not`` says why a function that may fail to be recorded
-    (``strict`` is False) runs as it is.
+    (``strict`` is False) runs as it is. It runs so ``before`` times with each kind of arguments; and with those of more kinds
+    than programs are kept, unless ``strict``: then they take the place of others.
     """
 
-    def __init__(self, function: Callable[..., Any], max_programs: int = 16, strict: bool = True) -> None:
-        self.function, self.max_programs, self.strict = function, max_programs, strict
+    def __init__(
+        self, function: Callable[..., Any], max_programs: int = 16, strict: bool = True, before: int = 1
+    ) -> None:
+        self.function, self.max_programs, self.strict, self.before = function, max_programs, strict, before
         self.kept: OrderedDict[Any, list[Program]] = OrderedDict()
-        self.warm: set[Any] = set()
+        self.calls: dict[Any, int] = {}  # before a program is made
         self.why_not = ""
         update_wrapper(self, function)
 
@@ -60,10 +63,13 @@ class Recorded:
             if program.holds(inputs):
                 self.kept.move_to_end(found)
                 return program(inputs)
-        if found not in self.warm:  # what is made at the first call, such as the state of an optimizer, is there then
-            self.warm.add(found)
+        if variants is None and not self.strict and len(self.kept) == self.max_programs:
             return self.function(*args, **kwargs)
-        self.warm.discard(found)
+        calls = self.calls.get(found, 0)
+        if calls < self.before:  # what is made at the first call, such as the state of an optimizer, is there then
+            self.calls[found] = calls + 1
+            return self.function(*args, **kwargs)
+        self.calls.pop(found, None)
         return self.record(found, inputs, around)
 
     def record(self, found: Any, inputs: list[Tensor], around: Any) -> Any:

@@ -10,6 +10,7 @@ from ..modes import casting, modes
 from ..tensor import Tensor
 
 VALUES = (bool, int, float, str, bytes, type(None))
+OF_TRAINING = frozenset({"_arguments", "_replays", "compiled", "history", "training"})  # no forward looks at these
 
 
 def key(tensors: list[Tensor], around: Any) -> Any:
@@ -33,7 +34,7 @@ def snapshot(witness: Any) -> Any:
             (frozen(group.options), tuple((id(e.param), *map(id, e.state.values())) for e in group.entries))
             for group in witness.param_groups
         )
-    own = {k: v for k, v in vars(witness).items() if k not in ("_arguments", "compiled", "training")}
+    own = {k: v for k, v in vars(witness).items() if k not in OF_TRAINING}
     return witness.training, frozen(own)
 
 
@@ -47,6 +48,8 @@ def frozen(value: Any) -> Any:
     if isinstance(value, VALUES):
         return value
     if isinstance(value, Tensor):
+        if getattr(value, "pending", None) is not None:  # a parameter whose values are not drawn, and should not be now
+            return id(value), None, id(value.edge)
         return id(value), id(value.array), id(value.edge)
     if isinstance(value, dict):
         return tuple((k, frozen(v)) for k, v in value.items())

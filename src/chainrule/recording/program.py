@@ -52,15 +52,17 @@ class Program:
         kept = {r.place for r in self.results if r.place is not None} | {at for *_, at in self.after if at >= 0}
         self.writes = writes(recorder, inputs)
         self.backend = inputs[0].backend if inputs else recorder.calls[0].backend if recorder.calls else None
-        self.witnesses = [*recorder.witnesses.values()]
-        self.snapshot = snapshots(self.witnesses)
+        witnesses = [ref(w, self.invalidate) for w in recorder.witnesses.values()]
         self.spent = Node("recorded step", lambda node, given, g: [], None)
         outside = [(ref(x), x.array, x.edge) for x in recorder.outside.values()]
         made.clear()
         result = None
         recorder.outside.clear()
+        recorder.witnesses.clear()
         recorder.left_behind({*kept})
-        # what is gone now was made of numbers by the step itself; the rest has to stay what it is
+        # what is gone now was made by the step itself; the rest has to stay what it is
+        self.witnesses = [w for w in witnesses if w() is not None]
+        self.snapshot = self.seen()
         self.valid, self.revision = True, revisions[0]
         self.watched = [(ref(x, self.invalidate), a, e) for r, a, e in outside if (x := r()) is not None]
         self.plan = Plan(recorder, kept)
@@ -95,7 +97,7 @@ class Program:
             return False
         if self.revision != revisions[0]:
             same = all((x := r()) is not None and x.array is a and x.edge is e for r, a, e in self.watched)
-            if not same or snapshots(self.witnesses) != self.snapshot:
+            if not same or self.seen() != self.snapshot:
                 return False
             self.revision = revisions[0]
         for number, leaf, at in self.before:
@@ -103,6 +105,10 @@ class Program:
             if (gradient is None) != (at < 0):
                 return False
         return True
+
+    def seen(self) -> list[Any]:
+        """What Python may look at: attributes and options of what was at work."""
+        return snapshots(w() for w in self.witnesses)
 
     def __call__(self, inputs: list[Tensor]) -> Any:
         """Do the step."""

@@ -128,7 +128,8 @@ def compile(
     ``precision`` is "32" (or None), "bf16-mixed" or "fp16-mixed": products of matrices in 16 bits (see ``autocast``), with
     weights and their gradients in float32, and for float16 a LossScaler; outputs come as float32.
 
-    ``jit`` says whether ``fit`` records its step and replays it without Python (see ``chainrule.jit``), to the same bits:
+    ``jit`` says whether ``fit``, ``evaluate`` and ``predict`` record a step and replay it without Python (see
+    ``chainrule.jit``), to the same bits:
     "auto" does so if the model, its losses and its metrics are made of the layers, losses and metrics of chainrule, which do
     the same in each step; True also with code of your own, whose Python then runs no more after the second step, and raises
     RecordingError where that cannot be; False never. ``model.compiled.why_not`` says why the last ``fit`` did not.

@@ -13,6 +13,7 @@ from ..domain.callback import ICallback
 from ..domain.errors import ArgumentTypeError
 from ..modes import no_grad
 from ..ops import concat
+from ..tensor import Tensor
 from .anomaly import Debug
 from .batches import (
     EVALUATION_BATCH_SIZE,
@@ -29,6 +30,7 @@ from .compiled import Averages, Compiled, compiled
 from .history import History
 from .mode import mode
 from .progress import progress_for
+from .recorded import replays
 from .rehearsal import Rehearsal
 from .resume import Run
 from .scaling import Precision
@@ -226,8 +228,9 @@ def evaluate(
 def averages_of(model: Any, data: Batches, around: Any = None) -> dict[str, float]:
     """The averages of a compiled model over ``data``, with the context ``around(batch, number=...)`` around each step."""
     step = Step(model, data.name)
-    averages = Averages(step.reported, step.weighted)
-    with no_grad(), mode(model, training=False):
+    with no_grad(), mode(model, training=False), replays(model) as known:
+        known.evaluation(step)
+        averages = Averages(step.reported, step.weighted)
         for number, batch in enumerate(data):
             with nullcontext() if around is None else around(batch, number=number):
                 averages.update(step.test(batch), batch.samples, step.over)
@@ -247,9 +250,16 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | N
     (1, 3)
     """
     plan = getattr(model, "compiled", None)
-    precision = plan.precision if isinstance(plan, Compiled) else Precision()
-    with no_grad(), mode(model, training=False), precision.autocast():
-        given = [precision.outputs(model(*inputs)) for inputs in prediction_batches(model, x, batch_size, steps)]
+    plan = plan if isinstance(plan, Compiled) else None
+    precision = Precision() if plan is None else plan.precision
+
+    def forward(*inputs: Tensor) -> Any:
+        with precision.autocast():
+            return precision.outputs(model(*inputs))
+
+    with no_grad(), mode(model, training=False), replays(model) as known:
+        run = known.prediction(plan, forward)
+        given = [run(*inputs) for inputs in prediction_batches(model, x, batch_size, steps)]
         outputs = [parted(one, True) for one in given]
         joined = [concat(parts, axis=0) for parts in zip(*map(leaves, outputs), strict=True)]
         return rebuilt(outputs[0], iter(joined))

@@ -55,7 +55,7 @@ class Step:
         self.own_train = type(model).train_step is not train_step
         self.own_test = type(model).test_step is not test_step
         self.watch: Callable[[], AbstractContextManager[Any]] = nullcontext  # around the model and its losses
-        self.replay: Recorded | None = None  # the training step, recorded
+        self.replay: Recorded | None = None  # the step of training or of evaluation, whichever this is for, recorded
 
     @property
     def names(self) -> list[str] | None:
@@ -85,11 +85,13 @@ class Step:
         if not plan.why_not:
             self.replay = Recorded(self.of_parts, strict=plan.jit is True)
 
-    def of_parts(self, parts: Any, nested: bool, unweighted: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    def of_parts(self, *parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The training step of a batch of these parts, and what its means are over."""
-        batch = Batch(parts)
-        batch.nested, batch.unweighted = nested, unweighted
-        return self.made(batch), self.over
+        return self.made(batch_of(*parts)), self.over
+
+    def judged_parts(self, *parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The step of evaluation of a batch of these parts, and what its means are over."""
+        return self.judged(batch_of(*parts)), self.over
 
     def made(self, batch: Batch) -> dict[str, Any]:
         """The training step as Python makes it."""
@@ -108,9 +110,16 @@ class Step:
                 error.add_note(HALF_DONE if replayed or self.own_train else NOT_BEGUN)
             raise
 
+    def judged(self, batch: Batch) -> dict[str, Any]:
+        """The step of evaluation as Python makes it."""
+        return self.own(batch, "test_step") if self.own_test else self.judge(batch)
+
     def test(self, batch: Batch) -> dict[str, Any]:
         """The model's step of evaluation."""
-        return self.own(batch, "test_step") if self.own_test else self.judge(batch)
+        if self.replay is None or batch.unchecked:
+            return self.judged(batch)
+        logs, self.over = self.replay((*batch,), batch.nested, batch.unweighted)
+        return logs  # type: ignore[no-any-return]
 
     def own(self, batch: Batch, method: str) -> dict[str, Any]:
         """A step that the model has itself. Errors: ArgumentError if it gives no logs."""
@@ -261,6 +270,13 @@ class Step:
                 checks.labels(name, loss, first.shape, labels, what)
                 checks.alike(name, loss, first.shape, labels, what)
         batch.unchecked.clear()
+
+
+def batch_of(parts: Any, nested: bool, unweighted: bool) -> Batch:
+    """A batch of these parts."""
+    batch = Batch(parts)
+    batch.nested, batch.unweighted = nested, unweighted
+    return batch
 
 
 def divisor(share: Any) -> Any:
