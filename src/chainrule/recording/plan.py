@@ -11,6 +11,7 @@ from ..ops import OPS
 from ..tensor import Storage, wrap
 from .chains import chained
 from .engine import NATIVE, Engine
+from .epilogues import activated_products
 from .graph import GraphEngine
 from .passes import flat, folded, last_uses, needed
 from .recorder import Call, Recorder
@@ -30,6 +31,7 @@ class Plan:
         calls = needed(recorder.calls, kept)
         fixed = {place for place, value in enumerate(self.values) if hasattr(value, "strides")}
         calls = relu_after_pooling(calls, self.values, self.kinds, kept)
+        calls = activated_products(calls, self.values, self.kinds, kept)
         calls = folded(calls, self.values, self.kinds, kept, fixed, run)
         self.calls = chained(calls, self.values, self.kinds, kept)
         passing = {place for call in self.calls for place in flat(call.results)}
