@@ -51,7 +51,7 @@ STEMS = """
     elementwise activation attention embedding reduce gemm shape memory index conv pool softmax
     loss norm random optim ctc distance rnn
 """.split()
-NATIVE_ONLY = {"core", "cpp"}
+NATIVE_ONLY = {"core", "cpp", "chain"}
 
 
 def module(path):

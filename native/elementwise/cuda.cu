@@ -1,46 +1,8 @@
 // Elementwise kernels: y[i] = f(a[i], b[i]) over broadcast operands, any of which may be one number. Bound by the memory's
 // bandwidth: an H200 moves 4.3 TB/s, so add of 2^26 floats (805 MB) takes 187 us at best, exp 125 us.
 #include "core/map.cuh"
-#include "core/scalar.cuh"
+#include "elementwise/functions.cuh"
 
-namespace scalar {
-
-#include "elementwise/functors.h"
-
-UNARY(sin, scalar::sin(a))
-UNARY(cos, scalar::cos(a))
-UNARY(tan, scalar::tan(a))
-UNARY(asin, scalar::asin(a))
-UNARY(acos, scalar::acos(a))
-UNARY(atan, scalar::atan(a))
-UNARY(sinh, scalar::sinh(a))
-UNARY(cosh, scalar::cosh(a))
-UNARY(isfinite, a - a == 0)
-
-BINARY(pow, scalar::pow(a, b))
-BINARY(atan2, scalar::atan2(a, b))
-
-// Python's % and //: the remainder has the divisor's sign, and a = b * (a // b) + a % b as closely as rounding allows.
-struct remainder_f {
-    template <class V> static DEVICE V f(V a, V b) {
-        const V r = fmod(a, b);
-        if (r == 0) return copysign(V(0), b);
-        return (b < 0) != (r < 0) ? r + b : r;
-    }
-};
-struct floor_div_f {
-    template <class V> static DEVICE V f(V a, V b) {
-        if (b == 0) return a / b;
-        const V r = fmod(a, b);
-        V q = (a - r) / b;
-        if (r != 0 && (b < 0) != (r < 0)) q -= 1;
-        if (q == 0) return copysign(V(0), a / b);
-        const V whole = scalar::floor(q);
-        return q - whole > V(0.5) ? whole + 1 : whole;
-    }
-};
-
-}  // namespace scalar
 using namespace scalar;
 
 template <class F, class T, class To = T> __global__ void unary(To* y, const T* a, Layout<2> where, int64_t n) {

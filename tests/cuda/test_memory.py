@@ -109,11 +109,11 @@ def test_memory_goes_back_while_a_room_is_compiled(monkeypatch):
     kept = [other.upload(np.ones(3))]
     waiting = threading.Event()
 
-    def built(room):
+    def built(room, names):
         thread = threading.Thread(target=lambda: (kept.clear(), waiting.set()), daemon=True)
         thread.start()
         assert waiting.wait(20), "a thread that gives memory back waits for the one that waits for the compiler"
-        return emulator.built(room)
+        return emulator.built(room, names)
 
     monkeypatch.setattr(emulated, "built", built)
     assert other.download(cuda.kernels()["full"](other, shape=(2,), value=3, dtype="int64")).tolist() == [3, 3]

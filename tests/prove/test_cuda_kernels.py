@@ -8,10 +8,12 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from chainrule.backends.cuda import ROOMS, kernels, nvrtc
-from chainrule.backends.cuda.sources import INSTANCES
+from chainrule.backends.cuda.rooms.chain import Chain
+from chainrule.backends.cuda.sources import FLOATS, INSTANCES
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 RECORD = Path(__file__).parents[2] / "docs" / "proof" / "cuda_kernels.json"
@@ -21,6 +23,25 @@ USE = re.compile(
     r"\n[^\n]*Used (\d+) registers([^\n]*)"
 )
 kernels()
+
+
+def chains():
+    """Chains as steps have them, small and as large as they come: each asks for an instance."""
+    for name in FLOATS:
+        d, b = np.dtype(name), np.dtype(bool)
+        Chain(None, [("mul_f", d, d, [(0, 0), (0, 1)], -1), ("add_f", d, d, [(1, 0), (0, 2)], -1),
+                     ("gelu", d, d, [(1, 1)], 0)], [d, d, d])  # fmt: skip
+        Chain(None, [("mul_f", d, d, [(0, 0), 0.8], -1), ("where_f", d, d, [(0, 1), (1, 0), 0.0], -1),
+                     ("relu_vjp", d, d, [(1, 1), (0, 2)], 0)], [d, b, d])  # fmt: skip
+        long = [("gelu_vjp", d, d, [(0, 0), (0, 1)], 0)]
+        for i in range(2, 11):
+            rows = [("silu", d, d, [(0, i)]), ("tanh_f", d, d, [(1, len(long))]), ("erf_f", d, d, [(1, len(long) + 1)])]
+            long += [(*row, -1) for row in rows]
+            long += [("mul_f", d, d, [(1, len(long) - 1), (1, len(long) - 4)], 1 if i == 10 else -1)]
+        Chain(None, long, [d] * 10 + [d])
+
+
+chains()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""Elementwise calls in a row become one, which does them piece by piece while the numbers are in the cache."""
+"""Elementwise calls in a row become one, which does them piece by piece while the numbers are in the cache; on a GPU one
+kernel."""
 
 from __future__ import annotations
 
@@ -7,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ..domain.errors import DeviceError
 from .engine import NATIVE
 from .passes import Uses, flat
 from .recorder import Call, Kind
 
 LEAST = 4096  # elements: fewer take less time than it takes to say what to do with them
 MOST = 48  # calls in a chain
+MOST_ARRAYS = 12  # that a kernel on a GPU takes and gives
 ONE_TO_ONE = frozenset(
     # these kernels give each element from the elements at its place
     "add sub mul div maximum minimum pow neg abs sign sqrt floor ceil round square reciprocal rsqrt exp expm1 log log1p tanh "
@@ -24,11 +27,11 @@ TWO_NUMBERS = frozenset({"clip", "clip_vjp", "hardtanh", "hardtanh_vjp"})
 
 
 class Link:
-    """A call that can be part of a chain: the place of its ``result``, and how its kernel is run."""
+    """A call that can be part of a chain: the place of its ``result``, and how it is run: a kernel, dtypes, operands."""
 
     def __init__(self, call: Call, result: int, request: Any) -> None:
         self.call, self.result = call, result
-        self.kernel, self.dtype, self.cost, self.operands = request
+        *self.how, self.operands = request
 
 
 def chained(calls: list[Call], values: list[Any], kinds: dict[int, Kind], kept: set[int]) -> list[Call]:
@@ -39,12 +42,12 @@ def chained(calls: list[Call], values: list[Any], kinds: dict[int, Kind], kept: 
 
     def close() -> None:
         for part in connected(row):
-            found.extend(joined(part, uses))
+            found.extend(joined(part, uses, kinds))
         row.clear()
 
     for call in calls:
         link = link_of(call, values, kinds)
-        if link is None or (row and (frame(kinds[link.result]) != frame(kinds[row[0].result]) or len(row) == MOST)):
+        if link is None or (row and (not alike(link, row[0], kinds) or len(row) == MOST)):
             close()
         if link is None:
             found.append(call)
@@ -52,6 +55,11 @@ def chained(calls: list[Call], values: list[Any], kinds: dict[int, Kind], kept: 
             row.append(link)
     close()
     return found
+
+
+def alike(a: Link, b: Link, kinds: dict[int, Kind]) -> bool:
+    """Whether their results lie alike, on one device."""
+    return a.call.backend is b.call.backend and frame(kinds[a.result]) == frame(kinds[b.result])
 
 
 def frame(kind: Kind) -> Any:
@@ -71,7 +79,7 @@ def is_dense(kind: Kind) -> bool:
 
 def link_of(call: Call, values: list[Any], kinds: dict[int, Kind]) -> Link | None:
     """How a call runs, if each element of its result is of the elements at its place."""
-    if NATIVE is None or call.name not in ONE_TO_ONE or call.backend.name != "cpu" or call.writes:
+    if call.writes:
         return None
     arrays = [place for place in call.arguments if place in kinds]
     made = dict.fromkeys(place for place in flat(call.results) if place not in arrays)
@@ -79,6 +87,13 @@ def link_of(call: Call, values: list[Any], kinds: dict[int, Kind]) -> Link | Non
         return None
     (result,) = made
     kind = kinds[result]
+    if (
+        link := getattr(call.backend, "link", None)
+    ) is not None:  # on a GPU, where arrays of any layout are walked together
+        request = link(call.name, *call.parted([kinds.get(p, values[p]) for p in call.arguments]))
+        return None if request is None or kind.base is not None else Link(call, result, request)
+    if NATIVE is None or call.name not in ONE_TO_ONE or call.backend.name != "cpu":
+        return None
     if math.prod(kind.shape) < LEAST or kind.base is not None or not is_dense(kind):
         return None
     if not all(math.prod(kinds[p].shape) == 1 or frame(kinds[p]) == frame(kind) for p in arrays):
@@ -110,8 +125,8 @@ def connected(row: list[Link]) -> list[list[Link]]:
     return sorted((sorted(links, key=lambda link: order[id(link)]) for links in unique), key=lambda p: order[id(p[0])])
 
 
-def joined(part: list[Link], uses: Uses) -> list[Call]:
-    """One call that does those of ``part``; a single one as it is."""
+def joined(part: list[Link], uses: Uses, kinds: dict[int, Kind]) -> list[Call]:
+    """One call that does those of ``part``; a single one as it is. On a GPU several, if they need too many arrays."""
     if len(part) < 2:
         return [link.call for link in part]
     inside = {link.call for link in part}
@@ -122,7 +137,7 @@ def joined(part: list[Link], uses: Uses) -> list[Call]:
     for link in part:
         operands: list[Any] = []
         for operand in link.operands:
-            if isinstance(operand, bytes):
+            if isinstance(operand, bytes | float):
                 operands.append(operand)
                 continue
             place = link.call.arguments[operand]
@@ -131,10 +146,20 @@ def joined(part: list[Link], uses: Uses) -> list[Call]:
             else:
                 operands.append((0, inputs.setdefault(place, len(inputs))))
         output = outputs.index(link.result) if link.result in outputs else -1
-        steps.append((link.kernel, link.dtype, link.cost, operands, output))
+        steps.append((*link.how, operands, output))
     first = part[0].call
+    if hasattr(first.backend, "chain"):
+        if len(inputs) + len(outputs) > MOST_ARRAYS:
+            half = len(part) // 2
+            return joined(part[:half], uses, kinds) + joined(part[half:], uses, kinds)
+        try:
+            function = first.backend.chain(steps, [kinds[place].dtype for place in inputs])
+        except DeviceError:  # nobody compiles it: one by one
+            return [link.call for link in part]
+    else:
+        function = NATIVE._Chain(steps)
     names = list(dict.fromkeys(link.call.name for link in part))
     call = Call(" ".join(names[:4]) + " …" * (len(names) > 4), first.backend, [*inputs], (), first.line)
-    call.function = NATIVE._Chain(steps)
+    call.function = function
     call.results = outputs[0] if len(outputs) == 1 else tuple(outputs)
     return [call]

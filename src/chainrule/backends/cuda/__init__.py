@@ -38,6 +38,7 @@ ROOMS = (
     "optim",
     "norm",
     "activation",
+    "chain",
     "attention",
     "rnn",
     "ctc",
@@ -85,6 +86,20 @@ class Cuda:
             return False
         (first, last), (start, end) = a.extent(), b.extent()
         return first < end and start < last
+
+    def link(self, name: str, given: list[Any], params: dict[str, Any]) -> Any:
+        """How a call can run as a part of a chain, its operands last; None if it cannot: see rooms/chain.py."""
+        from .rooms.chain import request
+
+        return request(name, given, params)
+
+    def chain(self, steps: list[Any], dtypes: list[Any]) -> Any:
+        """A kernel that does several elementwise calls. Errors: DeviceError if it cannot be compiled."""
+        from .rooms.chain import Chain
+
+        made = Chain(self.gpu, steps, dtypes)
+        made.ready()
+        return made
 
     def widened(self, name: str, arrays: list[Any], params: dict[str, Any]) -> Any:
         """No kernel asks for it: each has its own way with 16-bit floats."""

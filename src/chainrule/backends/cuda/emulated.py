@@ -24,6 +24,7 @@ from .arguments import packed
 from .array import DeviceArray
 from .driver import Properties
 from .emulator import built, compiler
+from .sources import INSTANCES
 
 COUNT = 2  # devices, so that what belongs to which is tested
 
@@ -71,8 +72,8 @@ class Emulated:
         self.starts: list[int] = []  # of these pieces, sorted
         self.streams: list[Stream] = []
         self.legacy: dict[tuple[int, int], Stream] = {}  # which every GPU has, by device and address
-        self.libraries: dict[str, list[Any]] = {}
-        self.names: dict[str, dict[str, tuple[int, int]]] = {}
+        self.libraries: list[Any] = []
+        self.kernels: dict[str, dict[str, tuple[Any, int]]] = {}  # by room and instance: a library, and a number in it
         self.launches = 0
 
     def count(self) -> int:
@@ -218,24 +219,22 @@ class Emulated:
             self.do(stream, lambda: ctypes.memset(place, byte, nbytes))
 
     def function(self, index: int, room: str, instance: str) -> Any:
-        if room not in self.libraries:
+        if instance not in self.kernels.get(room, {}):
             self.load(room)
-        found = self.names[room].get(instance)
+        found = self.kernels[room].get(instance)
         if found is None:
             raise NotSupportedError(
                 f"native/{room}/cuda.cu has no instance {instance}: declare it in backends/cuda/rooms/{room}.py"
             )
-        part, number = found
-        return self.libraries[room][part], number, f"{room}: {instance}"
+        return *found, f"{room}: {instance}"
 
     def load(self, room: str) -> None:
-        """Compile a room, unless that was done before, and load it.
+        """Compile what is new in a room, unless that was done before, and load it.
 
         Without the lock: the threads that wait for the compiler may collect garbage, and giving back its memory takes it.
         """
-        libraries: list[Any] = []
-        known: dict[str, tuple[int, int]] = {}
-        for part, (path, names) in enumerate(built(room)):
+        known = self.kernels.setdefault(room, {})
+        for path, names in built(room, [name for name in INSTANCES.get(room, ()) if name not in known]):
             library = ctypes.CDLL(str(path))
             library.chainrule_launch.restype = ctypes.c_char_p
             library.chainrule_launch.argtypes = [
@@ -247,16 +246,14 @@ class Emulated:
             ]
             library.chainrule_shuffle.argtypes = [ctypes.c_uint64]
             library.chainrule_shuffle(int(os.environ.get("CHAINRULE_CUDA_SHUFFLE") or 0))
-            libraries.append(library)
-            known.update((name, (part, number)) for number, name in enumerate(names))
-        self.names[room], self.libraries[room] = known, libraries
+            self.libraries.append(library)
+            known.update((name, (library, number)) for number, name in enumerate(names))
 
     def shuffle(self, seed: int) -> None:
         """Run the threads of blocks in another order from now on; 0: in theirs."""
         os.environ["CHAINRULE_CUDA_SHUFFLE"] = str(seed)
-        for libraries in self.libraries.values():
-            for library in libraries:
-                library.chainrule_shuffle(seed)
+        for library in self.libraries:
+            library.chainrule_shuffle(seed)
 
     def launch(
         self,

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...domain.errors import DeviceError
-from .sources import INSTANCES, fingerprint, folder, home, kept
+from .sources import MADE_TO_MEASURE, fingerprint, folder, home, kept
 
 FLAGS = ("-std=c++20", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-gnu-unique", "-w")
 PART = 160  # instances that one run of the compiler is given
@@ -26,10 +26,10 @@ def compiler() -> str:
     )
 
 
-def built(room: str) -> list[tuple[Path, list[str]]]:
-    """The libraries of a room, with the names of their kernels: compiled now, in parts, or kept from before."""
-    names = [*INSTANCES.get(room, ())]
-    parts = [names[i : i + PART] for i in range(0, len(names), PART)]
+def built(room: str, names: list[str]) -> list[tuple[Path, list[str]]]:
+    """Libraries of kernels of a room, with their names: compiled now, in parts, or kept from before."""
+    size = 1 if room in MADE_TO_MEASURE else PART
+    parts = [names[i : i + size] for i in range(0, len(names), size)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda part: (compiled(room, part), part), parts))
 

@@ -109,6 +109,12 @@ class Gpu:
 
     # ---- kernels
 
+    def function(self, room: str, instance: str) -> Any:
+        """A kernel of ``native/<room>/cuda.cu``, compiled. Errors: NotSupportedError, DeviceError."""
+        if (room, instance) not in self.functions:
+            self.functions[room, instance] = self.driver.function(self.index, room, instance)
+        return self.functions[room, instance]
+
     def launch(
         self,
         room: str,
@@ -124,9 +130,7 @@ class Gpu:
         Arguments: DeviceArray and None are pointers, int is int64_t, float is double, bytes a structure, a tuple a structure
         of pointers.
         """
-        function = self.functions.get((room, instance))
-        if function is None:
-            function = self.functions[room, instance] = self.driver.function(self.index, room, instance)
+        function = self.functions.get((room, instance)) or self.function(room, instance)
         grid = (blocks, 1, 1) if isinstance(blocks, int) else (*blocks, 1, 1)[:3]
         block = (threads, 1, 1) if isinstance(threads, int) else (*threads, 1, 1)[:3]
         self.driver.launch(self.index, function, grid, block, shared, self.stream, arguments, writes)

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from ...domain.errors import DeviceError
-from .sources import files_of, fingerprint, home, kept, write_whole
+from .sources import UNFUSED, files_of, fingerprint, home, kept, write_whole
 
 INSTALL = "pip install chainrule[cuda]"
 
@@ -70,11 +70,11 @@ def architecture(capability: int) -> str:
     return f"sm_{max(fitting)}"
 
 
-def options(architecture: str) -> list[str]:
-    """What the compiler is told. Multiplications and additions are fused where the source does not forbid it."""
+def options(room: str, architecture: str) -> list[str]:
+    """What the compiler is told. Multiplications and additions are fused, but in rooms whose kernels may become one."""
     return [
         f"--gpu-architecture={architecture}", "--std=c++20", "--minimal", "--device-as-default-execution-space",
-        "--ptxas-options=-v", "--ptxas-options=--warn-on-spills",
+        "--ptxas-options=-v", "--ptxas-options=--warn-on-spills", *(["--fmad=false"] if room in UNFUSED else []),
     ]  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def compiled(room: str, instances: list[str], architecture: str) -> Compiled:
     try:
         for name in instances:
             checked(api.nvrtcAddNameExpression(program, name.encode())[0], name)
-        given = [o.encode() for o in options(architecture)]
+        given = [o.encode() for o in options(room, architecture)]
         (failed,) = api.nvrtcCompileProgram(program, len(given), given)
         log = (
             text_of(api.nvrtcGetProgramLogSize, api.nvrtcGetProgramLog, program)
@@ -122,7 +122,7 @@ def text_of(size: Any, get: Any, program: Any) -> bytes:
 
 def kernel(room: str, instance: str, architecture: str) -> tuple[bytes, str]:
     """The machine code of one kernel, and its name there: from before, or compiled now."""
-    name = f"{architecture}-{room}-{fingerprint(room, instance, version(), *options(architecture))}.cubin"
+    name = f"{architecture}-{room}-{fingerprint(room, instance, version(), *options(room, architecture))}.cubin"
     with suppress(OSError):  # not there yet, or the folder is nobody's to read
         lowered, _, code = (kept() / name).read_bytes().partition(b"\n")
         if code.startswith(b"\x7fELF"):

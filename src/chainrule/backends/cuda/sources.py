@@ -16,6 +16,8 @@ from ...folders import cache_folder
 
 INSTANCES: dict[str, dict[str, None]] = {}  # by room: ``unary<exp_f, float>``; in order
 ELSEWHERE: dict[str, Path] = {}  # folders of rooms that are not ours
+MADE_TO_MEASURE = frozenset({"chain"})  # rooms whose instances are declared one by one, as they are needed
+UNFUSED = frozenset({"elementwise", "activation", "chain"})  # a * b + c is rounded twice there, in one kernel as in two
 
 # dtypes as kernels call them
 NAMES = {

@@ -24,6 +24,7 @@ BACKWARD = (
     "threshold shrink"
 ).split()
 GATES = ("glu", "swiglu")
+FUNCTORS: dict[str, tuple[str, Callable[..., Numbers]]] = {}  # of each op and gradient: its functor, and its numbers
 
 declare("activation", *(f"forward<{name}, {NAMES[d]}>" for name in FORWARD for d in FLOATS))
 declare("activation", *(f"backward<{name}_vjp, {NAMES[d]}>" for name in BACKWARD for d in FLOATS))
@@ -74,6 +75,8 @@ def activation(
         return backward(gpu, gradient, g, saved, needs, *(slopes or numbers)(**params))
 
     KERNELS[name], KERNELS[f"{name}_vjp"] = kernel, kernel_vjp
+    FUNCTORS[name] = value, numbers
+    FUNCTORS[f"{name}_vjp"] = f"{gradient}_vjp", slopes or numbers
 
 
 for _name in "relu silu selu hardsigmoid hardswish logsigmoid mish softsign".split():
