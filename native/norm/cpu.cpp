@@ -8,6 +8,8 @@
 #include "core/memory.h"
 #include "core/params.h"
 #include "core/threads.h"
+#include "conv/images.h"
+#include "norm/after.h"
 #include "norm/kernels.h"
 #include "norm/sample.h"
 
@@ -17,128 +19,15 @@ namespace chainrule {
 
 namespace {
 
-constexpr long grain = 32768;  // elements of a chunk
-
-// x as (n, c, s): channels last (or s = 1) are n*s rows of c, else n*c runs of s.
-struct Layout {
-    long n, c, s = 1;
-    bool rows;
-
-    explicit Layout(const Array& x) : n(x.dim(0)), c(x.dim(1)), rows(x.rank() == 2) {
-        for (int i = 2; i < x.rank(); i++) s *= x.dim(i);
-        if (!rows && x.stride(1) == item_size(x.dtype())) {
-            npy_intp strides[max_rank];
-            last_strides(x, strides);
-            rows = true;
-            for (int i = 0; i < x.rank(); i++) rows = rows && (x.dim(i) == 1 || x.stride(i) == strides[i]);
-        }
-    }
-    static void last_strides(const Array& x, npy_intp* strides) {
-        npy_intp step = item_size(x.dtype());
-        strides[1] = step;
-        step *= x.dim(1);
-        for (int i = x.rank() - 1; i >= 2; i--) {
-            strides[i] = step;
-            step *= x.dim(i);
-        }
-        strides[0] = step;
-    }
-    // A new array of x's shape in this layout, and an array in it: itself or a copy.
-    Owned make(const Array& x) const {
-        npy_intp strides[max_rank];
-        if (rows) last_strides(x, strides);
-        return make_output(x.rank(), x.shape(), x.dtype(), rows ? strides : nullptr);
-    }
-    Owned arranged(const Array& x) const {
-        const Layout own(x);
-        if (rows ? own.rows && (x.rank() > 2 || x.contiguous()) : x.contiguous()) {
-            Py_INCREF(x.object());
-            return Owned(x.object());
-        }
-        Owned y = make(x);
-        auto* to = reinterpret_cast<PyArrayObject*>(static_cast<Array>(y).object());
-        if (PyArray_CopyInto(to, reinterpret_cast<PyArrayObject*>(x.object())) < 0) throw nb::python_error();
-        return y;
-    }
-    double count() const { return static_cast<double>(n) * static_cast<double>(s); }
-    double nanoseconds() const { return count() * static_cast<double>(c) / 4; }
-    long step() const { return std::max(1L, grain / std::max(1L, c)); }       // rows in a chunk
-    long runs() const { return std::max(1L, 1024 / std::max(1L, s)); }       // images in a chunk
-    long chunks() const { return rows ? (n * s + step() - 1) / step() : (n + runs() - 1) / runs(); }
-    double in_chunk(long chunk) const {  // elements of a channel
-        return static_cast<double>(rows ? std::min(step(), n * s - chunk * step())
-                                        : std::min(runs(), n - chunk * runs()) * s);
-    }
-
-    template <class Rows>
-    void each_row(Rows on_rows) const {
-        parallel_range(n * s, step(), [&](long begin, long end) { on_rows(begin / step(), begin * c, end - begin); });
-    }
-    // on_rows(chunk, first element, rows), or on_runs(chunk, channel, first element, runs).
-    template <class Rows, class Runs>
-    void each_chunk(Rows on_rows, Runs on_runs) const {
-        if (rows) return each_row(on_rows);
-        parallel_range(chunks() * c, std::max(1L, grain / (runs() * std::max(1L, s))), [&](long begin, long end) {
-            for (long p = begin; p < end; p++) {
-                const long first = p / c * runs();
-                on_runs(p / c, p % c, (first * c + p % c) * s, std::min(runs(), n - first));
-            }
-        });
-    }
-    // on_rows the same, or on_runs(first channel, first element, runs) of one channel after the other.
-    template <class Rows, class Runs>
-    void each(Rows on_rows, Runs on_runs) const {
-        if (rows) return each_row(on_rows);
-        parallel_range(n * c, std::max(1L, grain / std::max(1L, s)), [&](long begin, long end) {
-            for (long p = begin, count; p < end; p += count) {
-                count = std::min(end - p, c - p % c);
-                on_runs(p % c, p * s, count);
-            }
-        });
-    }
-};
-
-// Per-channel numbers of the kernel in one block of scratch memory.
-template <class T>
-class Channels {
-  public:
-    Channels(long c, long count) : c_(c), values_(static_cast<size_t>(c * count)) {}
-    T* operator[](long i) const { return values_.data() + i * c_; }
-
-  private:
-    long c_;
-    Scratch<T> values_;
-};
-
-template <class T>
-T at(const Array& v, long i) {
-    T value;
-    std::memcpy(&value, static_cast<const char*>(v.raw()) + i * v.stride(0), sizeof(T));
-    return value;
-}
-
 bool fits(const Array& v, const Array& x) { return !v || (v.rank() == 1 && v.dim(0) == x.dim(1)); }
 bool same(const Array& v, const Array& x) { return !v || v.dtype() == x.dtype(); }
 
-// What the gradients need: x, the mean, 1/sqrt(variance + eps), and that times the weight.
 template <class T>
-struct Saved {
-    Owned mean, rstd, scale;
-    explicit Saved(const Array& x) {
-        const npy_intp shape[1] = {x.dim(1)};
-        for (Owned* v : {&mean, &rstd, &scale}) *v = make_output(1, shape, x.dtype());
-    }
-    void set(long i, double m, double variance, double eps, const Array& weight) {
-        const double r = 1 / std::sqrt(variance + eps);
-        mean.data<T>()[i] = static_cast<T>(m);
-        rstd.data<T>()[i] = static_cast<T>(r);
-        scale.data<T>()[i] = static_cast<T>(weight ? r * static_cast<double>(at<T>(weight, i)) : r);
-    }
-};
-
-template <class T>
-Owned normalise(const Array& x, const Owned& from, const Layout& l, const Array& bias, Saved<T>& saved) {
-    Owned y = l.make(x);
+Owned normalise(const Array& x, const Owned& from, const Layout& l, const Array& bias, Saved<T>& saved,
+                const After& after) {
+    const long h = after.h / 2, w = after.w / 2;
+    Owned y = after.pool ? make_images(l.n, l.c, h, w, x.dtype(), l.rows) : l.make(x);
+    Owned index = after.pool ? make_images(l.n, l.c, h, w, DType::uint8, l.rows) : none();
     {
         const ReleaseGil gil(l.nanoseconds());
         const auto& k = norm_kernels().of<T>();
@@ -147,19 +36,23 @@ Owned normalise(const Array& x, const Owned& from, const Layout& l, const Array&
         const Scratch<T> b(static_cast<size_t>(l.c));
         for (long i = 0; i < l.c; i++) b[static_cast<size_t>(i)] = bias ? at<T>(bias, i) : T(0);
         const T* pb = b.data();
-        l.each([&](long, long at, long rows) { k.apply_rows(px + at, rows, l.c, mean, a, pb, py + at); },
-               [&](long c, long at, long runs) {
-                   k.apply_runs(px + at, runs, l.s, mean + c, a + c, pb + c, py + at);
-               });
+        if (after)
+            norm_and_after(l, after, px, mean, a, pb, py, after.pool ? index.data<uint8_t>() : nullptr);
+        else
+            l.each([&](long, long at, long rows) { k.apply_rows(px + at, rows, l.c, mean, a, pb, py + at); },
+                   [&](long c, long at, long runs) {
+                       k.apply_runs(px + at, runs, l.s, mean + c, a + c, pb + c, py + at);
+                   });
     }
     Py_INCREF(x.object());
-    return make_tuple(std::move(y), make_tuple(Owned(x.object()), std::move(saved.mean), std::move(saved.rstd),
-                                               std::move(saved.scale)));
+    Owned kept = make_tuple(Owned(x.object()), std::move(saved.mean), std::move(saved.rstd), std::move(saved.scale));
+    if (after) return make_tuple(std::move(y), std::move(kept), std::move(index));
+    return make_tuple(std::move(y), std::move(kept));
 }
 
 template <class T>
 Owned train_of(const Array& x, const Array& weight, const Array& bias, const Array& running_mean,
-               const Array& running_var, double momentum, double eps) {
+               const Array& running_var, double momentum, double eps, const After& after = {}) {
     const Layout l(x);
     const Owned from = l.arranged(x);
     const T* px = from.data<T>();
@@ -193,7 +86,7 @@ Owned train_of(const Array& x, const Array& weight, const Array& bias, const Arr
         mix(running_mean, i, mean);
         mix(running_var, i, m2 / (before - 1));
     }
-    return normalise<T>(x, from, l, bias, saved);
+    return normalise<T>(x, from, l, bias, saved, after);
 }
 
 Owned batch_norm_train(Array x, Array weight, Array bias, Array running_mean, Array running_var, double momentum,
@@ -210,12 +103,13 @@ Owned batch_norm_train(Array x, Array weight, Array bias, Array running_mean, Ar
 }
 
 template <class T>
-Owned eval_of(const Array& x, const Array& weight, const Array& bias, const Array& mean, const Array& var, double eps) {
+Owned eval_of(const Array& x, const Array& weight, const Array& bias, const Array& mean, const Array& var, double eps,
+              const After& after = {}) {
     const Layout l(x);
     Saved<T> saved(x);
     for (long i = 0; i < l.c; i++)
         saved.set(i, static_cast<double>(at<T>(mean, i)), static_cast<double>(at<T>(var, i)), eps, weight);
-    return normalise<T>(x, l.arranged(x), l, bias, saved);
+    return normalise<T>(x, l.arranged(x), l, bias, saved, after);
 }
 
 Owned batch_norm_eval(Array x, Array weight, Array bias, Array mean, Array var, double eps) {
@@ -230,26 +124,38 @@ Owned batch_norm_eval(Array x, Array weight, Array bias, Array mean, Array var, 
 // The gradients of both. With batch statistics gx = a (g - mean(g) - xhat mean(g xhat)), with given ones gx = a g.
 template <class T>
 Owned gradients(const Array& g, const Array& x, const Array& mean_, const Array& rstd_, const Array& scale_,
-                const Needs& needs, bool batch) {
+                const Needs& needs, bool batch, const After& after = {}, const Array& y = {}, const Array& index = {}) {
     const Layout l(x);
-    const Owned from = l.arranged(x), grad = l.arranged(g);
-    const T *px = from.data<T>(), *pg = grad.data<T>();
+    const Owned from = l.arranged(x), given = l.arranged(g);
+    const T *px = from.data<T>(), *pg = given.data<T>();
     const T *mean = mean_.data<T>(), *rstd = rstd_.data<T>(), *scale = scale_.data<T>();
     const auto& k = norm_kernels().of<T>();
+    const Before<T> before{l, after, pg, y ? y.data<T>() : nullptr, index ? index.data<uint8_t>() : nullptr};
     const long chunks = l.chunks();
     const Channels<double> sums(l.c, 2);  // of g, of g (x - mean)
     std::fill_n(sums[0], 2 * l.c, 0.);
+    // What comes from behind `after` goes where the gradient of x will be.
+    Owned gx = needs[0] || after ? l.make(x) : none();
+    T* to = needs[0] || after ? gx.data<T>() : nullptr;
+    const T* grad = after ? to : pg;
+    const long piece = after ? piece_rows : l.n * l.s;
     const bool others = needs[1] || needs[2] || needs[3] || needs[4];
-    if (others || batch) {
+    if (others || batch || after) {
         const ReleaseGil gil(l.nanoseconds());
         const Channels<double> parts(l.c, 2 * chunks);
         std::fill_n(parts[0], 2 * chunks * l.c, 0.);
         l.each_chunk(
             [&](long p, long at, long rows) {
-                k.sums_rows(pg + at, px + at, rows, l.c, mean, parts[2 * p], parts[2 * p + 1]);
+                for (long n; rows > 0; rows -= n, at += n * l.c) {
+                    n = std::min(piece, rows);
+                    if (after) before.rows(at, n, to + at);
+                    k.sums_rows(grad + at, px + at, n, l.c, mean, parts[2 * p], parts[2 * p + 1]);
+                }
             },
             [&](long p, long c, long at, long runs) {
-                k.sums_runs(pg + at, px + at, runs, l.c * l.s, l.s, mean[c], parts[2 * p] + c, parts[2 * p + 1] + c);
+                const long step = l.c * l.s;
+                for (long r = 0; after && r < runs; r++) before.plane(at + r * step, to + at + r * step);
+                k.sums_runs(grad + at, px + at, runs, step, l.s, mean[c], parts[2 * p] + c, parts[2 * p + 1] + c);
             });
         for (long p = 0; p < chunks; p++)
             for (long i = 0; i < 2 * l.c; i++) sums[0][i] += parts[2 * p][i];
@@ -263,10 +169,7 @@ Owned gradients(const Array& g, const Array& x, const Array& mean_, const Array&
     };
     const auto a = [&](long i) { return static_cast<double>(scale[i]); };
     const auto r = [&](long i) { return static_cast<double>(rstd[i]); };
-    Owned gx = none();
     if (needs[0]) {
-        gx = l.make(x);
-        T* to = gx.data<T>();
         const ReleaseGil gil(l.nanoseconds());
         const Channels<T> v(l.c, 2);
         for (long i = 0; i < l.c; i++) {
@@ -276,14 +179,14 @@ Owned gradients(const Array& g, const Array& x, const Array& mean_, const Array&
         const T *b = v[0], *c0 = v[1];
         if (batch)
             l.each([&](long, long at,
-                       long rows) { k.back_rows(pg + at, px + at, rows, l.c, mean, scale, b, c0, to + at); },
+                       long rows) { k.back_rows(grad + at, px + at, rows, l.c, mean, scale, b, c0, to + at); },
                    [&](long c, long at, long runs) {
-                       k.back_runs(pg + at, px + at, runs, l.s, mean + c, scale + c, b + c, c0 + c, to + at);
+                       k.back_runs(grad + at, px + at, runs, l.s, mean + c, scale + c, b + c, c0 + c, to + at);
                    });
         else
-            l.each([&](long, long at, long rows) { k.apply_rows(pg + at, rows, l.c, b, scale, c0, to + at); },
+            l.each([&](long, long at, long rows) { k.apply_rows(grad + at, rows, l.c, b, scale, c0, to + at); },
                    [&](long c, long at, long runs) {
-                       k.apply_runs(pg + at, runs, l.s, b + c, scale + c, c0 + c, to + at);
+                       k.apply_runs(grad + at, runs, l.s, b + c, scale + c, c0 + c, to + at);
                    });
     }
     Owned gw = per_channel(1, [&](long i) { return r(i) * sums[1][i]; });
@@ -308,6 +211,35 @@ Owned batch_norm_eval_vjp(Array g, Array x, Array mean, Array rstd, Array scale,
     return backward<false>(g, x, mean, rstd, scale, needs);
 }
 
+// Together with what comes after, for recorded steps, which see to it that it fits: dense images that 2x2 windows
+// tile. Gives (result, (x, mean, rstd, scale), index of the largest or None).
+After after_of(const Array& x, bool relu, bool pool) {
+    if (x.rank() < (pool ? 4 : 2) || (pool && (x.rank() != 4 || x.dim(2) % 2 || x.dim(3) % 2)))
+        throw std::invalid_argument("[batch_norm_and] x must be images that 2x2 windows tile");
+    return {relu, pool, pool ? x.dim(2) : 0, pool ? x.dim(3) : 0};
+}
+
+Owned batch_norm_train_and(Array x, Array weight, Array bias, Array running_mean, Array running_var, double momentum,
+                           double eps, bool relu, bool pool) {
+    const After after = after_of(x, relu, pool);
+    return x.is(DType::float32) ? train_of<float>(x, weight, bias, running_mean, running_var, momentum, eps, after)
+                                : train_of<double>(x, weight, bias, running_mean, running_var, momentum, eps, after);
+}
+
+Owned batch_norm_eval_and(Array x, Array weight, Array bias, Array mean, Array var, double eps, bool relu, bool pool) {
+    const After after = after_of(x, relu, pool);
+    return x.is(DType::float32) ? eval_of<float>(x, weight, bias, mean, var, eps, after)
+                                : eval_of<double>(x, weight, bias, mean, var, eps, after);
+}
+
+// The gradient: y is the result where there was a relu, index what pooling gave.
+Owned batch_norm_and_vjp(Array g, Array y, Array index, Array x, Array mean, Array rstd, Array scale, Needs needs,
+                         bool batch, bool relu, bool pool) {
+    const After after = after_of(x, relu, pool);
+    return x.is(DType::float32) ? gradients<float>(g, x, mean, rstd, scale, needs, batch, after, y, index)
+                                : gradients<double>(g, x, mean, rstd, scale, needs, batch, after, y, index);
+}
+
 }  // namespace
 
 void bind_norm(nb::module_& m) {
@@ -319,6 +251,12 @@ void bind_norm(nb::module_& m) {
           nb::kw_only(), "eps"_a);
     m.def("batch_norm_eval_vjp", &batch_norm_eval_vjp, "g"_a, "x"_a, "mean"_a, "rstd"_a, "scale"_a, nb::kw_only(),
           "needs"_a, "eps"_a);
+    m.def("_batch_norm_train_and", &batch_norm_train_and, "x"_a, "weight"_a.none(), "bias"_a.none(),
+          "running_mean"_a.none(), "running_var"_a.none(), nb::kw_only(), "momentum"_a, "eps"_a, "relu"_a, "pool"_a);
+    m.def("_batch_norm_eval_and", &batch_norm_eval_and, "x"_a, "weight"_a.none(), "bias"_a.none(), "mean"_a, "var"_a,
+          nb::kw_only(), "eps"_a, "relu"_a, "pool"_a);
+    m.def("_batch_norm_and_vjp", &batch_norm_and_vjp, "g"_a, "y"_a.none(), "index"_a.none(), "x"_a, "mean"_a, "rstd"_a,
+          "scale"_a, nb::kw_only(), "needs"_a, "batch"_a, "relu"_a, "pool"_a);
     bind_sample_norms(m);
 }
 

@@ -23,6 +23,7 @@ using Pair = std::pair<long, long>;
 struct Windows {
     Window y, x;
     bool doubles() const { return y.doubles() && x.doubles(); }
+    bool tiles() const { return y.tiles() && x.tiles(); }
 };
 
 // ceil_mode: one more window where the last ones leave elements over, if it begins in the image or the padding before it.
@@ -86,9 +87,15 @@ std::pair<Owned, Owned> max_of(const Array& x, const Windows& win, DType index_t
                 Field<const T>{s, win.y.in, win.x.in}, Field<T>{d, h, w}, Field<I>{at, h, w});
         };
         if constexpr (sizeof(I) == 1) {
+            const long row = win.x.in * c;
             if (!last && win.doubles())
                 each_pair(n * c, win,
                           [&](long i, long o, long pairs) { k.max2(s + i, pairs, win.x.in, w, d + o, at + o); });
+            else if (last && win.doubles() && win.tiles())
+                parallel_range(n * h, std::max(1L, 32768 / row), [&](long begin, long end) {
+                    const long o = begin * w * c;
+                    k.max2_last(s + begin * 2 * row, end - begin, win.x.in, c, d + o, at + o);
+                });
             else
                 general(k.max8);
         } else {
@@ -158,7 +165,7 @@ Owned max_back(const Array& g, const Array& index, const Windows& win) {
     const T* s = from.data<T>();
     const I* at = index.data<I>();
     T* d = gx.data<T>();
-    const bool once = win.y.tiles() && win.x.tiles();
+    const bool once = win.tiles();
     const auto general = [&](const auto& kernels) {
         each_block<T>(
             n, c, last,
@@ -169,6 +176,10 @@ Owned max_back(const Array& g, const Array& index, const Windows& win) {
         if (!last && once && win.doubles())
             each_pair(n * c, win,
                       [&](long i, long o, long pairs) { k.max2_back(s + o, at + o, pairs, win.x.in, d + i); });
+        else if (last && once && win.doubles())
+            parallel_range(n * win.y.in * win.x.in, std::max(1L, 65536 / c), [&](long begin, long end) {
+                k.max2_last_back(s, nullptr, at, win.x.in, c, begin, end - begin, d + begin * c);
+            });
         else
             general(k.max8);
     } else {

@@ -55,6 +55,10 @@ struct PoolKernels {
     // Their gradients, where n = w/2.
     void (*max2_back)(const T* g, const uint8_t* index, long pairs, long w, T* gx);
     void (*average2_back)(const T* g, long pairs, long w, T* gx);
+    // 2x2 windows of channels-last images that they tile: pairs of rows of w pixels of c values.
+    void (*max2_last)(const T* x, long pairs, long w, long c, T* y, uint8_t* index);
+    // Their gradient at `count` pixels from `first` on, behind each other in gx. y: where it is <= 0, g counts as 0; or null.
+    void (*max2_last_back)(const T* g, const T* y, const uint8_t* index, long w, long c, long first, long count, T* gx);
 };
 
 struct PoolTables {

@@ -360,6 +360,37 @@ void average2_back(const T* g, long pairs, long w, T* gx) {
     });
 }
 
+// ---- 2x2 windows on channels-last images: channels in the lanes
+
+template <class T>
+void max2_last(const T* x, long pairs, long w, long c, T* y, uint8_t* index) {
+    for (long o = 0; o < pairs * (w / 2); o++, y += c, index += c) {
+        const T* s = x + (o / (w / 2) * 2 * w + o % (w / 2) * 2) * c;
+        each_vector<T>(c, [&](long j, long n) {
+            Vec<T> best = load_at_most(s + j, n);
+            ints<Vec<T>> at{};
+            keep_greater<T>(best, at, load_at_most(s + c + j, n), 1);
+            keep_greater<T>(best, at, load_at_most(s + w * c + j, n), 2);
+            keep_greater<T>(best, at, load_at_most(s + w * c + c + j, n), 3);
+            store_at_most(y + j, best, n);
+            store_index<T>(index + j, at, n);
+        });
+    }
+}
+
+template <class T>
+void max2_last_back(const T* g, const T* y, const uint8_t* index, long w, long c, long first, long count, T* gx) {
+    for (long p = first; p < first + count; p++, gx += c) {
+        const long row = p / w, q = p % w, from = (row / 2 * (w / 2) + q / 2) * c;
+        const auto tap = splat_index<T>(row % 2 * 2 + q % 2);
+        each_vector<T>(c, [&](long j, long n) {
+            Vec<T> grad = load_at_most(g + from + j, n);
+            if (y) grad = select(load_at_most(y + from + j, n) <= Vec<T>{}, Vec<T>{}, grad);
+            store_at_most(gx + j, select(load_index<T>(index + from + j, n) == tap, grad, Vec<T>{}), n);
+        });
+    }
+}
+
 template <class T>
 constexpr PoolKernels<T> table() {
     return {{&max_forward<T, uint8_t>, &max_backward<T, uint8_t>},
@@ -369,7 +400,9 @@ constexpr PoolKernels<T> table() {
             &max2<T>,
             &average2<T>,
             &max2_back<T>,
-            &average2_back<T>};
+            &average2_back<T>,
+            &max2_last<T>,
+            &max2_last_back<T>};
 }
 
 }  // namespace

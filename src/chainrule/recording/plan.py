@@ -9,6 +9,7 @@ from ..domain.errors import RecordingError
 from ..launch import declined
 from ..ops import OPS
 from ..tensor import Storage, wrap
+from .after_norm import after_batch_norm
 from .chains import chained
 from .engine import NATIVE, Engine
 from .epilogues import activated_products
@@ -32,6 +33,7 @@ class Plan:
         fixed = {place for place, value in enumerate(self.values) if hasattr(value, "strides")}
         calls = relu_after_pooling(calls, self.values, self.kinds, kept)
         calls = activated_products(calls, self.values, self.kinds, kept)
+        calls = after_batch_norm(calls, self.values, self.kinds, kept)
         calls = folded(calls, self.values, self.kinds, kept, fixed, run)
         self.calls = chained(calls, self.values, self.kinds, kept)
         passing = {place for call in self.calls for place in flat(call.results)}
