@@ -398,6 +398,44 @@ def test_the_engine_in_python_does_the_same():
     assert [t.numpy().tobytes() for t in f(x, y)] == native
 
 
+class Named(nn.Module):
+    """A layer with attributes of names that ``Recorded`` has, too."""
+
+    def __init__(self):
+        self.function, self.calls, self.kept, self.strict = cr.tanh, {}, None, 0
+        self.inner = nn.Linear(5, 5)
+
+    def forward(self, x, *, times=1):
+        return self.function(self.inner(x)) * times
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: training(0.5)[0], Named, lambda: nn.GRU(5, 3, batch_first=True)],
+    ids=["model", "own", "two results"],
+)
+def test_a_module_is_a_function(make):
+    cr.manual_seed(0)
+    module = make().eval()
+    fast = cr.jit(module)
+    for i in range(4):
+        x = cr.tensor(arrays((4, 3, 5), seed=i)[0])
+        with cr.no_grad():
+            pairs = zip(*(y if isinstance(y, tuple) else (y,) for y in (fast(x), module(x))), strict=True)
+            assert all(a.numpy().tobytes() == b.numpy().tobytes() for a, b in pairs)
+    assert len(fast.programs) == 1 and fast.__name__ == type(module).__name__
+    with cr.no_grad():
+        next(p for _, p in module.named_parameters()).mul_(2.0)  # it sees changed weights
+        first = [y.tolist() for y in (fast(x), module(x))] if isinstance(module(x), cr.Tensor) else [0, 0]
+        assert first[0] == first[1]
+        with pytest.raises(
+            ArgumentTypeError, match=f"{fast.__name__} was called with arguments that cannot be compared"
+        ):
+            fast(x, {1})
+    with pytest.raises(RecordingError, match="on the tape"):
+        fast(x), fast(x)
+
+
 def test_metrics_are_shown_the_batches():
     model, _, step = training()
     accuracy, plain = metrics.Accuracy(), metrics.Accuracy()

@@ -34,7 +34,8 @@ class Recorded:
         self.kept: OrderedDict[Any, list[Program]] = OrderedDict()
         self.calls: dict[Any, int] = {}  # before a program is made
         self.why_not = ""
-        update_wrapper(self, function)
+        update_wrapper(self, function, updated=())  # a module's attributes are its own
+        self.__name__: str = getattr(function, "__name__", type(function).__name__)
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
         return self if owner is None else MethodType(self, owner)
@@ -56,7 +57,7 @@ class Recorded:
             variants = self.kept.get(found)
         except TypeError as error:
             raise ArgumentTypeError(
-                f"[jit] {self.function.__name__} was called with arguments that cannot be compared: {error}; give tensors, "
+                f"[jit] {self.__name__} was called with arguments that cannot be compared: {error}; give tensors, "
                 "numbers, strings and containers of them"
             ) from None
         for program in variants or ():
@@ -94,6 +95,8 @@ class Recorded:
 
 def jit(function: Callable[..., Any] | None = None, *, max_programs: int = 16) -> Any:
     """Record what ``function`` does with tensors, and from then on replay it without Python. Also a decorator, ``@jit``.
+
+    A module is a function, too: under ``no_grad`` ``jit(model)`` gives what ``model`` gives. It has none of its methods.
 
     The first call with arguments of some shapes and dtypes runs the function as it is, the second is recorded, the third
     and all that follow are replays: the same kernels in the same order on the new values, to the same bits. A step may do
