@@ -65,9 +65,9 @@ template <class T, int tile, int depth, int threads, class Operand> struct Fetch
             next[l] = operand.get(place[operand.along ? l : 0], at);
         }
     }
-    template <class Sum> DEVICE void store(Sum (*shared)[tile + 4]) const {
+    template <class Sum, int pitch> DEVICE void store(Sum (*shared)[pitch]) const {
 #pragma unroll
-        for (int l = 0; l < count; ++l) shared[column(l)][row(l)] = static_cast<Sum>(widened(next[l]));
+        for (int l = 0; l < count; ++l) shared[column(l)][row(l)] = static_cast<Sum>(factor(next[l]));
     }
     DEVICE void store_half(uint16_t* shared, int pitch) const {
 #pragma unroll
@@ -228,6 +228,64 @@ DEVICE void make_tile_mma(const A& a, const B& b, int row0, int column0, int beg
                     sum[i][j][e]);
 }
 
+/// The same of floats in TF32; by warps in the same way. The rows of shared memory are 8 banks apart, so the 32 lanes of a
+/// warp, 8 neighbours in each of 4 rows, read from 32 banks.
+template <class T, int tile, class A, class B, class Put>
+DEVICE void make_tile_tf32(const A& a, const B& b, int row0, int column0, int begin, int end, Put put) {
+    constexpr int depth = 16, threads = tile == 128 ? 256 : 128, high = tile / 32, pitch = tile + 8;
+    __shared__ float left[2][depth][pitch];
+    __shared__ float right[2][depth][pitch];
+    const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const int warp_row = warp / (tile / 32) * 16 * high, warp_column = warp % (tile / 32) * 32;
+    Fetched<T, tile, depth, threads, A> next_a(a, row0);
+    Fetched<T, tile, depth, threads, B> next_b(b, column0);
+    float sum[high][4][4] = {};
+    int now = 0;
+    if (begin < end) {
+        next_a.fetch(begin);
+        next_b.fetch(begin);
+        next_a.store(left[0]);
+        next_b.store(right[0]);
+    }
+    __syncthreads();
+    for (int k0 = begin; k0 < end; k0 += depth, now ^= 1) {
+        const bool more = k0 + depth < end;
+        if (more) {
+            next_a.fetch(k0 + depth);
+            next_b.fetch(k0 + depth);
+        }
+#pragma unroll
+        for (int k = t; k < depth; k += 8) {
+            uint32_t u[high][4], v[4][2];
+#pragma unroll
+            for (int i = 0; i < high; ++i)
+#pragma unroll
+                for (int e = 0; e < 4; ++e)
+                    u[i][e] = __float_as_uint(left[now][k + e / 2 * 4][warp_row + 16 * i + g + e % 2 * 8]);
+#pragma unroll
+            for (int j = 0; j < 4; ++j)
+#pragma unroll
+                for (int e = 0; e < 2; ++e) v[j][e] = __float_as_uint(right[now][k + 4 * e][warp_column + 8 * j + g]);
+#pragma unroll
+            for (int i = 0; i < high; ++i)
+#pragma unroll
+                for (int j = 0; j < 4; ++j) mma(T{}, sum[i][j], u[i], v[j]);
+        }
+        if (more) {
+            next_a.store(left[now ^ 1]);
+            next_b.store(right[now ^ 1]);
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int i = 0; i < high; ++i)
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+#pragma unroll
+            for (int e = 0; e < 4; ++e)
+                put(row0 + warp_row + 16 * i + g + e / 2 * 8, column0 + warp_column + 8 * j + t * 2 + e % 2, sum[i][j][e]);
+}
+
 /// The part of a product (rows, columns), `z` of them, that is this block's: tiles of columns follow each other first.
 struct Share {
     int row0, column0, z, count;
@@ -238,14 +296,16 @@ template <int tile> DEVICE Share share(int rows, int columns) {
     return {(line - z * down) * tile, (block - line * across) * tile, z, static_cast<int>(gridDim.x) / (across * down)};
 }
 
-/// Which of the two: tensor cores for 16-bit floats.
+/// Which of them: tensor cores for 16-bit floats and TF32.
 template <class T> struct OnTensorCores { static constexpr bool value = false; };
 template <> struct OnTensorCores<f16> { static constexpr bool value = true; };
 template <> struct OnTensorCores<bf16> { static constexpr bool value = true; };
+template <> struct OnTensorCores<tf32> { static constexpr bool value = true; };
 template <class T, int tile> constexpr int tile_threads = OnTensorCores<T>::value && tile == 64 ? 128 : 256;
 
 template <class T, int tile, class A, class B, class Put>
 DEVICE void tiled(const A& a, const B& b, int row0, int column0, int begin, int end, Put put) {
-    if constexpr (OnTensorCores<T>::value) make_tile_mma<T, tile>(a, b, row0, column0, begin, end, put);
+    if constexpr (OnTensorCores<T>::value && sizeof(T) == 4) make_tile_tf32<T, tile>(a, b, row0, column0, begin, end, put);
+    else if constexpr (OnTensorCores<T>::value) make_tile_mma<T, tile>(a, b, row0, column0, begin, end, put);
     else make_tile<T, tile>(a, b, row0, column0, begin, end, put);
 }

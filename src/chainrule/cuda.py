@@ -88,10 +88,10 @@ def set_memory_limit(nbytes: int | None, device: Any = None) -> None:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """How NVIDIA's library computes large products of float32: "highest" in float32, "high" in TF32.
+    """How products and convolutions of float32 are computed: "highest" in float32, "high" in TF32, on tensor cores.
 
-    TF32 has the range of float32 and 10 bits of fraction, and is several times as fast; the kernels of this project keep to
-    float32. Source: NVIDIA A100 Tensor Core GPU Architecture, 2020. Errors: ArgumentError.
+    TF32 has the range of float32 and 10 bits of fraction; sums stay in float32. Set it before a step is
+    recorded. Source: NVIDIA A100 Tensor Core GPU Architecture, 2020. Errors: ArgumentError.
 
     >>> set_float32_matmul_precision("highest")
     >>> get_float32_matmul_precision()

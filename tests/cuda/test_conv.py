@@ -67,7 +67,7 @@ def test_value_and_gradients(x, w, params, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_large_tiles(gpu, dtype):
     x, w = (1, 3, 30, 30), (66, 3, 3, 3)
-    chosen = conv.tiles(np.dtype(dtype), 66, 900, 27, 1, gpu.properties.multiprocessors, conv.TILES[dtype])
+    chosen = conv.tiles(dtype, 66, 900, 27, 1, gpu.properties.multiprocessors, conv.TILES[dtype])
     assert chosen.tile == 128
     given = arrays(x, w, w[:1], dtype=dtype)
     near(
@@ -89,8 +89,29 @@ def test_long_sums_are_done_in_parts(gpu, dtype):
         near(found, results("cpu", given, "float64"), dtype, (900, 54, 1482, 1482))
         for one, other in zip(results("cuda", given, dtype), found, strict=True):
             np.testing.assert_array_equal(one, other)
-    assert conv.tiles(np.dtype("float32"), 6, 45, 38 * 39, 1, 2, (64,), True).parts > 1
-    assert conv.tiles(np.dtype("float32"), 6, 9, 900, 1, 2, (64,), True).parts > 1
+    assert conv.tiles("float32", 6, 45, 38 * 39, 1, 2, (64,), True).parts > 1
+    assert conv.tiles("float32", 6, 9, 900, 1, 2, (64,), True).parts > 1
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "params"),
+    [*CASES[:6], ((1, 3, 30, 30), (66, 3, 3, 3), {"padding": 1})],
+    ids=lambda v: str(v).replace(" ", ""),
+)
+def test_in_tf32(x, w, params):
+    """Of numbers that TF32 has, the same as in float32; and of others not."""
+    given = arrays(x, w, w[:1], dtype="float32")
+    exact = [((v.view(np.uint32) + 0x1000) & 0xFFFFE000).view(np.float32) for v in given[:2]] + given[2:]
+    cr.cuda.set_float32_matmul_precision("high")
+    try:
+        found, other = results("cuda", exact, "float32", **params), results("cuda", given, "float32", **params)
+    finally:
+        cr.cuda.set_float32_matmul_precision("highest")
+    expected = results("cpu", exact, "float64", **params)
+    pixels = x[0] * expected[0].shape[2] * expected[0].shape[3]
+    near(found, expected, "float32", (w[1] * w[2] * w[3], w[0] * w[2] * w[3], pixels, pixels))
+    wide = results("cpu", given, "float64", **params)
+    assert all(1e-5 < np.abs(a - b).max() < 0.1 for a, b in zip(other[:3], wide, strict=False))
 
 
 def test_images_of_other_layouts(gpu):

@@ -79,16 +79,16 @@ def test_sizes(gpu, m, k, n, dtype):
 
 def test_every_tile_is_used():
     chosen = {
-        (np.dtype(d).name, gemm.tiles(np.dtype(d), *sizes, 1, 2).tile)
-        for d in (*HALF, np.int32)
+        (d, gemm.tiles(d, *sizes, 1, 2).tile)
+        for d in (*(np.dtype(d).name for d in HALF), "tf32", "int32")
         for sizes in ((129, 257, 33), (60, 60, 40), (5, 5, 5))
     }
     declared = {i for i in sources.INSTANCES["gemm"] if i.startswith("product<") and "int" not in i and "bool" not in i}
-    assert {f"product<{sources.c_name(np.dtype(d))}, {tile}>" for d, tile in chosen if d != "int32"} == declared
+    assert {f"product<{sources.NAMES.get(d, d)}, {tile}>" for d, tile in chosen if d != "int32"} == declared
 
 
 def test_many_rows_and_many_matrices():
-    kind = np.dtype(np.float32)
+    kind = "float32"
     assert gemm.tiles(kind, 1 << 23, 4, 3, 1, 132).blocks == 1 << 18
     assert gemm.tiles(kind, 3, 3, 3, 1 << 20, 132).blocks == 1 << 20
     with pytest.raises(ValueError, match="too large for a GPU"):
@@ -135,7 +135,7 @@ def test_not_a_number_goes_where_it_belongs(gpu):
 @pytest.mark.parametrize("dtype", HALF)
 def test_a_long_k_is_done_in_parts(gpu, dtype):
     a, b, bias = random(9, 2000, dtype=dtype), random(2000, 7, dtype=dtype, seed=1), random(7, dtype=dtype, seed=2)
-    assert gemm.tiles(a.dtype, 9, 7, 2000, 1, gpu.properties.multiprocessors).parts == 4
+    assert gemm.tiles(a.dtype.name, 9, 7, 2000, 1, gpu.properties.multiprocessors).parts == 4
     given = gpu.upload(a), gpu.upload(b), gpu.upload(bias)
     y = gpu.download(gemm.multiplied(gpu, *given))
     near(y, a, b, np.float64(bias))
@@ -304,12 +304,54 @@ def test_a_library_that_fails_is_left_alone(gpu, monkeypatch):
     gemm.multiplied(gpu, a, a)  # and nothing is said
 
 
-def test_the_precision_of_float32():
-    assert cr.cuda.get_float32_matmul_precision() == "highest"
-    try:
-        cr.cuda.set_float32_matmul_precision("high")
-        assert cublas.chosen["precision"] == "high"
-    finally:
-        cr.cuda.set_float32_matmul_precision("highest")
+@pytest.fixture
+def high():
+    """Products of float32 in TF32."""
+    cr.cuda.set_float32_matmul_precision("high")
+    yield
+    cr.cuda.set_float32_matmul_precision("highest")
+
+
+def in_tf32(x):
+    """What is left of float32 with 10 bits of fraction, ties away from zero."""
+    return ((x.view(np.uint32) + 0x1000) & 0xFFFFE000).view(np.float32)
+
+
+@pytest.mark.parametrize("m, k, n", [(1, 1, 1), (1, 300, 5), (33, 17, 2), (129, 33, 257), (9, 2000, 7), (2, 0, 3)])
+def test_tf32_is_float32_of_rounded_factors(gpu, high, m, k, n):
+    a, b, bias = random(m, k), random(k, n, seed=1), random(n, seed=2)
+    given = gpu.upload(a), gpu.upload(b), gpu.upload(bias)
+    near(gpu.download(gemm.multiplied(gpu, *given[:2])), in_tf32(a), in_tf32(b))
+    y = gpu.download(gemm.multiplied(gpu, *given, "relu"))
+    expected = np.maximum(exact(in_tf32(a), in_tf32(b)) + bias, 0)
+    np.testing.assert_allclose(y, expected, 1e-5, 1e-6 * max(k, 1) ** 0.5)
+    gpu.driver.shuffle(3)
+    again = gpu.download(gemm.multiplied(gpu, *given, "relu"))
+    gpu.driver.shuffle(0)
+    np.testing.assert_array_equal(again, y)
+
+
+def test_tf32_of_transposed_matrices_and_of_what_is_not_finite(gpu, high):
+    a, b = random(40, 33), random(40, 33, seed=1)
+    a[3, 32], b[39, 0], a[1, 1] = np.nan, np.inf, 3.4e38
+    across = gpu.upload(a.T.copy()).view(a.shape, (4, 160))
+    y = gpu.download(gemm.multiplied(gpu, across, gemm.flipped(gpu.upload(b))))
+    with np.errstate(invalid="ignore"):
+        expected = exact(in_tf32(np.where(np.isnan(a), 0, a).astype(np.float32)), in_tf32(b).T)
+        expected[3] = np.nan
+    fine = np.isfinite(expected) & (np.arange(40) != 1)[:, None]
+    np.testing.assert_allclose(y[fine], expected[fine], 1e-5, 1e-5)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
+
+
+def test_the_precision_of_float32(gpu):
+    a, b = random(20, 30), random(30, 20, seed=1)
+    found = []
+    for precision in ("highest", "high", "highest"):
+        cr.cuda.set_float32_matmul_precision(precision)
+        assert cr.cuda.get_float32_matmul_precision() == precision
+        found.append(gpu.download(gemm.multiplied(gpu, gpu.upload(a), gpu.upload(b))))
+    np.testing.assert_array_equal(found[0], found[2])
+    assert 1e-5 < np.abs(found[0] - found[1]).max() < 1e-2
     with pytest.raises(ValueError, match="precision of float32 products"):
         cr.cuda.set_float32_matmul_precision("hgih")

@@ -12,16 +12,22 @@ from ..array import DeviceArray
 from ..gpu import Gpu, divisor
 from ..sources import ALL, FLOATS, NAMES, c_name, declare
 from . import Kernels
-from .gemm import tiles
+from .gemm import kind_of, tiles
 from .reduce import total
 
 KERNELS = Kernels()
 FEW = 4  # channels and filters of a group, up to which a product is not worth it
-TILES = {"float32": (64, 128), "float64": (64,), "float16": (64, 128), "bfloat16": (64, 128)}
+TILES = {"float32": (64, 128), "float64": (64,), "float16": (64, 128), "bfloat16": (64, 128), "tf32": (64, 128)}
 
 declare("conv", *(f"unwindow<{NAMES[d]}>" for d in ALL))
 declare(
-    "conv", *(f"{k}<{NAMES[d]}, {n}>" for k in ("convolution", "weight_gradient") for d in FLOATS for n in TILES[d])
+    "conv",
+    *(
+        f"{k}<{NAMES.get(d, d)}, {n}>"
+        for k in ("convolution", "weight_gradient")
+        for d, sides in TILES.items()
+        for n in sides
+    ),
 )
 declare("conv", *(f"{kernel}<{NAMES[d]}>" for kernel in ("combined", "direct", "direct_weight") for d in FLOATS))
 
@@ -94,7 +100,7 @@ def convolved(
     if flipped:
         ins, outs, w_in, w_out = outs, ins, w_out, w_in
     bias = None if bias is None else gpu.dense(bias)
-    name, steps = c_name(x.dtype), (filters // groups * channels * r * s, w_out, w_in, s)
+    name, how, steps = c_name(x.dtype), kind_of(x), (filters // groups * channels * r * s, w_out, w_in, s)
     for axes in kinds:
         pixels = x.shape[0] * axes[0].out * axes[1].out
         depth = ins * axes[0].taps * axes[1].taps
@@ -105,11 +111,9 @@ def convolved(
                 "conv", f"direct<{name}>", pixels * groups * outs, y, x, weight, bias, shape, pixels * groups * outs
             )
             continue
-        plan = tiles(
-            x.dtype, outs, pixels, depth, groups, gpu.properties.multiprocessors, TILES[x.dtype.name], len(kinds) == 1
-        )
+        plan = tiles(how, outs, pixels, depth, groups, gpu.properties.multiprocessors, TILES[how], len(kinds) == 1)
         shape = packed(*given, (plan.parts, plan.chunk, y.size))
-        instance = f"convolution<{name}, {plan.tile}>"
+        instance = f"convolution<{NAMES.get(how, how)}, {plan.tile}>"
         if plan.parts == 1:
             gpu.launch("conv", instance, plan.blocks, plan.threads, y, None, x, weight, bias, shape)
             continue
@@ -148,17 +152,17 @@ def weight_back(
         return gw
     g = gpu.dense(g)
     filters, ins, r, s = weight.shape
-    outs, name = filters // groups, c_name(x.dtype)
+    outs, name, how = filters // groups, c_name(x.dtype), kind_of(x)
     axes = forward_axes(x.shape, weight, stride, padding, dilation)
     given = axes, x.shape[0], ins, outs, groups, x.steps, g.steps[:3], (0, 0, 0, 0)
     pixels = x.shape[0] * g.shape[2] * g.shape[3]
     if max(ins, outs) <= FEW:
         gpu.launch("conv", f"direct_weight<{name}>", gw.size, 256, gw, x, g, packed(*given, (1, pixels, gw.size)))
         return gw
-    multiprocessors, sides = gpu.properties.multiprocessors, TILES[x.dtype.name]
-    plan = tiles(x.dtype, outs, ins * r * s, pixels, groups, multiprocessors, sides, True)
+    multiprocessors, sides = gpu.properties.multiprocessors, TILES[how]
+    plan = tiles(how, outs, ins * r * s, pixels, groups, multiprocessors, sides, True)
     shape = packed(*given, (plan.parts, plan.chunk, gw.size))
-    instance = f"weight_gradient<{name}, {plan.tile}>"
+    instance = f"weight_gradient<{NAMES.get(how, how)}, {plan.tile}>"
     if plan.parts == 1:
         gpu.launch("conv", instance, plan.blocks, plan.threads, gw, None, x, g, shape)
         return gw

@@ -22,9 +22,13 @@ from .shape import reshape
 KERNELS = Kernels()
 ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
 
-SIDES = {"float32": (32, 64, 128), "float64": (32, 64), "float16": (64, 128), "bfloat16": (64, 128)}  # of tiles
+# Sides of tiles, by how is multiplied: in a dtype, or float32 in TF32
+SIDES = {
+    "float32": (32, 64, 128), "float64": (32, 64), "float16": (64, 128), "bfloat16": (64, 128), "tf32": (64, 128)
+}  # fmt: skip
+TENSOR_CORES = frozenset({"float16", "bfloat16", "tf32"})
 
-declare("gemm", *(f"product<{NAMES[d]}, {side}>" for d in FLOATS for side in SIDES[d]))
+declare("gemm", *(f"product<{NAMES.get(kind, kind)}, {side}>" for kind, sides in SIDES.items() for side in sides))
 declare("gemm", *(f"product<{NAMES[d]}, 32>" for d in (*INTEGERS, "bool")))
 declare("gemm", *(f"{kernel}<{NAMES[d]}>" for kernel in ("combined", "before_activation") for d in FLOATS))
 
@@ -40,9 +44,15 @@ class Tiles(NamedTuple):
     sums: np.dtype  # of parts
 
 
+def kind_of(x: DeviceArray) -> str:
+    """How products of it are computed: cr.cuda.set_float32_matmul_precision chooses for float32."""
+    name = x.dtype.name
+    return "tf32" if name == "float32" and cublas.chosen["precision"] == "high" else str(name)
+
+
 @lru_cache(4096)
 def tiles(
-    dtype: np.dtype,
+    kind: str,
     m: int,
     n: int,
     k: int,
@@ -55,8 +65,8 @@ def tiles(
 
     ``sides`` are those of the tiles that there are, if not those of ``product``; ``divisible``: whether k may have parts.
     """
-    half, real = dtype.itemsize == 2 and dtype.name in FLOATS, dtype.name in FLOATS
-    for tile in sorted(sides or SIDES.get(dtype.name, (32,)), reverse=True):
+    real = kind in SIDES
+    for tile in sorted(sides or SIDES.get(kind, (32,)), reverse=True):
         down, across = -(-m // tile), -(-n // tile)
         if min(m, n) > tile // 2 and 2 * down * across * batch >= multiprocessors:
             break
@@ -68,8 +78,8 @@ def tiles(
     blocks = down * across * batch * parts
     if blocks >= 1 << 31:
         raise ShapeError(f"a product of ({m}, {k}) and ({k}, {n}), {batch} times, is too large for a GPU")
-    threads = 128 if half and tile == 64 else 256
-    return Tiles(tile, threads, parts, chunk, blocks, np.dtype("f8" if dtype.itemsize == 8 else "f4"))
+    threads = 128 if kind in TENSOR_CORES and tile == 64 else 256
+    return Tiles(tile, threads, parts, chunk, blocks, np.dtype("f8" if kind == "float64" else "f4"))
 
 
 def whole(x: DeviceArray) -> int:
@@ -98,12 +108,12 @@ def multiplied(
     bias = None if bias is None else gpu.dense(bias)
     if cublas.multiplied(gpu, y, a, b, bias, activation):
         return y
-    count = math.prod(batch)
-    plan = tiles(a.dtype, m, n, k, count, gpu.properties.multiprocessors)
+    count, how = math.prod(batch), kind_of(a)
+    plan = tiles(how, m, n, k, count, gpu.properties.multiprocessors)
     name, kind = c_name(a.dtype), ACTIVATIONS[activation]
     where, _ = layout(batch, *(spread(x.view(x.shape[:-2], x.strides[:-2]), batch) for x in (a, b)))
     shape = struct.pack("12q", m, n, k, *a.steps[-2:], *b.steps[-2:], whole(a), whole(b), kind, plan.parts, plan.chunk)
-    instance = f"product<{name}, {plan.tile}>"
+    instance = f"product<{NAMES.get(how, how)}, {plan.tile}>"
     if plan.parts == 1:
         gpu.launch("gemm", instance, plan.blocks, plan.threads, y, None, a, b, bias, shape, where)
         return y
