@@ -22,6 +22,7 @@ NB_MODULE(_native, m) {
     choose_isa();
     import_numpy();
 
+    m.def("_bfloat16_products", &bfloat16_products, "Whether products of bfloat16 have kernels here (AVX512-BF16).");
     m.def("simd", &isa_name, "The instruction set in use: baseline, avx2 or avx512.");
     m.def("get_num_threads", &num_threads, "How many threads kernels may use, the caller's among them.");
     m.def("set_num_threads", &set_num_threads, "count"_a, "Sets how many threads kernels may use; changes no result.");

@@ -129,7 +129,7 @@ def test_linear_and_gradients(shape, out, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("kind", ["relu", "sigmoid", "tanh", "gelu", "silu"])
 @pytest.mark.parametrize(
     "m, n, k",  # of dot products both ways round, one tile, several blocks of K, stripes, nothing to sum
     [
@@ -152,11 +152,17 @@ def test_an_activation_is_the_same_bits_as_its_op(m, n, k, kind, dtype):
     for rows, bias in ((x, b), (np.asfortranarray(x), None)):
         y, (x_saved, w_saved, y_saved) = _native.linear_activation(rows, w, bias, activation=kind)
         plain = _native.linear(rows, w, bias)[0]
-        expected = _native.relu(plain)[0] if kind == "relu" else getattr(_native, kind)(plain)
-        np.testing.assert_array_equal(y, expected, strict=True)
-        assert x_saved is rows and w_saved is w and y_saved is y
-        slope = {"relu": np.where(y <= 0, 0, g), "sigmoid": g * (y * (1 - y)), "tanh": g * (1 - y * y)}[kind]
-        ours = _native.linear_activation_vjp(g, rows, w, y, needs=(True, True, True), activation=kind)
+        more = {"approximate": "none"} if kind == "gelu" else {}
+        expected = getattr(_native, kind)(plain, **more)
+        np.testing.assert_array_equal(y, expected[0] if type(expected) is tuple else expected, strict=True)
+        assert x_saved is rows and w_saved is w
+        if kind in ("gelu", "silu"):  # their gradients need what was before
+            np.testing.assert_array_equal(y_saved, plain, strict=True)
+            (slope,) = getattr(_native, kind + "_vjp")(g, plain, needs=(True,), **more)
+        else:
+            assert y_saved is y
+            slope = {"relu": np.where(y <= 0, 0, g), "sigmoid": g * (y * (1 - y)), "tanh": g * (1 - y * y)}[kind]
+        ours = _native.linear_activation_vjp(g, rows, w, y_saved, needs=(True, True, True), activation=kind)
         parts = _native.linear_vjp(slope.astype(dtype), rows, w, needs=(True, True, True))
         for one, other in zip(ours, parts, strict=True):
             np.testing.assert_array_equal(one, other, strict=True)
@@ -167,7 +173,7 @@ def test_linear_activation_computes_what_is_needed():
     y = _native.linear_activation(x, w, None, activation="tanh")[0]
     found = _native.linear_activation_vjp(g, x, w, y, needs=(True, False, False), activation="tanh")
     assert found[0].shape == (4, 3) and found[1] is None and found[2] is None
-    assert _native.linear_activation(x, w, None, activation="gelu") is NotImplemented
+    assert _native.linear_activation(x, w, None, activation="mish") is NotImplemented
 
 
 def test_linear_vjp_computes_what_is_needed():

@@ -41,7 +41,10 @@ def test_linear_takes_its_input_size_from_the_first_input(make):
         layer(cr.zeros(2, 8))
 
 
-@pytest.mark.parametrize("kind, after", [("relu", nn.ReLU), ("sigmoid", nn.Sigmoid), ("tanh", nn.Tanh)])
+@pytest.mark.parametrize(
+    "kind, after",
+    [("relu", nn.ReLU), ("sigmoid", nn.Sigmoid), ("tanh", nn.Tanh), ("gelu", nn.GELU), ("silu", nn.SiLU)],
+)
 def test_linear_with_an_activation_is_linear_and_the_activation(kind, after, tmp_path):
     together = nn.Sequential(nn.Linear(4, 3, activation=kind), nn.Linear(2))
     apart = nn.Sequential(nn.Linear(4, 3), after(), nn.Linear(2))
@@ -57,7 +60,7 @@ def test_linear_with_an_activation_is_linear_and_the_activation(kind, after, tmp
     assert again[0].activation == kind and again(x).tolist() == apart(x).tolist()
 
 
-def test_an_activation_of_linear_is_one_of_three_and_decides_how_it_begins():
+def test_an_activation_of_linear_is_one_of_some_and_decides_how_it_begins():
     with pytest.raises(ArgumentError, match="unknown activation of Linear 'rleu': did you mean 'relu'"):
         nn.Linear(4, 3, activation="rleu")
     alone = nn.Linear(400, 300, activation="relu")

@@ -78,6 +78,12 @@ DType Array::dtype() const {
     return by_number[number];
 }
 
+bool Array::is_bfloat16() const {
+    const PyArray_Descr* descriptor = p_->descr;
+    return descriptor->type == 'E' && descriptor->type_num >= NPY_USERDEF && PyDataType_ELSIZE(descriptor) == 2 &&
+           PyArray_ISNBO(descriptor->byteorder) && p_->flags & NPY_ARRAY_ALIGNED;
+}
+
 bool Array::dense() const {
     if (p_->flags & (NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_F_CONTIGUOUS)) return true;
     // Sorted by stride, each axis must start where the faster ones end.
@@ -95,9 +101,8 @@ bool Array::dense() const {
     return true;
 }
 
-Owned make_output(int rank, const npy_intp* shape, DType dtype, const npy_intp* strides) {
-    PyArray_Descr* descriptor = descriptors[static_cast<int>(dtype)];
-    size_t bytes = item_size(dtype);
+static Owned make_array(int rank, const npy_intp* shape, PyArray_Descr* descriptor, const npy_intp* strides) {
+    size_t bytes = PyDataType_ELSIZE(descriptor);
     for (int i = 0; i < rank; ++i) bytes *= shape[i];
     void* data = allocate(bytes);
     Py_INCREF(descriptor);
@@ -112,6 +117,14 @@ Owned make_output(int rank, const npy_intp* shape, DType dtype, const npy_intp* 
     fields->mem_handler = handler_capsule;
     Py_INCREF(handler_capsule);
     return Owned(array);
+}
+
+Owned make_output(int rank, const npy_intp* shape, DType dtype, const npy_intp* strides) {
+    return make_array(rank, shape, descriptors[static_cast<int>(dtype)], strides);
+}
+
+Owned make_output(int rank, const npy_intp* shape, const Array& of) {
+    return make_array(rank, shape, reinterpret_cast<PyArrayObject_fields*>(of.object())->descr, nullptr);
 }
 
 Owned make_like(const Array& x, DType dtype) {
@@ -130,10 +143,11 @@ Owned reference(const Array& x) {
 
 Owned contiguous(const Array& x) {
     if (x.contiguous()) return reference(x);
-    Owned y = make_output(x.rank(), x.shape(), x.dtype());
+    Owned y = make_output(x.rank(), x.shape(), x);
     const Array to = y;
     const ReleaseGil gil(x.size() * 0.5);
-    copy_elements(x.rank(), x.shape(), to.data<char>(), to.strides(), x.data<char>(), x.strides(), item_size(x.dtype()));
+    copy_elements(x.rank(), x.shape(), to.data<char>(), to.strides(), x.data<char>(), x.strides(),
+                  PyDataType_ELSIZE(reinterpret_cast<PyArrayObject_fields*>(x.object())->descr));
     return y;
 }
 

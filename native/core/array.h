@@ -73,6 +73,8 @@ class Array {
     DType dtype() const;
     bool is_float() const { return dtype() == DType::float32 || dtype() == DType::float64; }
     bool is(DType wanted) const { return dtype() == wanted; }
+    /// bfloat16 of ml_dtypes. To NumPy it is a dtype from outside, so its DType is other.
+    bool is_bfloat16() const;
     /// C-contiguous (row-major, no gaps).
     bool contiguous() const { return p_->flags & NPY_ARRAY_C_CONTIGUOUS; }
     bool writable() const { return p_->flags & NPY_ARRAY_WRITEABLE; }
@@ -110,6 +112,8 @@ class Owned {
 
 /// A new array in pooled memory, content undefined; row-major unless strides (bytes, of a dense layout) are given.
 Owned make_output(int rank, const npy_intp* shape, DType dtype, const npy_intp* strides = nullptr);
+/// The same, of the dtype of an array, which may be bfloat16.
+Owned make_output(int rank, const npy_intp* shape, const Array& of);
 /// A new array of x's shape, and of its memory order if x is dense; of dtype, or x's own.
 Owned make_like(const Array& x, DType dtype);
 inline Owned make_like(const Array& x) { return make_like(x, x.dtype()); }

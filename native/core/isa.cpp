@@ -9,6 +9,7 @@ namespace chainrule {
 namespace {
 
 Isa chosen = Isa::baseline;
+bool brain = false;
 
 Isa best_of_this_machine() {
 #ifdef CHAINRULE_X86
@@ -23,6 +24,14 @@ Isa best_of_this_machine() {
 #endif
 }
 
+bool has_bfloat16_products() {
+#ifdef CHAINRULE_X86
+    return best_of_this_machine() == Isa::avx512 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 const char* name_of(Isa isa) {
     return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "baseline";
 }
@@ -31,11 +40,13 @@ const char* name_of(Isa isa) {
 
 Isa isa() { return chosen; }
 const char* isa_name() { return name_of(chosen); }
+bool bfloat16_products() { return brain; }
 
 void choose_isa() {
     const Isa best = best_of_this_machine();
     chosen = best;
     const char* wish = std::getenv("CHAINRULE_SIMD");
+    brain = (!wish || !*wish) && has_bfloat16_products();
     if (!wish || !*wish) return;
     for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
         if (std::string(wish) != name_of(isa)) continue;

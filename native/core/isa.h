@@ -21,6 +21,8 @@ enum class Isa { baseline, avx2, avx512 };
 Isa isa();
 /// Its name, as CHAINRULE_SIMD spells it.
 const char* isa_name();
+/// Whether kernels may use AVX512-BF16 as well. A set that CHAINRULE_SIMD names is that set and no more.
+bool bfloat16_products();
 /// Reads the processor and CHAINRULE_SIMD; called once, when the module is loaded. Throws on a set it cannot run.
 void choose_isa();
 

@@ -10,6 +10,7 @@
 #include "core/threads.h"
 #include "gemm/epilogue.h"
 #include "gemm/gemm.h"
+#include "gemm/kernels.h"
 
 using namespace nb::literals;
 
@@ -23,8 +24,7 @@ double nanoseconds(double m, double n, double k) { return 2 * m * n * k / 100; }
 struct Matrix {
     long rows = 1, cols, row, col;
 
-    static bool fold(const Array& x, Matrix& m) {
-        const long item = item_size(x.dtype());
+    static bool fold(const Array& x, long item, Matrix& m) {
         const int last = x.rank() - 1;
         m.cols = x.dim(last);
         m.col = x.stride(last) / item;
@@ -43,9 +43,10 @@ struct Matrix {
 };
 
 // x as a matrix of rows; a copy where the strides do not allow it.
+template <class T>
 Owned folded(const Array& x, Matrix& m) {
     m = Matrix{};
-    if (x.size() > 0 && Matrix::fold(x, m)) {
+    if (x.size() > 0 && Matrix::fold(x, sizeof(T), m)) {
         Py_INCREF(x.object());
         return Owned(x.object());
     }
@@ -77,7 +78,7 @@ Owned matmul_of(const Array& a, const Array& b) {
     }
     shape[rank - 2] = m;
     shape[rank - 1] = n;
-    Owned c = make_output(rank, shape, a.dtype());
+    Owned c = make_output(rank, shape, a);
     Product<T> p{m,
                  n,
                  k,
@@ -90,7 +91,7 @@ Owned matmul_of(const Array& a, const Array& b) {
                  c.data<T>(),
                  n};
     Matrix rows;
-    const bool fold = one_b && batch > 1 && m * k > 0 && ra == rank && Matrix::fold(a, rows);
+    const bool fold = one_b && batch > 1 && m * k > 0 && ra == rank && Matrix::fold(a, item, rows);
     if (fold) {  // one matrix b for every batch: one tall product
         p.m = rows.rows;
         p.a_row = rows.row;
@@ -118,47 +119,72 @@ Owned matmul_of(const Array& a, const Array& b) {
     return c;
 }
 
+// Whether all are of one dtype that has kernels here.
+bool served(const Array& a, const Array& b, const Array& c = {}) {
+    if (a.is_bfloat16()) return bfloat16_products() && b.is_bfloat16() && (!c || c.is_bfloat16());
+    return a.is_float() && b.dtype() == a.dtype() && (!c || c.dtype() == a.dtype());
+}
+
 Owned matmul(Array a, Array b) {
-    if (!a.is_float() || a.dtype() != b.dtype()) return not_implemented();
+    if (!served(a, b)) return not_implemented();
     if (a.rank() < 2 || b.rank() < 2 || a.dim(a.rank() - 1) != b.dim(b.rank() - 2))
         throw std::invalid_argument("[matmul] a and b must be (..., m, k) and (..., k, n)");
+    if (a.is_bfloat16()) return matmul_of<BFloat16>(a, b);
     return a.is(DType::float32) ? matmul_of<float>(a, b) : matmul_of<double>(a, b);
 }
 
-constexpr int no_activation = -1;
+constexpr int no_activation = -1, gelu = 3, silu = 4;
 
 // Where the epilogue's tables have an activation.
 int activation_of(std::string_view name) {
-    return name == "relu" ? 0 : name == "sigmoid" ? 1 : name == "tanh" ? 2 : no_activation;
+    return name == "relu"      ? 0
+           : name == "sigmoid" ? 1
+           : name == "tanh"    ? 2
+           : name == "gelu"    ? gelu
+           : name == "silu"    ? silu
+                               : no_activation;
 }
 
 template <class T>
 Owned linear_of(const Array& x, const Array& weight, const Array& bias, int activation) {
     Matrix m;
-    const Owned rows = folded(x, m);
+    const Owned rows = folded<T>(x, m);
     const Owned flat_bias = bias ? contiguous(bias) : Owned();
     npy_intp shape[max_rank];
     std::copy(x.shape(), x.shape() + x.rank(), shape);
     const long out = shape[x.rank() - 1] = weight.dim(0);
-    Owned y = make_output(x.rank(), shape, x.dtype());
+    Owned y = make_output(x.rank(), shape, x);
+    // gelu and silu keep what they are applied to, the others their result
+    Owned kept = activation >= gelu ? make_output(x.rank(), shape, x) : Owned();
     {
         const ReleaseGil gil(nanoseconds(static_cast<double>(m.rows), out, m.cols));
-        gemm(Product<T>{m.rows, out, m.cols, rows.data<T>(), m.row, m.col, weight.data<T>(),
-                        weight.stride(1) / static_cast<long>(sizeof(T)),
-                        weight.stride(0) / static_cast<long>(sizeof(T)), y.data<T>(), out,
-                        bias ? flat_bias.data<T>() : nullptr, false,
-                        activation == no_activation ? nullptr : epilogue_kernels().of<T>()[activation]});
+        const long item = sizeof(T);
+        gemm(Product<T>{.m = m.rows,
+                        .n = out,
+                        .k = m.cols,
+                        .a = rows.data<T>(),
+                        .a_row = m.row,
+                        .a_col = m.col,
+                        .b = weight.data<T>(),
+                        .b_row = weight.stride(1) / item,
+                        .b_col = weight.stride(0) / item,
+                        .c = kept ? kept.data<T>() : y.data<T>(),
+                        .ldc = out,
+                        .bias = bias ? flat_bias.data<T>() : nullptr,
+                        .activate = activation == no_activation ? nullptr : epilogue_kernels().of<sum_of<T>>()[activation],
+                        .activated = kept ? y.data<T>() : nullptr});
     }
     if (activation == no_activation) return make_tuple(std::move(y), make_tuple(reference(x), reference(weight)));
-    Owned result = reference(y);
-    return make_tuple(std::move(y), make_tuple(reference(x), reference(weight), std::move(result)));
+    if (!kept) kept = reference(y);
+    return make_tuple(std::move(y), make_tuple(reference(x), reference(weight), std::move(kept)));
 }
 
 Owned product_of_rows(const Array& x, const Array& weight, const Array& bias, int activation) {
-    if (!x.is_float() || weight.dtype() != x.dtype() || (bias && bias.dtype() != x.dtype())) return not_implemented();
+    if (!served(x, weight, bias)) return not_implemented();
     if (x.rank() < 1 || weight.rank() != 2 || x.dim(x.rank() - 1) != weight.dim(1) ||
         (bias && (bias.rank() != 1 || bias.dim(0) != weight.dim(0))))
         throw std::invalid_argument("[linear] x, weight and bias must be (..., in), (out, in) and (out,)");
+    if (x.is_bfloat16()) return linear_of<BFloat16>(x, weight, bias, activation);
     return x.is(DType::float32) ? linear_of<float>(x, weight, bias, activation)
                                 : linear_of<double>(x, weight, bias, activation);
 }
@@ -171,39 +197,52 @@ Owned linear_activation(Array x, Array weight, Array bias, const char* activatio
 }
 
 template <class T>
+void narrow(const double* sums, T* to, long n) {
+    if constexpr (std::is_same_v<T, BFloat16>)
+        for (long j = 0; j < n; j++) {
+            const auto sum = static_cast<float>(sums[j]);
+            pair_kernels()->round(&sum, 1, &to[j].bits, 1, 1, 1);
+        }
+    else
+        std::copy(sums, sums + n, to);
+}
+
+template <class T>
 Owned linear_vjp_of(const Array& g, const Array& x, const Array& weight, const Needs& needs) {
     const long item = sizeof(T), in = weight.dim(1), out = weight.dim(0);
     Matrix mg, mx;
-    const Owned rows_g = folded(g, mg), rows_x = folded(x, mx);
+    const Owned rows_g = folded<T>(g, mg), rows_x = folded<T>(x, mx);
     const double ns = nanoseconds(static_cast<double>(mx.rows), in, out);
     Owned gx = none(), gw = none(), gb = none();
     if (needs[0]) {
-        gx = make_output(x.rank(), x.shape(), x.dtype());
+        gx = make_output(x.rank(), x.shape(), x);
         const ReleaseGil gil(ns);
         gemm(Product<T>{mg.rows, in, out, rows_g.data<T>(), mg.row, mg.col, weight.data<T>(), weight.stride(0) / item,
                         weight.stride(1) / item, gx.data<T>(), in});
     }
     if (needs[1]) {
         const npy_intp shape[2] = {out, in};
-        gw = make_output(2, shape, x.dtype());
+        gw = make_output(2, shape, x);
         const ReleaseGil gil(ns);
         gemm(Product<T>{out, in, mg.rows, rows_g.data<T>(), mg.col, mg.row, rows_x.data<T>(), mx.row, mx.col,
                         gw.data<T>(), in});
     }
     if (needs[2]) {
         const npy_intp shape[1] = {out};
-        gb = make_output(1, shape, x.dtype());
+        gb = make_output(1, shape, x);
         const Owned flat = mg.col == 1 ? Owned() : contiguous(g);
         const Scratch<double> sums(static_cast<size_t>(out));
         const ReleaseGil gil(static_cast<double>(mg.rows * out) / 4);
         column_sums(flat ? flat.data<T>() : rows_g.data<T>(), flat ? out : mg.row, mg.rows, out, sums.data());
-        std::copy(sums.data(), sums.data() + out, gb.data<T>());
+        narrow(sums.data(), gb.data<T>(), out);
     }
     return make_tuple(std::move(gx), std::move(gw), std::move(gb));
 }
 
 Owned linear_vjp(Array g, Array x, Array weight, Needs needs) {
-    if (g.dtype() != x.dtype()) throw std::invalid_argument("[linear_vjp] g must have the dtype of x");
+    if (!served(g, x, weight) && !g.is_float()) return not_implemented();
+    if (!served(g, x, weight)) throw std::invalid_argument("[linear_vjp] g must have the dtype of x");
+    if (x.is_bfloat16()) return linear_vjp_of<BFloat16>(g, x, weight, needs);
     return x.is(DType::float32) ? linear_vjp_of<float>(g, x, weight, needs)
                                 : linear_vjp_of<double>(g, x, weight, needs);
 }
@@ -211,7 +250,7 @@ Owned linear_vjp(Array g, Array x, Array weight, Needs needs) {
 Owned linear_activation_vjp(Array g, Array x, Array weight, Array y, Needs needs, const char* activation) {
     if (g.dtype() != x.dtype()) throw std::invalid_argument("[linear_activation_vjp] g must have the dtype of x");
     const MapKernel gradient = epilogue_kernels().gradient[activation_of(activation)][float_index(y.dtype())];
-    const Owned inner = map(gradient, y.dtype(), {g, y}, cheap);
+    const Owned inner = map(gradient, y.dtype(), {g, y}, activation_of(activation) < gelu ? cheap : polynomial_cost);
     return linear_vjp(inner, x, weight, needs);
 }
 

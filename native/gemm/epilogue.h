@@ -1,5 +1,5 @@
-// Activations that a matrix product applies to its tiles while they are in cache: those whose derivative follows from
-// their result, which is then all that is kept for the gradient.
+// Activations that a matrix product applies to its tiles while they are in cache. The derivative of the first follows
+// from their result, which is then all that is kept for the gradient; of gelu and silu from what they were applied to.
 #pragma once
 
 #include "core/isa.h"
@@ -8,11 +8,11 @@
 
 namespace chainrule {
 
-// Index 0: relu, 1: sigmoid, 2: tanh.
+// Index 0: relu, 1: sigmoid, 2: tanh, 3: gelu, 4: silu.
 struct EpilogueKernels {
-    Activate<float> f32[3];
-    Activate<double> f64[3];
-    MapKernel gradient[3][2];  // g f'(x) from g and y = f(x); float32, float64
+    Activate<float> f32[5];
+    Activate<double> f64[5];
+    MapKernel gradient[5][2];  // g f'(x) from g and what is kept; float32, float64
     template <class T>
     const Activate<T>* of() const {
         if constexpr (sizeof(T) == 4)

@@ -13,9 +13,16 @@ V one() {
     return splat(elem<V>(1));
 }
 
+template <class V>
+V constant(double value) {
+    return splat(elem<V>(value));
+}
+
+namespace ops {
+#include "activation/functors.h"
+}
+
 // clang-format off
-struct relu_f { template <class V> static V f(V x) { return x <= V{} ? V{} : x; } };
-struct relu_back { template <class V> static V f(V g, V y) { return y <= V{} ? V{} : g; } };
 struct sigmoid_f { template <class V> static V f(V x) { return CHAINRULE_ISA::sigmoid(x); } };
 struct sigmoid_back { template <class V> static V f(V g, V y) { return g * (y * (one<V>() - y)); } };
 struct tanh_f { template <class V> static V f(V x) { return CHAINRULE_ISA::tanh(x); } };
@@ -23,17 +30,19 @@ struct tanh_back { template <class V> static V f(V g, V y) { return g * (one<V>(
 // clang-format on
 
 template <class Op, class T>
-void apply(T* c, long ldc, long rows, long cols) {
-    for (long i = 0; i < rows; i++, c += ldc) unary<Op, T>(c, c, nullptr, nullptr, 0, cols);
+void apply(const T* c, T* y, long ldc, long rows, long cols) {
+    for (long i = 0; i < rows; i++, c += ldc, y += ldc) unary<Op, T>(y, c, nullptr, nullptr, 0, cols);
 }
 
 }  // namespace
 
 #define BOTH(op) {&binary<op, float>, &binary<op, double>}
 extern const EpilogueKernels epilogue_kernels = {
-    .f32 = {&apply<relu_f, float>, &apply<sigmoid_f, float>, &apply<tanh_f, float>},
-    .f64 = {&apply<relu_f, double>, &apply<sigmoid_f, double>, &apply<tanh_f, double>},
-    .gradient = {BOTH(relu_back), BOTH(sigmoid_back), BOTH(tanh_back)},
+    .f32 = {&apply<ops::relu, float>, &apply<sigmoid_f, float>, &apply<tanh_f, float>, &apply<ops::gelu, float>,
+            &apply<ops::silu, float>},
+    .f64 = {&apply<ops::relu, double>, &apply<sigmoid_f, double>, &apply<tanh_f, double>, &apply<ops::gelu, double>,
+            &apply<ops::silu, double>},
+    .gradient = {BOTH(ops::relu_vjp), BOTH(sigmoid_back), BOTH(tanh_back), BOTH(ops::gelu_vjp), BOTH(ops::silu_vjp)},
 };
 #undef BOTH
 

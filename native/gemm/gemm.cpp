@@ -26,7 +26,8 @@ long ceil_div(long a, long b) { return (a + b - 1) / b; }
 template <class T>
 class Gemm {
   public:
-    explicit Gemm(const Product<T>& p) : k_(gemm_kernels().of<T>()), width_(2 * k_.lanes) {
+    Gemm(const Product<T>& p, const TileKernels<T>& kernels, const Rounded* rounded)
+        : k_(kernels), rounded_(rounded), width_(2 * k_.lanes) {
         const bool b_ready = p.b_col == 1 || p.n == 1, a_ready = p.a_row == 1 || p.m == 1;
         transposed_ = !b_ready && (a_ready || p.m < p.n);
         if (transposed_) {
@@ -39,7 +40,8 @@ class Gemm {
             b_ = p.b, b_step_ = p.b_row, b_col_ = p.b_col;
         }
         depth_ = p.k;
-        c_ = p.c, ldc_ = p.ldc, bias_ = p.bias, accumulate_ = p.accumulate, activate_ = p.activate;
+        c_ = p.c, ldc_ = p.ldc, bias_ = p.bias, accumulate_ = p.accumulate;
+        activate_ = p.activate, activated_ = p.activated ? p.activated : c_;
         plan();
     }
 
@@ -234,18 +236,41 @@ class Gemm {
     // The tile at row i of the stripe.
     void run(const Stripe& s, Tile<T>& t, long i, long rows, long j, long b) const {
         if (bias_ && b == 0) t.bias = bias_ + (transposed_ ? s.begin + i : j * width_);
-        k_.tile[t.row == 1][t.cols > k_.lanes][rows - 1](t);
-        if (activate_ && b + 1 == blocks_) activate_(t.c, ldc_, transposed_ ? t.cols : rows, transposed_ ? rows : t.cols);
+        const auto kernel = k_.tile[t.row == 1][t.cols > k_.lanes][rows - 1];
+        const long lines = transposed_ ? t.cols : rows, length = transposed_ ? rows : t.cols;
+        if constexpr (sizeof(T) == 4)
+            if (rounded_) return run_rounded(t, kernel, lines, length, b);
+        kernel(t);
+        if (activate_ && b + 1 == blocks_) activate_(t.c, activated_ + (t.c - c_), ldc_, lines, length);
+    }
+
+    // In one block of K the sums never leave the first cache.
+    void run_rounded(Tile<T>& t, void (*kernel)(const Tile<T>&), long lines, long length, long b) const {
+        alignas(64) T local[32 * 32];
+        T* const c = t.c;
+        const long at = c - c_;
+        if (blocks_ == 1) t.c = local, t.ldc = 32;
+        kernel(t);
+        const auto round = [&](BFloat16* to) {
+            rounded_->kernels.round(t.c, t.ldc, &to[at].bits, ldc_, lines, length);
+        };
+        if (b + 1 == blocks_) {
+            if (!activate_ || rounded_->activated) round(rounded_->c);
+            if (activate_) activate_(t.c, t.c, t.ldc, lines, length);
+            if (activate_) round(rounded_->activated ? rounded_->activated : rounded_->c);
+        }
+        t.c = c, t.ldc = ldc_;
     }
 
     const TileKernels<T>& k_;
+    const Rounded* rounded_;
     const long width_;
     bool transposed_, accumulate_, copy_a_;
     Activate<T> activate_;
     long rows_, cols_, depth_;
     const T *a_, *b_, *bias_;
     long a_row_, a_step_, b_step_, b_col_;
-    T* c_;
+    T *c_, *activated_;
     long ldc_;
     long panels_, first_packed_;  // panels from first_packed_ on are packed, the others read in place
     long blocks_;                 // of K
@@ -255,12 +280,11 @@ class Gemm {
 
 // A few rows against many, both contiguous along K (one sample, or eight, through a layer): dot products, nothing packed.
 template <class T>
-void dot_products(const Product<T>& p) {
+void dot_products(const Product<T>& p, const TileKernels<T>& k) {
     const bool wide = p.m <= p.n;  // few rows of A, many of B
     const long few = wide ? p.m : p.n, many = wide ? p.n : p.m;
     const T *x = wide ? p.a : p.b, *y = wide ? p.b : p.a;
     const long ldx = wide ? p.a_row : p.b_col, ldy = wide ? p.b_col : p.a_row;
-    const auto& k = gemm_kernels().of<T>();
     const long grain = std::max(4L, flops_per_chunk / (2 * few * std::max(1L, p.k)) / 4 * 4);
     parallel_range(many, grain, [&](long begin, long end) {
         for (long j = begin; j < end; j += 4) {
@@ -277,23 +301,44 @@ void dot_products(const Product<T>& p) {
                     }
             }
         }
-        if (p.activate && wide) p.activate(p.c + begin, p.ldc, few, end - begin);
-        if (p.activate && !wide) p.activate(p.c + begin * p.ldc, p.ldc, end - begin, few);
+        T* const y = p.activated ? p.activated : p.c;
+        if (p.activate && wide) p.activate(p.c + begin, y + begin, p.ldc, few, end - begin);
+        if (p.activate && !wide) p.activate(p.c + begin * p.ldc, y + begin * p.ldc, p.ldc, end - begin, few);
     });
+}
+
+// Whether to take dot products: up to 12 rows would leave lanes of a panel idle, and long ones hide their sums.
+template <class T>
+bool few_rows(const Product<T>& p) {
+    const long few = std::min(p.m, p.n);
+    return p.k > 1 && p.a_col == 1 && p.b_row == 1 && (few <= 4 || (few <= 12 && p.k >= 256));
 }
 
 template <class T>
 void product(const Product<T>& p) {
     if (p.m == 0 || p.n == 0) return;
-    const long few = std::min(p.m, p.n);  // up to 12 rows would leave lanes of a panel idle, and long ones hide their sums
-    if (p.k > 1 && p.a_col == 1 && p.b_row == 1 && (few <= 4 || (few <= 12 && p.k >= 256))) return dot_products(p);
-    Gemm<T>(p).run();
+    const auto& kernels = gemm_kernels().of<T>();
+    if (few_rows(p)) return dot_products(p, kernels);
+    Gemm<T>(p, kernels, nullptr).run();
 }
 
 }  // namespace
 
 void gemm(const Product<float>& p) { product(p); }
 void gemm(const Product<double>& p) { product(p); }
+
+void gemm(const Product<float>& p, const Rounded& rounded) {
+    if (p.m == 0 || p.n == 0) return;
+    if (!few_rows(p)) return Gemm<float>(p, rounded.kernels.tiles, &rounded).run();
+    Product<float> plain = p;
+    plain.activate = nullptr;
+    dot_products(plain, rounded.kernels.tiles);
+    const auto round = [&](BFloat16* to) { rounded.kernels.round(p.c, p.ldc, &to->bits, p.ldc, p.m, p.n); };
+    if (!p.activate || rounded.activated) round(rounded.c);
+    if (!p.activate) return;
+    p.activate(p.c, p.c, p.ldc, p.m, p.n);
+    round(rounded.activated ? rounded.activated : rounded.c);
+}
 
 template <class T>
 void column_sums(const T* s, long lds, long rows, long cols, double* sums) {

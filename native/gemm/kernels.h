@@ -1,6 +1,8 @@
 // What each instruction set supplies to the drivers of gemm and conv.
 #pragma once
 
+#include <cstdint>
+
 #include "core/isa.h"
 
 namespace chainrule {
@@ -54,5 +56,26 @@ struct GemmKernels {
     }
 };
 CHAINRULE_VARIANTS(GemmKernels, gemm_kernels)
+
+// Of bfloat16 with AVX512-BF16: A and B of a tile are pairs along K, each the bits of one float.
+struct PairKernels {
+    TileKernels<float> tiles;
+    // pairs[j] = (s[j], t[j]) for j < n; without t, (s[j], 0)
+    void (*interleave)(const uint16_t* s, const uint16_t* t, float* pairs, long n);
+    // to[i*ldt + j] = c[i*ldc + j] rounded to the nearest bfloat16
+    void (*round)(const float* c, long ldc, uint16_t* to, long ldt, long rows, long cols);
+    void (*widen)(const uint16_t* s, float* to, long n);
+};
+#ifdef CHAINRULE_X86
+namespace avx512_bf16 { extern const PairKernels pair_kernels; }
+#endif
+
+/// Null where the processor has no such instructions, or CHAINRULE_SIMD asks for other ones.
+inline const PairKernels* pair_kernels() {
+#ifdef CHAINRULE_X86
+    if (bfloat16_products()) return &avx512_bf16::pair_kernels;
+#endif
+    return nullptr;
+}
 
 }  // namespace chainrule

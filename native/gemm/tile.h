@@ -92,7 +92,20 @@ struct FarRows {
     void next() { a0 += sizeof(T), a5 += sizeof(T), a10 += sizeof(T); }
 };
 
-template <class T, int MR, int NV, class Rows>
+// How an element of A, in all lanes, and a vector of B are multiplied and added to a sum.
+struct Multiply {
+    template <class T> static Vec<T> all(T a) { return splat(a); }
+    template <class V> static V add(V a, V b, V sum) { return fma(a, b, sum); }
+};
+#ifdef __AVX512BF16__
+// Elements are pairs of bfloat16 along K, as the bits of one float.
+struct MultiplyPairs {
+    static F32 all(float pair) { return (F32)_mm512_set1_epi32(__builtin_bit_cast(int32_t, pair)); }
+    static F32 add(F32 a, F32 b, F32 sum) { return (F32)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b); }
+};
+#endif
+
+template <class T, int MR, int NV, class M, class Rows>
 [[gnu::always_inline]] inline void segment(Vec<T> (&acc)[MR][NV], Rows rows, const T* b, long ldb, long k) {
 #pragma GCC unroll 4
     for (long p = 0; p < k; p++) {
@@ -101,16 +114,16 @@ template <class T, int MR, int NV, class Rows>
         for (int j = 0; j < NV; j++) bv[j] = load(b + j * lanes<T>);
 #pragma GCC unroll 14
         for (int i = 0; i < MR; i++) {
-            const Vec<T> av = splat(rows.at(i));
+            const Vec<T> av = M::all(rows.at(i));
 #pragma GCC unroll 2
-            for (int j = 0; j < NV; j++) acc[i][j] = fma(av, bv[j], acc[i][j]);
+            for (int j = 0; j < NV; j++) acc[i][j] = M::add(av, bv[j], acc[i][j]);
         }
         rows.next();
         b += ldb;
     }
 }
 
-template <class T, int MR, int NV, bool Unit>
+template <class T, int MR, int NV, bool Unit, class M = Multiply>
 [[gnu::noinline]] void tile(const Tile<T>& t) {
     constexpr int L = lanes<T>;
     Vec<T> acc[MR][NV];
@@ -127,11 +140,11 @@ template <class T, int MR, int NV, bool Unit>
         const T* a = t.a + y * t.ay + x * t.ax;
         const T* b = t.b + y * t.by + x * t.bx;
         if constexpr (Unit)
-            segment<T, MR, NV>(acc, UnitRows<T>{a, t.step}, b, t.ldb, t.k);
+            segment<T, MR, NV, M>(acc, UnitRows<T>{a, t.step}, b, t.ldb, t.k);
         else if (t.step == 1)
-            segment<T, MR, NV>(acc, FarRows<T>(a, t.row), b, t.ldb, t.k);
+            segment<T, MR, NV, M>(acc, FarRows<T>(a, t.row), b, t.ldb, t.k);
         else
-            segment<T, MR, NV>(acc, AnyRows<T>{a, t.row, t.step}, b, t.ldb, t.k);
+            segment<T, MR, NV, M>(acc, AnyRows<T>{a, t.row, t.step}, b, t.ldb, t.k);
         asm volatile("" ::: "memory");  // what segments share stays in memory: registers are for the innermost loop
     }
     if (t.cols < NV * L || t.transposed) {
@@ -162,7 +175,7 @@ template <class T, int MR, int NV, bool Unit>
 }
 
 // Dot products of up to 4 x 4 rows, both contiguous along K: for so few rows packing would cost more than it saves.
-template <class T, int MR>
+template <class T, int MR, class M = Multiply>
 [[gnu::noinline]] void dots(const T* a, long lda, const T* b, long ldb, long k, int cols, T out[4][4]) {
     constexpr int L = lanes<T>;
     const T* bp[4];
@@ -174,8 +187,14 @@ template <class T, int MR>
         for (int i = 0; i < MR; i++) {
             Vec<T> av = load(a + i * lda + p);
 #pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) acc[i][j] = fma(av, load(bp[j] + p), acc[i][j]);
+            for (int j = 0; j < 4; j++) acc[i][j] = M::add(av, load(bp[j] + p), acc[i][j]);
         }
+    if constexpr (!__is_same(M, Multiply)) {  // what is left are parts of vectors: a pair is no number
+        for (int i = 0; i < MR && p < k; i++)
+            for (int j = 0; j < 4; j++)
+                acc[i][j] = M::add(load_part(a + i * lda + p, k - p), load_part(bp[j] + p, k - p), acc[i][j]);
+        p = k;
+    }
     for (int i = 0; i < MR; i++)
         for (int j = 0; j < 4; j++) {
             T s = sum(acc[i][j]);

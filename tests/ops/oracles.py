@@ -50,7 +50,11 @@ def linear(x, w, b=None):
 
 
 def linear_activation(x, w, b=None, activation="relu"):
-    kinds = {"relu": lambda y: np.maximum(y, 0), "sigmoid": sigmoid, "tanh": np.tanh}
+    kinds = {
+        "relu": lambda y: np.maximum(y, 0), "sigmoid": sigmoid, "tanh": np.tanh,
+        "gelu": lambda y: y * (1 + np.vectorize(math.erf, otypes=[float])(y * math.sqrt(0.5))) / 2,
+        "silu": lambda y: y * sigmoid(y),
+    }  # fmt: skip
     return kinds[activation](linear(x, w, b))
 
 

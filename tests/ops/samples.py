@@ -149,7 +149,7 @@ GEMM = [
           [(1, 3), (3, 1)], [(2, 0), (0, 3)], [(0, 2), (2, 3)], [WHOLE, WHOLE.T], span=BOTH),
     *rows("linear", o.linear, [(4, 3), (5, 3), (5,)], [(4, 3), (5, 3), None], [(2, 4, 3), (5, 3), (5,)],
           [(3,), (5, 3), (5,)], [(0, 3), (5, 3), (5,)], span=BOTH),
-    *[r for kind in ("relu", "sigmoid", "tanh") for r in rows(
+    *[r for kind in ("relu", "sigmoid", "tanh", "gelu", "silu") for r in rows(
         "linear_activation", o.linear_activation, [(4, 3), (5, 3), (5,)], [(2, 4, 3), (5, 3), None], [(3,), (5, 3), (5,)],
         [(0, 3), (5, 3), (5,)], span=BOTH, activation=kind)],
     row("outer", (3,), (4,), expected=np.outer),

@@ -50,7 +50,7 @@ def test_einsum_takes_a_list_and_spaces():
         (lambda: cr.linear(filled(4, 3), filled(3)), ValueError, r"\[linear\] weight has shape \(3,\)"),
         (lambda: cr.linear(filled(4, 3), filled(5, 3), filled(4)), ValueError, r"\[linear\] bias has shape \(4,\)"),
         (lambda: cr.linear(filled(4, 3), filled(5, 2), activation="relu"), ValueError, r"\[linear\] x has 3 features"),
-        (lambda: cr.linear(filled(4, 3), filled(5, 3), activation="gelu"), ValueError, "unknown activation of linear"),
+        (lambda: cr.linear(filled(4, 3), filled(5, 3), activation="glu"), ValueError, "unknown activation of linear"),
         (lambda: cr.dot(filled(3), filled(4)), ValueError, r"\[dot\] takes two vectors of one length"),
         (lambda: cr.outer(filled(3, 1), filled(4)), ValueError, r"\[outer\] takes two vectors"),
         (lambda: cr.einsum("ij,jk", filled(2, 3)), ValueError, r"\[einsum\] 'ij,jk' names 2 operands, but 1"),

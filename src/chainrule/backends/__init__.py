@@ -23,7 +23,6 @@ class Host:
     array_type: type = np.ndarray
     floating: frozenset[Any] = frozenset(np.dtype(d) for d in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
     halves: frozenset[Any] = frozenset(d for d in floating if d.itemsize == 2)
-    halves_have_gradients = False
     asarray: Callable[[Any], Any] = staticmethod(np.asarray)
     numpy: Callable[[Any], Any] = staticmethod(np.asarray)
     overlap: Callable[[Any, Any], bool] = staticmethod(np.may_share_memory)
@@ -35,8 +34,9 @@ class Host:
         reference: Mapping[str, Any],
         declines: Mapping[str, str],
         widens: frozenset[str] = frozenset(),
+        half_gradients: frozenset[str] = frozenset(),
     ) -> None:
-        self.name, self.device, self.widens = name, Device("cpu"), widens
+        self.name, self.device, self.widens, self.half_gradients = name, Device("cpu"), widens, half_gradients
         self.kernels: Mapping[str, Kernel] = dict(kernels)
         self.reference: Mapping[str, Kernel] = dict(reference)
         self.declines: Mapping[str, str] = dict(declines)
@@ -85,7 +85,7 @@ def named(name: str) -> Any:
     if name not in ("numpy", "cpu"):
         raise unknown("backend", name, ["numpy", "cpu"])
     module = import_module(f"{__name__}.{name}")
-    return Host(name, module.KERNELS, module.REFERENCE, module.DECLINES, module.WIDENS)
+    return Host(name, module.KERNELS, module.REFERENCE, module.DECLINES, module.WIDENS, module.HALF_GRADIENTS)
 
 
 _host: Any = None  # the backend that serves the device "cpu"

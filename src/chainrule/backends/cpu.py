@@ -50,4 +50,6 @@ DECLINES = dict.fromkeys(NATIVE, "float32 and float64 natively; the reference or
 # 16-bit floats go through these as float32; not what only moves numbers, or writes to them. For gradients see ops
 WIDENS = frozenset(name for name in NATIVE if not name.endswith(("_", "_vjp"))) - {
     "cast", "clone", "contiguous", "flip", "full", "reshape", "tril", "triu", "batch_norm_train",
-}  # fmt: skip
+} | {"linear_vjp"}  # fmt: skip
+# of bfloat16 products with AVX512-BF16; without, gradients are computed in float32 throughout
+HALF_GRADIENTS = frozenset({"linear_vjp"} if _native._bfloat16_products() else ())

@@ -16,6 +16,7 @@ KERNELS: dict[str, Callable[..., Any]] = {}
 REFERENCE = KERNELS  # what other backends on the CPU fall back to
 DECLINES: dict[str, str] = {}
 WIDENS: frozenset[str] = frozenset()  # kernels to be given 16-bit floats as float32: these do that themselves
+HALF_GRADIENTS: frozenset[str] = frozenset()
 
 NUMPY = {d: np.dtype(str(d)) for d in DTYPES.values()}  # np.dtype(name) reads the name each time
 HALF = "eE"  # the type codes of float16 and bfloat16

@@ -43,7 +43,7 @@ class Backend(Protocol):
     reference: Mapping[str, Kernel]  # primitives for the dtypes that a kernel of ``kernels`` declines
     declines: Mapping[str, str]  # {kernel: why it may return NotImplemented}
     halves: frozenset[Any]  # the floating dtypes of 16 bits
-    halves_have_gradients: bool  # whether kernels of gradients take these; else they are given float32
+    half_gradients: frozenset[str]  # the kernels of gradients that take these; others are given float32
     widens: frozenset[str]  # kernels that are called on 16-bit floats by ``widened``
 
     def asarray(self, data: Any) -> Array: ...

@@ -81,6 +81,8 @@ def _linear(to: Writer, layer: Any, where: str, last: bool) -> None:
         weight = weight.reshape(to.order, -1, weight.shape[1]).swapaxes(0, 1).reshape(weight.shape)
     to.order = None
     to.put("Dense", {"units": layer.out_features, "use_bias": layer.bias is not None}, W=weight, b=layer.bias)
+    if layer.activation in ("gelu", "silu"):
+        raise NotSupportedError(f"{where} (Linear) has activation={layer.activation!r}; {REMEDY}")
     if layer.activation:
         to.put("Activation", {"func": layer.activation})
 

@@ -105,7 +105,10 @@ def _linear(to: Writer, layer: Any, path: str, where: str) -> None:
     sizes = {"output_size": layer.out_features, "input_size": layer.in_features}
     to.put("Dense", **sizes, **SIZED, no_bias=layer.bias is None)
     if layer.activation:
-        to.put({"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh"}[layer.activation])
+        name = {"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh", "silu": "Swish"}.get(layer.activation)
+        if name is None:
+            raise NotSupportedError(f"{where} (Linear) has activation={layer.activation!r}; {REMEDY}")
+        to.put(name)
 
 
 def _conv(to: Writer, layer: Any, path: str, where: str) -> None:

@@ -18,9 +18,9 @@ class Linear(Weighted):
 
     ``x`` is (..., in_features), the result (..., out_features); ``weight`` is (out_features, in_features), ``bias``
     (out_features,) begins with zeros. One size alone is the output's, ``Linear(10)``: the input's is then taken from
-    the first input. ``activation`` is "relu", "sigmoid" or "tanh", applied in the same pass over memory; others follow as
-    layers. ``init`` names the initializer of the weight (``nn.init``); without it, it suits the activation, or the one
-    that follows in a Sequential. Errors: ShapeError if x has another number of features.
+    the first input. ``activation`` is "relu", "sigmoid", "tanh", "gelu" or "silu", applied in the same pass over memory;
+    others follow as layers. ``init`` names the initializer of the weight (``nn.init``); without it, it suits the
+    activation, or the one that follows in a Sequential. Errors: ShapeError if x has another number of features.
 
     >>> import chainrule as cr
     >>> layer = Linear(10)
@@ -62,7 +62,9 @@ class Linear(Weighted):
         super().suit(self._kind(activation))
 
     def _kind(self, following: str) -> str:
-        return following if self.activation is None else "relu" if self.activation == "relu" else "linear"
+        if self.activation is None:
+            return following
+        return "relu" if self.activation in ("relu", "gelu", "silu") else "linear"
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""

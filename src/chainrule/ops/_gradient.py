@@ -83,7 +83,7 @@ def by_kernel(node: Node, inputs: list[Input], g: Any) -> list[Flow]:
         needs = tuple(position in wanted for position in range(arity))
         gs = g if type(g) is tuple else (g,)
         given, half = [*gs, *restore(saved, node)], None
-        if gs[0].array.itemsize == 2 and not gs[0].backend.halves_have_gradients:
+        if gs[0].array.itemsize == 2 and op.vjp_name not in gs[0].backend.half_gradients:
             half = gs[0].dtype
             given = [x.cast(dtype="float32") if isinstance(x, Tensor) and x.is_floating else x for x in given]
         found, *_ = launch(op.vjp_name, given, {**params, "needs": needs})

@@ -12,7 +12,7 @@ from ..tensor import Tensor
 from ._front import front
 from ._op import OpCall, op, primitive
 from ._widened import widened
-from .activation import relu
+from .activation import gelu, relu, silu
 from .elementwise import sigmoid, tanh
 from .index import getitem
 from .reduce import sum
@@ -102,7 +102,8 @@ def activated(call: OpCall) -> Callable[..., Any]:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     """``x @ weight.T + bias``: ``x`` is (..., in), ``weight`` (out, in), ``bias`` (out,) or None.
 
-    ``activation="relu"``, ``"sigmoid"`` or ``"tanh"`` is applied to that, in the same pass.
+    ``activation="relu"``, ``"sigmoid"``, ``"tanh"``, ``"gelu"`` (the exact one) or ``"silu"`` is applied to that, in the same
+    pass.
 
     Formula: ``y = x weightᵀ + bias``. Gradient: ``dx = g weight``, ``dweight = gᵀ x``, ``dbias = Σ g``. Shapes: ``y`` is
     (…, out).
@@ -138,7 +139,8 @@ def fits(x: Any, weight: Any, bias: Any) -> None:
         raise ShapeError(f"[linear] bias has shape {bias.shape} but weight {weight.shape} needs {weight.shape[:1]}")
 
 
-ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}  # whose derivative follows from their result
+OF_RESULT = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}  # whose derivative follows from their result
+ACTIVATIONS = {**OF_RESULT, "gelu": gelu, "silu": silu}
 
 
 @op(promote="common")
@@ -146,7 +148,7 @@ ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}  # whose derivati
 def linear_activation(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: str) -> Any:
     """An activation of ``linear(x, weight, bias)``; of that op, what a call with ``activation`` is.
 
-    Errors: ShapeError; ArgumentError for an activation other than relu, sigmoid and tanh.
+    Errors: ShapeError; ArgumentError for an activation other than relu, sigmoid, tanh, gelu and silu.
 
     >>> linear_activation(Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0], [-3.0, 1.0]]), activation="relu")
     tensor([[11.,  0.]])
@@ -154,20 +156,27 @@ def linear_activation(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, 
     return ACTIVATIONS[activation](linear(x, weight, bias))
 
 
-def inner(g: Any, y: Any, activation: str) -> Any:
-    """The gradient of what the activation was applied to."""
-    return ACTIVATIONS[activation].op.rules[0].function(g, y)  # type: ignore[union-attr]
+def inner(g: Any, x: Any, weight: Any, bias: Any, y: Any, activation: str) -> Any:
+    """The gradient of what the activation was applied to; that is computed again where the result does not tell."""
+    kept = y if activation in OF_RESULT else linear(x, weight, bias)
+    more = ("none",) if activation == "gelu" else ()
+    return ACTIVATIONS[activation].op.rules[0].function(g, kept, *more)  # type: ignore[union-attr]
 
 
 @linear_activation.vjp("x")
-def _(g: Any, weight: Any, y: Any, activation: str) -> Any:
-    return reshape(matmul(rows(inner(g, y, activation)), weight), shape=(*g.shape[:-1], weight.shape[1]))
+def _(g: Any, x: Any, weight: Any, bias: Any, y: Any, activation: str) -> Any:
+    before = inner(g, x, weight, bias, y, activation)
+    return reshape(matmul(rows(before), weight), shape=(*g.shape[:-1], weight.shape[1]))
 
 
-linear_activation.vjp(
-    weight=lambda g, x, y, activation: matmul(flipped(rows(inner(g, y, activation))), rows(x)),
-    bias=lambda g, y, activation: sum(rows(inner(g, y, activation)), axis=0),
-)
+@linear_activation.vjp("weight")
+def _(g: Any, x: Any, weight: Any, bias: Any, y: Any, activation: str) -> Any:
+    return matmul(flipped(rows(inner(g, x, weight, bias, y, activation))), rows(x))
+
+
+@linear_activation.vjp("bias")
+def _(g: Any, x: Any, weight: Any, bias: Any, y: Any, activation: str) -> Any:
+    return sum(rows(inner(g, x, weight, bias, y, activation)), axis=0)
 
 
 @linear_activation.checks

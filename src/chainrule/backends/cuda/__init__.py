@@ -60,13 +60,13 @@ class Cuda:
     array_type: type = DeviceArray
     floating: frozenset[Any] = frozenset(np.dtype(d) for d in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
     halves: frozenset[Any] = frozenset(d for d in floating if d.itemsize == 2)
-    halves_have_gradients = True
     widens: frozenset[str] = frozenset()
     reference: dict[str, Any] = {}  # noqa: RUF012  # nothing is done elsewhere: what declines has a body of primitives
 
     def __init__(self, gpu: Gpu) -> None:
         self.gpu, self.device, self.name = gpu, gpu.device, str(gpu.device)
         self.kernels = {name: partial(kernel, gpu) for name, kernel in kernels().items()}
+        self.half_gradients = frozenset(self.kernels)
         self.declines = dict.fromkeys(self.kernels, "dtypes that it is not for; the body is made of kernels, too")
 
     def __repr__(self) -> str:

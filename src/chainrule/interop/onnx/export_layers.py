@@ -39,7 +39,7 @@ def activated(w: Writer, name: str | None, x: Any) -> str:
     """An activation by its name, as layers have it for an argument."""
     if name is None:
         return str(x)
-    own = {"silu": silu, "swish": silu, "mish": mish}
+    own = {"gelu": gelu, "silu": silu, "swish": silu, "mish": mish}
     plain = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
     if name in own:
         return own[name](w, x)

@@ -167,6 +167,8 @@ def linear_activation(
 ) -> Any:
     if weight.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype) or x.dtype.name not in FLOATS:
         return NotImplemented
+    if activation not in ACTIVATIONS:  # gelu and silu: a linear map, and then that
+        return NotImplemented
     y = mapped(gpu, x, weight, bias, activation)
     return y, (x, weight, y)
 
