@@ -62,7 +62,8 @@ class Recorded:
             ) from None
         for program in variants or ():
             if program.holds(inputs):
-                self.kept.move_to_end(found)
+                if len(self.kept) > 1:
+                    self.kept.move_to_end(found)
                 return program(inputs)
         if variants is None and not self.strict and len(self.kept) == self.max_programs:
             return self.function(*args, **kwargs)

@@ -119,8 +119,9 @@ class Program:
         for number, leaf, at in self.before:
             if at >= 0:
                 values[at] = leaf_of(number, leaf, inputs).grad.array
-        for number, leaf, _ in self.after:
-            leaf_of(number, leaf, inputs).grad = None  # so nobody but the step's own list holds what is replaced
+        leaves = [leaf if number is None else leaf_of(number, leaf, inputs) for number, leaf, _ in self.after]
+        for leaf in leaves:
+            leaf.grad = None  # so nobody but the step's own list holds what is replaced
         try:
             self.plan.engine.run(values)
         except Exception as error:
@@ -128,9 +129,10 @@ class Program:
             raise
         for storage, times in self.writes:
             (storage if type(storage) is Storage else inputs[storage].storage).version += times
-        for number, leaf, at in self.after:
-            found = None if at < 0 else wrap(values[at], self.backend, Storage())
-            leaf_of(number, leaf, inputs).grad = found
+        backend = self.backend
+        for leaf, (_, _, at) in zip(leaves, self.after, strict=True):
+            if at >= 0:
+                leaf.grad = wrap(values[at], backend, Storage())
         if not self.results:
             return unflatten(self.around, iter(()))
         storages: dict[int, Storage] = {}

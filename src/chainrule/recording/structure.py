@@ -15,10 +15,10 @@ def flatten(value: Any, found: list[Tensor], arrays: bool = False) -> Any:
 
     With ``arrays`` NumPy's are tensors too.
     """
-    if isinstance(value, Tensor):
+    kind = type(value)
+    if kind is Tensor or isinstance(value, Tensor):
         found.append(value)
         return TENSOR
-    kind = type(value)
     if isinstance(value, (tuple, list)):
         return (kind, *[flatten(v, found, arrays) for v in value])
     if kind is dict:
