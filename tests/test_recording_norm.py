@@ -5,7 +5,6 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.backends.cpu import NATIVE
 
 SHAPES = [(5, 3, 8, 16), (3, 20, 14, 14), (2, 33, 28, 10), (2, 5, 36, 40)]
 TAILS = {
@@ -50,7 +49,6 @@ def names(recorded):
     return [call.name for call in recorded.programs[-1].plan.calls]
 
 
-@pytest.mark.skipif(not NATIVE, reason="no native module")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
 @pytest.mark.parametrize("last", [False, True], ids=["row-major", "channels-last"])

@@ -9,6 +9,7 @@
 #include "conv/images.h"
 #include "conv/planar.h"
 #include "conv/volume.h"
+#include "conv/winograd.h"
 #include "core/array.h"
 #include "core/memory.h"
 #include "core/params.h"
@@ -227,6 +228,7 @@ void bind_conv(nb::module_& m) {
           "output_padding"_a, "groups"_a, "dilation"_a);
     m.def("conv_transpose2d_vjp", &conv_transpose2d_vjp, "g"_a, "x"_a, "weight"_a, nb::kw_only(), "needs"_a, "stride"_a,
           "padding"_a, "output_padding"_a, "groups"_a, "dilation"_a);
+    m.def("set_conv_precision", [](bool highest) { tiles_of_four = !highest; }, "highest"_a);
     bind_volumes(m);
 }
 

@@ -13,13 +13,16 @@ namespace chainrule {
 
 namespace {
 
-template <class T>
+// M x M outputs a tile, P products.
+template <class T, int M>
 class Winograd {
+    static constexpr int P = (M + 2) * (M + 2);
+
   public:
     Winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias,
              const Images<T>& y)
         : k_(gemm_kernels().of<T>()),
-          wk_(winograd_kernels().of<T>()),
+          wk_(M == 2 ? winograd_kernels().of<T>().by2 : winograd_kernels().of<T>().by4),
           x_(x),
           y_(y),
           ay_(ay),
@@ -29,9 +32,9 @@ class Winograd {
           ins_((x.c + k_.lanes - 1) / k_.lanes * k_.lanes),
           panels_((y.c + width_ - 1) / width_),
           outs_(panels_ * width_),
-          grid_(x.n, ay.outputs, ax.outputs, std::clamp(12288 / (x.c + y.c), 28L, 56L)),
+          grid_(x.n, ay.outputs, ax.outputs, std::clamp(196608 / P / (x.c + y.c), 28L, 56L), M),
           last_(y.sc == 1),
-          u_(static_cast<size_t>(16 * x.c * outs_)) {
+          u_(static_cast<size_t>(P * x.c * outs_)) {
         transform_weights(w);
     }
 
@@ -52,7 +55,7 @@ class Winograd {
                     gather_taps(k_, w, ay_, ax_, j * width_, i0, n, width_, taps.data());
                     for (long i = 0; i < n; i++)
                         wk_.filter(taps.data() + i * 9 * width_, width_, width_,
-                                   u_.data() + j * 16 * step + (i0 + i) * width_, step);
+                                   u_.data() + j * P * step + (i0 + i) * width_, step);
                 }
         });
     }
@@ -60,27 +63,28 @@ class Winograd {
     void block(const TileGrid::Block& b) const {
         const long tiles = b.tiles(), each = b.rows * b.columns;
         const long v_plane = tiles * ins_ + k_.lanes, m_plane = tiles * outs_ + k_.lanes;
-        const Scratch<T> pixels(static_cast<size_t>((2 * b.rows + 2) * (2 * b.columns + 2) * ins_));
-        const Scratch<T> v(static_cast<size_t>(16 * v_plane)), m(static_cast<size_t>(16 * m_plane));
+        const Scratch<T> pixels(static_cast<size_t>((M * b.rows + 2) * (M * b.columns + 2) * ins_));
+        const Scratch<T> v(static_cast<size_t>(P * v_plane)), m(static_cast<size_t>(P * m_plane));
         for (long i = 0; i < b.images; i++) {
-            const Band<T> band = load_band(k_, x_, b.n + i, ay_.first + 2 * b.row, 2 * b.rows + 2,
-                                           ax_.first + 2 * b.column, 2 * b.columns + 2, ins_, pixels.data());
+            const Band<T> band = load_band(k_, x_, b.n + i, ay_.first + M * b.row, M * b.rows + 2,
+                                           ax_.first + M * b.column, M * b.columns + 2, ins_, pixels.data());
             wk_.input(band.data, band.row, band.pixel, {b.rows, b.columns, ins_, v_plane, ins_},
                       v.data() + i * each * ins_);
         }
-        for (long k = 0; k < 16; k++)
+        for (long k = 0; k < P; k++)
             for (long j = 0; j < panels_; j++) multiply(v.data() + k * v_plane, k, j, tiles, m.data() + k * m_plane);
 
         const TileBlock products{b.rows, b.columns, y_.c, m_plane, outs_};
-        const long height = std::min(2 * b.rows, ay_.outputs - 2 * b.row);
-        const long width = std::min(2 * b.columns, ax_.outputs - 2 * b.column);
+        const long height = std::min(M * b.rows, ay_.outputs - M * b.row);
+        const long width = std::min(M * b.columns, ax_.outputs - M * b.column);
         const long row = width * y_.c;
-        T* turned = v.data();  // the transformed inputs are done with; 4 of 16 planes' room is needed
-        const Scratch<T> room(static_cast<size_t>(!last_ && outs_ > 4 * ins_ ? 4 * each * outs_ : 0));
-        if (outs_ > 4 * ins_) turned = room.data();
+        T* turned = v.data();  // the transformed inputs are done with; that of M*M of P planes is needed
+        const bool larger = M * M * outs_ > P * ins_;
+        const Scratch<T> room(static_cast<size_t>(!last_ && larger ? M * M * each * outs_ : 0));
+        if (larger) turned = room.data();
         for (long i = 0; i < b.images; i++) {
-            T* y = y_.data + (b.n + i) * y_.sn + (ay_.out_first + 2 * b.row) * y_.sh +
-                   (ax_.out_first + 2 * b.column) * y_.sw;
+            T* y = y_.data + (b.n + i) * y_.sn + (ay_.out_first + M * b.row) * y_.sh +
+                   (ax_.out_first + M * b.column) * y_.sw;
             const T* from = m.data() + i * each * outs_;
             if (last_) {
                 wk_.output(from, products, bias_, y, y_.sh, y_.sw, height, width);
@@ -95,13 +99,13 @@ class Winograd {
         }
     }
 
-    // One of the 16 products: tiles x in times in x one panel.
+    // One of the P products: tiles x in times in x one panel.
     void multiply(const T* v, long k, long j, long tiles, T* m) const {
         const long vectors = y_.c - j * width_ > k_.lanes ? 2 : 1;
         Tile<T> t{.a = v,
                   .row = ins_,
                   .step = 1,
-                  .b = u_.data() + (j * 16 + k) * x_.c * width_,
+                  .b = u_.data() + (j * P + k) * x_.c * width_,
                   .ldb = width_,
                   .k = x_.c,
                   .c = m + j * width_,
@@ -118,7 +122,7 @@ class Winograd {
     }
 
     const TileKernels<T>& k_;
-    const WinogradKernels<T>& wk_;
+    const WinogradTransforms<T>& wk_;
     const Images<const T>& x_;
     const Images<T>& y_;
     const Axis &ay_, &ax_;
@@ -134,7 +138,10 @@ class Winograd {
 template <class T>
 void winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias,
               const Images<T>& y) {
-    Winograd<T>(x, ay, ax, w, bias, y).run();
+    if (sizeof(T) == 4 && tiles_of_four && ay.outputs >= 4 && ax.outputs >= 4)
+        Winograd<T, 4>(x, ay, ax, w, bias, y).run();
+    else
+        Winograd<T, 2>(x, ay, ax, w, bias, y).run();
 }
 
 template void winograd(const Images<const float>&, const Axis&, const Axis&, const Weights<float>&, const float*,

@@ -1,7 +1,9 @@
-// Winograd convolution F(2x2, 3x3): 16 products of tiles and channels in place of 36, for 3x3 kernels of stride 1.
+// Winograd convolution, for 3x3 kernels of stride 1: F(2x2, 3x3) has 16 products of tiles and channels in place of 36,
+// F(4x4, 3x3) 36 in place of 144; its errors are some ten times those of the other, so it is done only on demand.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 
 #include "conv/geometry.h"
 #include "conv/images.h"
@@ -14,6 +16,9 @@ inline bool winograd_pays(const Axis& ay, const Axis& ax, long groups, long ins,
     return simple(ay) && simple(ax) && groups == 1 && ins > 8 && outs > 8 && ay.outputs >= 2 && ax.outputs >= 2 &&
            n * ay.outputs * ax.outputs >= 128;
 }
+
+/// Whether F(4x4, 3x3) may be used, in float32; set by set_conv_precision.
+inline std::atomic<bool> tiles_of_four{false};
 
 /// The same as convolve and weight_gradient, where winograd_pays. The weights of y's gradient have their taps reversed.
 template <class T>
@@ -30,7 +35,8 @@ struct TileGrid {
     long images, block_rows, block_columns;  // of a block
     long down, across;                       // blocks of an image
 
-    TileGrid(long n, long height, long width, long most) : n(n), rows((height + 1) / 2), columns((width + 1) / 2) {
+    TileGrid(long n, long height, long width, long most, long m = 2)
+        : n(n), rows((height + m - 1) / m), columns((width + m - 1) / m) {
         across = (columns + most - 1) / most;
         block_columns = (columns + across - 1) / across;
         block_rows = std::clamp(most / block_columns, 1L, rows);

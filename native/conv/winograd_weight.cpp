@@ -66,7 +66,7 @@ class WinogradWeights {
                 const long n = b.n + i, y0 = 2 * b.row, x0 = 2 * b.column;
                 const Band<T> in = load_band(k_, x_, n, ay_.first + y0, 2 * b.rows + 2, ax_.first + x0,
                                              2 * b.columns + 2, ins_, pixels.data());
-                wk_.input(in.data, in.row, in.pixel, {b.rows, b.columns, ins_, v_plane, ins_},
+                wk_.by2.input(in.data, in.row, in.pixel, {b.rows, b.columns, ins_, v_plane, ins_},
                           v.data() + i * each * ins_);
                 const Band<T> out = load_band(k_, g, n, y0, 2 * b.rows, x0, 2 * b.columns, outs, pixels.data());
                 wk_.gradient(out.data, out.row, out.pixel, {b.rows, b.columns, outs, q_plane, outs},

@@ -49,7 +49,15 @@ from .ops import *  # noqa: F403
 from .precision import autocast
 from .profile import profile
 from .random import Generator, manual_seed
-from .resources import empty_cache, get_num_threads, memory_stats, set_cache_limit, set_num_threads
+from .resources import (
+    empty_cache,
+    get_float32_conv_precision,
+    get_num_threads,
+    memory_stats,
+    set_cache_limit,
+    set_float32_conv_precision,
+    set_num_threads,
+)
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -99,6 +107,7 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
+    "get_float32_conv_precision",
     "get_num_threads",
     "grad",
     "gradcheck",
@@ -130,6 +139,7 @@ __all__ = [
     "randn",
     "randperm",
     "set_cache_limit",
+    "set_float32_conv_precision",
     "set_num_threads",
     "tensor",
     "train",

@@ -32,6 +32,8 @@ listening: list[Listener] = []
 casting: list[Any] = []
 # Counts changes that a recorded step cannot see: attributes of modules, options, arrays put in place of others.
 revisions = [0]
+# What set_float32_conv_precision was told: a recorded step is one of kernels that were chosen by it.
+conv_precision = ["highest"]
 
 
 class listen:

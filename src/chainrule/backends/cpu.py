@@ -18,6 +18,7 @@ _native = import_module("chainrule._native")  # the error of `from .. import` wo
 # What the native module has besides kernels: its settings and statistics.
 CONTROL = {
     "set_num_threads", "get_num_threads", "simd", "memory_stats", "empty_cache", "set_cache_limit", "set_poison",
+    "set_conv_precision",
 }  # fmt: skip
 
 threads = os.environ.get("CHAINRULE_NUM_THREADS")

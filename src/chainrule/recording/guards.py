@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import backends
-from ..modes import casting, modes
+from ..modes import casting, conv_precision, modes
 from ..tensor import Tensor
 
 VALUES = (bool, int, float, str, bytes, type(None))
@@ -24,7 +24,7 @@ def key(tensors: list[Tensor], around: Any) -> Any:
         if len({*arrays}) < len(arrays):  # which arguments are the same array
             kinds.append(tuple(map(arrays.index, arrays)))  # type: ignore[arg-type]
     casts = modes.autocast if casting else None
-    return (*kinds, around, modes.grad, casts and id(casts), backends.get().name)
+    return (*kinds, around, modes.grad, casts and id(casts), backends.get().name, conv_precision[0])
 
 
 def snapshot(witness: Any) -> Any:
