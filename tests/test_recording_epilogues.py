@@ -73,11 +73,40 @@ def test_what_others_look_at_stays_a_call_of_its_own(function):
         assert found == bits(function(x, w))
 
 
-def test_a_large_product_leaves_the_activation_to_its_own_call():
-    x, w = numbers(64, 20), numbers(64, 20, seed=1)
+@pytest.mark.parametrize(("activation", "rows"), [("relu", 64), ("gelu", 64), ("gelu", 4096)])
+def test_a_large_product_leaves_the_activation_to_its_own_call(activation, rows):
+    x, w = numbers(rows, 20), numbers(64, 20, seed=1)
     with cr.no_grad():
-        names, _ = replayed(lambda x: cr.relu(cr.linear(x, w)), x)
-    assert names == ["linear", "relu"]
+        names, _ = replayed(lambda x: getattr(cr, activation)(cr.linear(x, w)), x)
+    assert names == ["linear", activation]
+
+
+@pytest.mark.skipif(NATIVE is None, reason="without the native module no call becomes another")
+def test_relu_of_what_no_cache_holds_is_part_of_the_product():
+    x, w = numbers(4096, 20), numbers(64, 20, seed=1)
+    with cr.no_grad():
+        names, found = replayed(lambda x: cr.relu(cr.linear(x, w)), x)
+        assert names == ["linear_activation"] and found == bits(cr.relu(cr.linear(x, w)))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+def test_what_is_between_is_there_for_others_where_it_is_kept(activation):
+    x, w = numbers(6, 8), numbers(5, 8, seed=1)
+
+    def function(x):
+        y = cr.linear(x, w)
+        return getattr(cr, activation)(y), y, y * 2
+
+    with cr.no_grad():
+        names, found = replayed(function, x)
+        assert found == bits(function(x)) and (NATIVE is None or names == ["linear_activation", "mul"])
+
+
+def test_the_approximate_gelu_is_a_call_of_its_own():
+    x, w = numbers(6, 8), numbers(5, 8, seed=1)
+    with cr.no_grad():
+        names, found = replayed(lambda x: cr.gelu(cr.linear(x, w), approximate="tanh"), x)
+        assert names == ["linear", "gelu"] and found == bits(cr.gelu(cr.linear(x, w), approximate="tanh"))
 
 
 def test_products_in_16_bits_round_before_the_activation():
