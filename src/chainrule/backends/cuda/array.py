@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...domain.errors import DeviceError
@@ -58,18 +59,12 @@ class DeviceArray:
     @property
     def dense(self) -> bool:
         """Whether the elements lie in row-major order without gaps."""
-        expected = self.dtype.itemsize
-        for n, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
-            if n != 1 and stride != expected:
-                return self.size == 0
-            expected *= n
-        return True
+        return is_dense(self.shape, self.strides, self.dtype.itemsize)
 
     @property
     def steps(self) -> tuple[int, ...]:
         """The strides in elements."""
-        item = self.dtype.itemsize
-        return tuple(s // item for s in self.strides)
+        return in_elements(self.strides, self.dtype.itemsize)
 
     def view(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> DeviceArray:
         """Other elements of the same memory, the first ``offset`` bytes from the first of this."""
@@ -103,6 +98,32 @@ class DeviceArray:
         return f"DeviceArray({self.shape}, {self.dtype}, {self.gpu.device})"
 
 
+@lru_cache(4096)
+def is_dense(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
+    """Whether elements lie in row-major order without gaps.
+
+    >>> is_dense((2, 3), (12, 4), 4), is_dense((2, 3), (4, 8), 4)
+    (True, False)
+    """
+    expected = itemsize
+    for n, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if n != 1 and stride != expected:
+            return 0 in shape
+        expected *= n
+    return True
+
+
+@lru_cache(4096)
+def in_elements(strides: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Strides in elements.
+
+    >>> in_elements((12, 4), 4)
+    (3, 1)
+    """
+    return tuple(s // itemsize for s in strides)
+
+
+@lru_cache(4096)
 def row_major(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """The strides of elements in row-major order.
 

@@ -279,16 +279,18 @@ class Emulated:
                         [self.piece_of(x, index, name) for x in (a if type(a) is tuple else (a,)) if x is not None]
                     )
             self.uses(stream, index, sum(pieces[writes:], []), sum(pieces[:writes], []))
-            memory, pointers = packed(arguments, self.arenas[index].shift)
+            frame = packed(arguments, self.arenas[index].shift)
             sizes = (ctypes.c_uint * 3)(*blocks), (ctypes.c_uint * 3)(*threads)
             self.launches += 1
 
-            def work(keep: Any = memory) -> None:
-                error = library.chainrule_launch(number, sizes[0], sizes[1], shared, pointers)
+            def work() -> None:
+                error = library.chainrule_launch(number, sizes[0], sizes[1], shared, frame.pointers)
                 if error:
                     raise DeviceError(f"[{name}] {error.decode()}")
 
             self.do(stream, work)
+            if stream.captured is None:
+                frame.free.append(frame)
 
     # ---- streams
 

@@ -10,6 +10,7 @@ import threading
 from bisect import bisect_right
 from collections import Counter, defaultdict, deque
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from ...domain.errors import ChainruleError
@@ -183,6 +184,7 @@ class Rehearsal(Stock):
         return pool
 
 
+@lru_cache(4096)
 def rounded(nbytes: int) -> int:
     """The size class of a piece: a quarter of a power of two, at least 512 bytes; above 1 MiB, whole 2 MiB.
 

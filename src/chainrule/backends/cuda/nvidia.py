@@ -222,16 +222,14 @@ class Nvidia:
             self.call("cuFuncSetAttribute", handle, attribute, shared)
             function[1] = shared
         self.launches += 1
-        memory, pointers = packed(arguments)
-        (error,) = self.api.cuLaunchKernel(
-            handle, *blocks, *threads, shared, stream.handle, ctypes.addressof(pointers), 0
-        )
+        frame = packed(arguments)
+        (error,) = self.api.cuLaunchKernel(handle, *blocks, *threads, shared, stream.handle, frame.address, 0)
+        frame.free.append(frame)  # the arguments are read by now
         if int(error):
             raise DeviceError(
                 f"CUDA: {name} was not launched with {blocks} blocks of {threads} threads, {shared} bytes shared: "
                 f"{self.explained(error)}"
             )
-        del memory  # read by now
 
     def shuffle(self, seed: int) -> None:
         """Threads run in an order that nobody chooses."""
