@@ -210,3 +210,26 @@ def test_mixed_precision(precision):
         assert {str(p.dtype) for p in model.parameters()} == {"float32"}
     np.testing.assert_allclose(found[1][0]["loss"], found[0][0]["loss"], 2e-2)
     same(found[1], found[2])
+
+
+@pytest.mark.parametrize("average", [optim.EMA, optim.SWA])
+@pytest.mark.parametrize("before", [0, 2])
+def test_an_average_follows_the_model(average, before):
+    def run(move):
+        model = mlp("cpu")
+        known = average(model.parameters())
+        for i in range(4):
+            if i == before:
+                model.to("cuda" if move else "cpu")
+            with cr.no_grad():
+                for p in model.parameters():
+                    p.add_(p * 0.5)
+            known.update()
+        with known.applied():
+            found = [p.numpy() for p in model.parameters()]
+        model.to("cpu")
+        known.swap()
+        return found + [p.numpy() for p in model.parameters()]
+
+    for one, other in zip(run(True), run(False), strict=True):
+        np.testing.assert_allclose(one, other, 1e-6)

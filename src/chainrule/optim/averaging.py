@@ -32,8 +32,15 @@ class WeightAverage:
         """The weight of the newest values, after so many updates."""
         raise NotImplementedError(f"{type(self).__name__} needs a share(self, updates)")
 
+    def follow(self) -> None:
+        """Move the average to where the parameters are, if the model was moved since."""
+        for name, param in self.params:
+            if name in self.values and self.values[name].device != param.device:
+                self.values[name] = self.values[name].to(param.device)
+
     def update(self) -> None:
         """Take the weights of now into the average."""
+        self.follow()
         with no_grad():
             for name, param in self.params:
                 value = self.values.get(name)
@@ -47,6 +54,7 @@ class WeightAverage:
         """Put the average into the parameters, and their values here. Errors: StateError before the first update."""
         if not self.values:
             raise StateError(f"{type(self).__name__} has no average yet: call update() after a step first")
+        self.follow()
         with no_grad():
             for name, param in self.params:
                 value = param.detach().clone()
