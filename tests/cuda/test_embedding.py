@@ -33,6 +33,22 @@ def test_rows_and_their_gradient(width, dtype):
         np.testing.assert_array_equal(np.float64(found), expected.astype(own).astype(np.float64))  # rounded once
 
 
+@pytest.mark.parametrize("padding_idx", [None, 2])
+@pytest.mark.parametrize("runs", [[300], [32, 32, 32], [31, 1, 33, 70], [1, 64, 1, 95], [5, 27, 100, 0, 3]], ids=str)
+def test_frequent_indices(runs, padding_idx):
+    """Equal indices that begin and end anywhere in the stretches that a thread sums."""
+    indices = np.random.default_rng(0).permutation(np.repeat(np.arange(len(runs)), runs))
+    g = np.random.default_rng(1).integers(-8, 8, (len(indices), 3)) / 4.0
+    expected = np.zeros((len(runs) + 1, 3))
+    np.add.at(expected, indices, g)
+    if padding_idx is not None and padding_idx < len(expected):
+        expected[padding_idx] = 0
+    with backends.use("cuda"):
+        weight = Tensor(np.zeros((max(len(runs), 2) + 1, 3)), requires_grad=True)
+        cr.embedding(Tensor(indices), weight, padding_idx=padding_idx).backward(Tensor(g))
+        np.testing.assert_array_equal(weight.grad.numpy()[: len(expected)], expected)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
 def test_indices_of_any_integers_and_layout(dtype):
     table = np.arange(30.0).reshape(6, 5)

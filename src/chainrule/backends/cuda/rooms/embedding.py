@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ....domain.errors import IndexRangeError
 from ..array import DeviceArray
 from ..gpu import Gpu, fault
@@ -14,9 +16,14 @@ from .memory import filled
 from .pool import shaped
 
 KERNELS = Kernels()
+STRETCH = 32  # in native/embedding/cuda.cu
 NO_ROW = fault(IndexRangeError, "[embedding] index {value} is no row: weight has {limit} rows (0 to {last})")
 
-declare("embedding", *(f"rows_of<{n}>" for n in (2, 4, 8, 16)), *(f"add_rows<{NAMES[d]}>" for d in FLOATS))
+declare(
+    "embedding",
+    *(f"rows_of<{n}>" for n in (2, 4, 8, 16)),
+    *(f"{k}_rows<{NAMES[d]}>" for k in ("add", "join") for d in FLOATS),
+)
 
 
 @KERNELS("embedding")
@@ -46,6 +53,9 @@ def embedding_vjp(
         count = indices.size
         order, _ = ordered(gpu, indices, 1, count)
         padding = -1 if padding_idx is None else padding_idx
-        kernel = f"add_rows<{c_name(g.dtype)}>"
-        gpu.each("embedding", kernel, count * width, gw, gpu.dense(g), indices, order, rows, padding, width, count)
+        stretches, kind = -(-count // STRETCH), c_name(g.dtype)
+        parts = gpu.empty((stretches, 2, width), np.dtype("f8" if g.itemsize == 8 else "f4"))
+        given = indices, order, rows, padding, width, count
+        gpu.each("embedding", f"add_rows<{kind}>", stretches * width, gw, parts, gpu.dense(g), *given, writes=2)
+        gpu.each("embedding", f"join_rows<{kind}>", (stretches - 1) * width, gw, parts, *given)
     return None, gw
