@@ -10,7 +10,7 @@ from ..domain.errors import ArgumentError, ArgumentTypeError, ShapeError, unknow
 from ..launch import converted
 from ..tensor import Tensor
 from ._front import front
-from ._op import OpCall, op, primitive
+from ._op import OpCall, op, primitive, run
 from ._widened import widened
 from .activation import gelu, relu, silu
 from .elementwise import sigmoid, tanh
@@ -33,7 +33,15 @@ def rows(x: Any) -> Any:
 def vectors_too(call: OpCall) -> Callable[..., Any]:
     """A vector is a row on the left and a column on the right, and the axis it got for that goes again."""
 
+    this, no_params = call.op, call.op.defaults
+
     def matmul(a: Any, b: Any) -> Any:
+        if isinstance(a, Tensor) and isinstance(
+            b, Tensor
+        ):  # small products: the way through `bind` costs as much again
+            left, right = a.array.shape, b.array.shape
+            if len(left) > 1 and len(right) > 1 and left[-1] == right[-2]:
+                return run(this, (a, b), no_params)
         a, b = converted("matmul", (a, b))
         if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or (a.ndim > 1 and b.ndim > 1):
             return call(a, b)
@@ -88,7 +96,14 @@ def _(a: Any, b: Any) -> None:
 def activated(call: OpCall) -> Callable[..., Any]:
     """With an activation, linear is another op, which keeps its result for the gradient."""
 
+    this, no_params = call.op, call.op.defaults
+
     def linear(x: Any, weight: Any, bias: Any = None, *, activation: str | None = None) -> Any:
+        if activation is None and isinstance(x, Tensor) and isinstance(weight, Tensor):
+            given, sizes = x.array.shape, weight.array.shape  # as in matmul: straight there if it fits
+            fitting = bias is None or (isinstance(bias, Tensor) and bias.array.shape == sizes[:1])
+            if len(sizes) == 2 and given and given[-1] == sizes[1] and fitting:
+                return run(this, (x, weight, bias), no_params)
         if activation is None:
             return call(x, weight, bias)
         return linear_activation(x, weight, bias, activation=activation)
