@@ -233,6 +233,8 @@ CASES: dict[str, Case] = {
     "adagrad": optimizer("Adagrad", 1),
     "nadam": optimizer("NAdam", 2),
     "adamax": optimizer("Adamax", 2),
+    "radam": optimizer("RAdam", 2),
+    "adadelta": optimizer("Adadelta", 2),
     "clip_grad_norm": Case(2, 1, clip_norm, clip_norm, 1, lambda n: (n // 8 * 8,), clipped),
 }  # fmt: skip
 

@@ -97,6 +97,9 @@ def test_what_is_declined_is_left_alone():
     assert _native.rmsprop_(lr, p, g, count=1) is NotImplemented
     assert _native.adagrad_(step, lr, p, g, count=1) is NotImplemented
     assert _native.lion_(lr, p, g, count=1) is NotImplemented
+    for name in ("adamax_", "radam_", "adadelta_"):
+        assert getattr(_native, name)(step, lr, p, g, g, count=1) is NotImplemented
+    assert _native.nadam_(step, lr, p, g, p, g, p, count=1) is NotImplemented  # the product is no number
     assert step == 0
 
 

@@ -125,12 +125,21 @@ double read(const Array& x) { return x.is(DType::float32) ? *x.data<float>() : *
 bool is_number(const Array& x) { return x.is_float() && x.rank() == 0; }
 bool counts(const Array& x) { return is_number(x) && x.writable(); }
 
+void write(const Array& x, double value) {
+    if (x.is(DType::float32)) *x.data<float>() = static_cast<float>(value);
+    else *x.data<double>() = value;
+}
+
 /// One more step; returns how many.
 double count_up(const Array& x) {
-    const double t = read(x) + 1;
-    if (x.is(DType::float32)) *x.data<float>() = static_cast<float>(t);
-    else *x.data<double>() = t;
-    return t;
+    write(x, read(x) + 1);
+    return read(x);
+}
+
+/// A number times a factor, in its place; returns it.
+double multiply(const Array& x, double factor) {
+    write(x, read(x) * factor);
+    return read(x);
 }
 
 /// A copy of a tensor without axes: what the steps return.
@@ -208,6 +217,80 @@ Owned lion(const Array& lr, const nb::args& tensors, long count, double beta1, d
     return copy(lr);
 }
 
+Owned adamax(const Array& step_count, const Array& lr, const nb::args& tensors, long count, double beta1, double beta2,
+             double eps, double weight_decay) {
+    std::vector<Group> groups;
+    if (!counts(step_count) || !is_number(lr) || !grouped(tensors, count, 4, groups)) return not_implemented();
+    const double t = count_up(step_count);
+    const AdamaxStep options{read(lr) / (1 - std::pow(beta1, t)), beta1, beta2, eps, weight_decay};
+    step(groups, [&](const Group& group, long begin, long n) {
+        optim_kernels().adamax[float_index(group.dtype)](at(group, 0, begin), at(group, 1, begin), at(group, 2, begin),
+                                                         at(group, 3, begin), n, options);
+    });
+    return copy(step_count);
+}
+
+/// A step of NAdam or RAdam; options(group): what that of a parameter needs.
+template <class F>
+Owned moment(const Array& step_count, std::vector<Group>& groups, F options) {
+    std::vector<MomentStep> each;
+    for (size_t i = 0; i < groups.size(); ++i) each.push_back(options(i));
+    step(groups, [&](const Group& group, long begin, long n) {
+        optim_kernels().moment[float_index(group.dtype)](at(group, 0, begin), at(group, 1, begin), at(group, 2, begin),
+                                                         at(group, 3, begin), n, each[&group - groups.data()]);
+    });
+    return copy(step_count);
+}
+
+Owned nadam(const Array& step_count, const Array& lr, const nb::args& tensors, long count, double beta1, double beta2,
+            double eps, double weight_decay, double momentum_decay) {
+    std::vector<Group> groups;
+    if (!counts(step_count) || !is_number(lr) || count < 0 || static_cast<long>(tensors.size()) != 5 * count ||
+        !grouped(tensors, count, 4, groups))
+        return not_implemented();
+    std::vector<Array> products;
+    for (long i = 0; i < count; ++i) {
+        PyObject* product = PyTuple_GET_ITEM(tensors.ptr(), 4 * count + i);
+        if (!PyArray_Check(product) || !counts(Array(product))) return not_implemented();
+        products.push_back(Array(product));
+    }
+    const double t = count_up(step_count), rate = read(lr);
+    const auto momentum = [=](double s) { return beta1 * (1 - 0.5 * std::pow(0.96, s * momentum_decay)); };
+    const double now = momentum(t), following = momentum(t + 1), root = 1 / std::sqrt(1 - std::pow(beta2, t));
+    return moment(step_count, groups, [&](size_t i) {
+        const double product = multiply(products[i], now);
+        return MomentStep{beta1, beta2, eps, weight_decay, root, rate * (1 - now) / (1 - product),
+                          rate * following / (1 - product * following), true};
+    });
+}
+
+Owned radam(const Array& step_count, const Array& lr, const nb::args& tensors, long count, double beta1, double beta2,
+            double eps, double weight_decay) {
+    std::vector<Group> groups;
+    if (!counts(step_count) || !is_number(lr) || !grouped(tensors, count, 4, groups)) return not_implemented();
+    const double t = count_up(step_count), fraction2 = 1 - std::pow(beta2, t), longest = 2 / (1 - beta2) - 1;
+    const double length = longest - 2 * t * std::pow(beta2, t) / fraction2;  // of the average that the mean of squares is
+    const double rate = read(lr) / (1 - std::pow(beta1, t)), root = std::sqrt(fraction2 * (length - 4) * (length - 2) * longest /
+                                                                             ((longest - 4) * (longest - 2) * length));
+    const bool worth = length > 5;
+    return moment(step_count, groups, [&](size_t) {
+        return MomentStep{beta1, beta2, eps, weight_decay, 1, 0, worth ? rate * root : rate, worth};
+    });
+}
+
+Owned adadelta(const Array& step_count, const Array& lr, const nb::args& tensors, long count, double rho, double eps,
+               double weight_decay) {
+    std::vector<Group> groups;
+    if (!counts(step_count) || !is_number(lr) || !grouped(tensors, count, 4, groups)) return not_implemented();
+    count_up(step_count);
+    const AdadeltaStep options{read(lr), rho, eps, weight_decay};
+    step(groups, [&](const Group& group, long begin, long n) {
+        optim_kernels().adadelta[float_index(group.dtype)](at(group, 0, begin), at(group, 1, begin), at(group, 2, begin),
+                                                           at(group, 3, begin), n, options);
+    });
+    return copy(step_count);
+}
+
 /// All gradients times one factor, so that their norm is at most max_norm. Returns the norm before; nothing is written where
 /// it is small enough. Squares are summed in float64, piece by piece.
 Owned clip_norm(const nb::args& tensors, double max_norm, double ord) {
@@ -255,6 +338,14 @@ void bind_optim(nb::module_& m) {
           "weight_decay"_a = 0.0);
     m.def("lion_", &lion, "lr"_a, "tensors"_a, "count"_a, "beta1"_a = 0.9, "beta2"_a = 0.99, "weight_decay"_a = 0.0,
           "decoupled"_a = false);
+    m.def("adamax_", &adamax, "step"_a, "lr"_a, "tensors"_a, "count"_a, "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8,
+          "weight_decay"_a = 0.0);
+    m.def("nadam_", &nadam, "step"_a, "lr"_a, "tensors"_a, "count"_a, "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8,
+          "weight_decay"_a = 0.0, "momentum_decay"_a = 4e-3);
+    m.def("radam_", &radam, "step"_a, "lr"_a, "tensors"_a, "count"_a, "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8,
+          "weight_decay"_a = 0.0);
+    m.def("adadelta_", &adadelta, "step"_a, "lr"_a, "tensors"_a, "count"_a, "rho"_a = 0.9, "eps"_a = 1e-6,
+          "weight_decay"_a = 0.0);
 }
 
 }  // namespace chainrule

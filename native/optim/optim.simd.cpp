@@ -129,6 +129,69 @@ void lion(void* parameter, const void* gradient, void* mean, long n, const LionS
     });
 }
 
+template <class T>
+void adamax(void* parameter, const void* gradient, void* mean, void* largest, long n, const AdamaxStep& s) {
+    T *p = static_cast<T*>(parameter), *m = static_cast<T*>(mean), *u = static_cast<T*>(largest);
+    const T* g = static_cast<const T*>(gradient);
+    const auto constant = [](double value) { return splat(static_cast<T>(value)); };
+    const Vec<T> scale = constant(s.scale), new1 = constant(1 - s.beta1), old2 = constant(s.beta2), eps = constant(s.eps),
+                 decay = constant(s.weight_decay);
+    const bool decays = s.weight_decay != 0;
+    vectors<T>(n, [=](long i, auto load, auto store) {
+        const Vec<T> x = load(p + i);
+        Vec<T> d = load(g + i), a = load(m + i);
+        if (decays) d = fma(decay, x, d);
+        a = fma(new1, d - a, a);
+        const Vec<T> top = maximum(old2 * load(u + i), abs(d) + eps);
+        store(m + i, a);
+        store(u + i, top);
+        store(p + i, x - scale * (a / top));
+    });
+}
+
+template <class T>
+void moment(void* parameter, const void* gradient, void* mean, void* square, long n, const MomentStep& s) {
+    T *p = static_cast<T*>(parameter), *m = static_cast<T*>(mean), *v = static_cast<T*>(square);
+    const T* g = static_cast<const T*>(gradient);
+    const auto constant = [](double value) { return splat(static_cast<T>(value)); };
+    const Vec<T> new1 = constant(1 - s.beta1), old2 = constant(s.beta2), new2 = constant(1 - s.beta2), eps = constant(s.eps),
+                 decay = constant(s.weight_decay), root = constant(s.root), of_gradient = constant(s.of_gradient),
+                 of_mean = constant(s.of_mean);
+    const bool decays = s.weight_decay != 0, divided = s.divided;
+    vectors<T>(n, [=](long i, auto load, auto store) {
+        const Vec<T> x = load(p + i);
+        Vec<T> d = load(g + i), a = load(m + i), b = load(v + i);
+        if (decays) d = fma(decay, x, d);
+        a = fma(new1, d - a, a);
+        b = fma(old2, b, new2 * (d * d));
+        store(m + i, a);
+        store(v + i, b);
+        Vec<T> change = fma(of_gradient, d, of_mean * a);
+        if (divided) change = change / fma(sqrt(b), root, eps);
+        store(p + i, x - change);
+    });
+}
+
+template <class T>
+void adadelta(void* parameter, const void* gradient, void* square, void* changes, long n, const AdadeltaStep& s) {
+    T *p = static_cast<T*>(parameter), *v = static_cast<T*>(square), *moved = static_cast<T*>(changes);
+    const T* g = static_cast<const T*>(gradient);
+    const auto constant = [](double value) { return splat(static_cast<T>(value)); };
+    const Vec<T> lr = constant(s.lr), old = constant(s.rho), fresh = constant(1 - s.rho), eps = constant(s.eps),
+                 decay = constant(s.weight_decay);
+    const bool decays = s.weight_decay != 0;
+    vectors<T>(n, [=](long i, auto load, auto store) {
+        const Vec<T> x = load(p + i), before = load(moved + i);
+        Vec<T> d = load(g + i);
+        if (decays) d = fma(decay, x, d);
+        const Vec<T> size = fma(old, load(v + i), fresh * (d * d));
+        const Vec<T> change = sqrt((before + eps) / (size + eps)) * d;
+        store(v + i, size);
+        store(moved + i, fma(old, before, fresh * (change * change)));
+        store(p + i, fma(-lr, change, x));
+    });
+}
+
 }  // namespace
 
 extern const OptimKernels optim_kernels;
@@ -136,6 +199,9 @@ const OptimKernels optim_kernels = {{&sgd<float>, &sgd<double>},
                                     {&adam<float>, &adam<double>},
                                     {&rmsprop<float>, &rmsprop<double>},
                                     {&adagrad<float>, &adagrad<double>},
-                                    {&lion<float>, &lion<double>}};
+                                    {&lion<float>, &lion<double>},
+                                    {&adamax<float>, &adamax<double>},
+                                    {&moment<float>, &moment<double>},
+                                    {&adadelta<float>, &adadelta<double>}};
 
 }  // namespace chainrule::CHAINRULE_ISA

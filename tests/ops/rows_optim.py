@@ -26,5 +26,9 @@ SAMPLES = [
     row("clip_norm_", PART, Fixed((4,)), max_norm=0.5, expected=length),
     row("clip_norm_", PART, Fixed(()), max_norm=100.0, ord=1.0, expected=length),
     row("clip_norm_", PART, max_norm=0.5, ord=np.inf, expected=length),
+    row("adamax_", np.array(3.0), np.array(0.1), *[PART] * 4, count=1, expected=counted),
+    row("nadam_", np.array(3.0), np.array(0.1), *[PART] * 4, np.array(0.5), count=1, expected=counted),
+    row("radam_", np.array(7.0), np.array(0.1), *[PART] * 4, count=1, expected=counted),
+    row("adadelta_", np.array(3.0), np.array(0.1), *[PART] * 4, count=1, expected=counted),
     row("lion_", np.array(0.1), *[PART] * 3, count=1, expected=same),
 ]

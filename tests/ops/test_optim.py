@@ -87,9 +87,16 @@ STEPS = [
     ("rmsprop_", 2, {"alpha": 0.5, "centered": True, "eps": 1e-3}),
     ("rmsprop_", 3, {"alpha": 0.5, "centered": True, "momentum": 0.9, "eps": 1e-3}),
     ("adagrad_", 1, {"lr_decay": 0.5, "weight_decay": 0.1}),
+    ("adamax_", 2, {"weight_decay": 0.1, "beta1": 0.8, "eps": 1e-3}),
+    ("nadam_", 2, {"weight_decay": 0.1, "beta2": 0.9, "momentum_decay": 0.1}),
+    ("radam_", 2, {"weight_decay": 0.1, "beta2": 0.9, "beta1": 0.8}),  # from its sixth step on another formula
+    ("adadelta_", 2, {"weight_decay": 0.1, "rho": 0.8}),
     ("lion_", 1, {"weight_decay": 0.1}),
     ("lion_", 1, {"weight_decay": 0.1, "decoupled": True, "beta1": 0.5}),
 ]
+
+
+COUNTED = ("adam_", "adagrad_", "adamax_", "nadam_", "radam_", "adadelta_")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -99,17 +106,18 @@ def test_kernels_do_what_the_bodies_say(name, states, params, dtype):
     found = {}
     for backend in ("numpy", "cpu"):
         with cr.backends.use(backend):
-            numbers = [Tensor(0.0, dtype="float64")] * (name in ("adam_", "adagrad_")) + [Tensor(0.1)]
+            numbers = [Tensor(0.0, dtype="float64")] * (name in COUNTED) + [Tensor(0.1)]
             ps = [*map(Tensor, drawn(0, dtype))]
             memory = [Tensor(np.zeros(s), dtype=dtype) for _ in range(states) for s in SHAPES]
             ps[0], memory[0] = ps[0].transpose(0, 1), memory[0].transpose(0, 1)
-            for t in range(1, 5):
+            products = [Tensor(1.0, dtype="float64") for _ in SHAPES if name == "nadam_"]
+            for t in range(1, 9):
                 gs = [*map(Tensor, drawn(t, dtype))]
                 gs[0] = gs[0].transpose(0, 1)
                 for i in range(0, len(memory), 3):
                     memory[i] = memory[i] if memory[i].shape == (4, 3) else memory[i].transpose(0, 1)
-                getattr(o, name)(*numbers, *ps, *gs, *memory, count=3, **params)
-            found[backend] = [x.numpy() for x in [*numbers, *ps, *memory]]
+                getattr(o, name)(*numbers, *ps, *gs, *memory, *products, count=3, **params)
+            found[backend] = [x.numpy() for x in [*numbers, *ps, *memory, *products]]
     for a, b in zip(found["numpy"], found["cpu"], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-6)
 
@@ -120,8 +128,9 @@ def test_large_parameters_are_cut_into_pieces(name, states, params):
     for backend in ("numpy", "cpu"):
         random = np.random.default_rng(0)
         with cr.backends.use(backend):
-            numbers = [Tensor(0.0, dtype="float64")] * (name in ("adam_", "adagrad_")) + [Tensor(0.1)]
+            numbers = [Tensor(0.0, dtype="float64")] * (name in COUNTED) + [Tensor(0.1)]
             tensors = [Tensor(np.abs(random.standard_normal(100_001))) for _ in range(2 + states)]
+            tensors += [Tensor(0.5)] * (name == "nadam_")
             getattr(o, name)(*numbers, *tensors, count=1, **{"eps": 1e-3, **params} if name != "lion_" else params)
             found[backend] = [x.numpy() for x in tensors]
     for a, b in zip(found["numpy"], found["cpu"], strict=True):

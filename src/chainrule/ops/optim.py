@@ -8,30 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..domain.errors import ArgumentTypeError, ShapeError
 from ..modes import no_grad
 from ..tensor import Tensor
 from ._op import op
+from ._steps import adadelta_ as adadelta_
+from ._steps import adamax_ as adamax_
+from ._steps import adapted, groups, matching, stepped
+from ._steps import nadam_ as nadam_
+from ._steps import radam_ as radam_
+from ._steps import write as write
 from ._widened import wide
 from .elementwise import clip, maximum, sign, sqrt
 from .memory import assign, cast
 from .reduce import norm
 from .shape import stack
-
-
-def groups(tensors: Any, count: int) -> list[tuple[Any, ...]]:
-    """Parameter, gradient and state of each parameter."""
-    return list(zip(*[tensors[i : i + count] for i in range(0, len(tensors), count or 1)], strict=True))
-
-
-def write(x: Any, v: Any) -> None:
-    """``v`` into the memory of ``x``, in its dtype."""
-    assign(x, v if v.dtype == x.dtype else cast(v, dtype=x.dtype))
-
-
-def stepped(lr: Any, *tensors: Any, count: int, **rest: Any) -> list[Any]:
-    """What a step without a count of steps writes to."""
-    return [*tensors[:count], *tensors[2 * count :]]
 
 
 @op(mutates=stepped, nondifferentiable=True)
@@ -66,11 +56,6 @@ def sgd_(
                 d = d + momentum * moving if nesterov else moving
             write(p, wide(p) - cast(lr, dtype=d.dtype) * d)
     return lr
-
-
-def adapted(step: Any, lr: Any, *tensors: Any, count: int, **rest: Any) -> list[Any]:
-    """What a step with a count of steps writes to."""
-    return [step, *tensors[:count], *tensors[2 * count :]]
 
 
 @op(mutates=adapted, nondifferentiable=True)
@@ -223,20 +208,6 @@ def lion_(
             write(m, beta2 * mean + (1 - beta2) * d)
             write(p, x - rate * sign(beta1 * mean + (1 - beta1) * d))
     return lr
-
-
-def matching(name: str, tensors: Any, count: int, states: tuple[int, ...]) -> None:
-    """Raise unless there are so many tensors, and of each parameter those of one shape."""
-    if count < 0 or len(tensors) not in [n * count for n in states]:
-        each = " or ".join(str(n) for n in states)
-        raise ArgumentTypeError(
-            f"[{name}] {len(tensors)} tensors are given, but {count} parameters need {each} times as many"
-        )
-    shapes = [x.shape for x in tensors]
-    for i in range(count):
-        for shape in shapes[i + count :: count]:
-            if shape != shapes[i]:
-                raise ShapeError(f"[{name}] parameter {i} has shape {shapes[i]}, but a gradient or state {shape}")
 
 
 @sgd_.checks

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from ..domain.errors import ArgumentError
-from ..ops.elementwise import sqrt
-from ..ops.optim import adagrad_
-from .formula import Formula, cast_like
+from ..ops.optim import adadelta_, adagrad_
 from .optimizer import Entry, Group, Optimizer, Penalty, together
 
 
@@ -60,7 +58,7 @@ class Adagrad(Optimizer):
             adagrad_(step, group.rate, *tensors, count=len(members), weight_decay=decay, **options)
 
 
-class Adadelta(Formula):
+class Adadelta(Optimizer):
     """Steps as large as those before, over the root of the mean square of the gradients (Zeiler, 2012; as in PyTorch).
 
     ``rho`` is the decay of both means of squares. Penalties as in Optimizer. State: ``square_avg``, ``acc_delta``.
@@ -72,8 +70,6 @@ class Adadelta(Formula):
     >>> 0.99 < x.item() < 1
     True
     """
-
-    states = ("square_avg", "acc_delta")
 
     def __init__(
         self,
@@ -92,10 +88,12 @@ class Adadelta(Formula):
         if not 0 <= options["rho"] <= 1:
             raise ArgumentError(f"Adadelta: rho is {options['rho']!r}, expected a number from 0 to 1")
 
-    def formula(self, group: Group, t: Any, x: Any, g: Any, square: Any, moved: Any) -> tuple[Any, ...]:
-        """See Formula."""
-        rho, eps = group.options["rho"], group.options["eps"]
-        square = rho * square + (1 - rho) * (g * g)
-        change = sqrt(moved + eps) / sqrt(square + eps) * g
-        moved = rho * moved + (1 - rho) * (change * change)
-        return x - cast_like(group.rate, x) * change, square, moved
+    def update(self, group: Group, entries: list[Entry]) -> None:
+        """See Optimizer."""
+        states = ("square_avg", "acc_delta")
+        self.begin(group, entries, *states, step=True)
+        options = {k: group.options[k] for k in ("rho", "eps")}
+        decay = self.decay(group, entries)
+        for step, members in together(group, entries):
+            tensors = self.tensors(group, members, *states)
+            adadelta_(step, group.rate, *tensors, count=len(members), weight_decay=decay, **options)

@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from ..creation import full
-from ..ops.elementwise import abs, maximum, sqrt, where
-from ..ops.optim import lion_
+from ..ops.elementwise import sqrt, where
+from ..ops.optim import adamax_, lion_, nadam_, radam_
 from .formula import Formula, cast_like
-from .optimizer import Entry, Group, Optimizer, Penalty
+from .optimizer import Entry, Group, Optimizer, Penalty, together
 
 
-class Adamax(Formula):
+def launch(optimizer: Optimizer, step: Any, group: Group, entries: list[Entry], *states: str, **options: Any) -> None:
+    """One of the steps with betas, eps and a weight decay, for the entries of each count of steps."""
+    optimizer.begin(group, entries, *states, step=True)
+    (beta1, beta2), eps = group.options["betas"], group.options["eps"]
+    options = {"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": optimizer.decay(group, entries), **options}
+    for count, members in together(group, entries):
+        step(count, group.rate, *optimizer.tensors(group, members, *states), count=len(members), **options)
+
+
+class Adamax(Optimizer):
     """Adam with the largest gradient in place of the root mean square (Kingma and Ba, 2014, section 7.1; as in PyTorch).
 
     Penalties as in Optimizer. State: ``step``, ``exp_avg``, ``exp_inf``.
@@ -24,8 +33,6 @@ class Adamax(Formula):
     tensor([0.9], requires_grad=True)
     """
 
-    states = ("exp_avg", "exp_inf")
-
     def __init__(
         self,
         params: Any,
@@ -37,15 +44,12 @@ class Adamax(Formula):
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}, penalty)
 
-    def formula(self, group: Group, t: Any, x: Any, g: Any, mean: Any, top: Any) -> tuple[Any, ...]:
-        """See Formula."""
-        beta1, beta2 = group.options["betas"]
-        mean = mean + (1 - beta1) * (g - mean)
-        top = maximum(beta2 * top, abs(g) + group.options["eps"])
-        return x - cast_like(group.rate / (1 - beta1**t), x) * (mean / top), mean, top
+    def update(self, group: Group, entries: list[Entry]) -> None:
+        """See Optimizer."""
+        launch(self, adamax_, group, entries, "exp_avg", "exp_inf")
 
 
-class NAdam(Formula):
+class NAdam(Optimizer):
     """Adam with Nesterov's momentum (Dozat, 2016; values as in PyTorch).
 
     The momentum of step t is ``beta1 (1 - 0.5 · 0.96^(t · momentum_decay))``. Penalties as in Optimizer. State: ``step``,
@@ -59,7 +63,6 @@ class NAdam(Formula):
     True
     """
 
-    states = ("exp_avg", "exp_avg_sq", "mu_product")
     numbers = ("step", "mu_product")
 
     def __init__(
@@ -82,21 +85,13 @@ class NAdam(Formula):
         for entry in fresh:
             entry.state["mu_product"] = full((), 1.0, dtype="float64", device=group.rate.device)
 
-    def formula(self, group: Group, t: Any, x: Any, g: Any, mean: Any, square: Any, product: Any) -> tuple[Any, ...]:
-        """See Formula."""
-        beta1, beta2 = group.options["betas"]
-        slower = group.options["momentum_decay"]
-        now, following = (beta1 * (1 - 0.5 * 0.96 ** (s * slower)) for s in (t, t + 1))
-        product = product * now
-        mean = mean + (1 - beta1) * (g - mean)
-        square = beta2 * square + (1 - beta2) * (g * g)
-        size = sqrt(square / cast_like(1 - beta2**t, x)) + group.options["eps"]
-        from_gradient = cast_like(group.rate * (1 - now) / (1 - product), x)
-        from_mean = cast_like(group.rate * following / (1 - product * following), x)
-        return x - from_gradient * (g / size) - from_mean * (mean / size), mean, square, product
+    def update(self, group: Group, entries: list[Entry]) -> None:
+        """See Optimizer."""
+        slower = {"momentum_decay": group.options["momentum_decay"]}
+        launch(self, nadam_, group, entries, "exp_avg", "exp_avg_sq", "mu_product", **slower)
 
 
-class RAdam(Formula):
+class RAdam(Optimizer):
     """Adam that begins as momentum, until the mean square is worth something (Liu et al., 2019; values as in PyTorch).
 
     Penalties as in Optimizer. State: ``step``, ``exp_avg``, ``exp_avg_sq``.
@@ -109,8 +104,6 @@ class RAdam(Formula):
     tensor([0.8], requires_grad=True)
     """
 
-    states = ("exp_avg", "exp_avg_sq")
-
     def __init__(
         self,
         params: Any,
@@ -122,19 +115,9 @@ class RAdam(Formula):
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}, penalty)
 
-    def formula(self, group: Group, t: Any, x: Any, g: Any, mean: Any, square: Any) -> tuple[Any, ...]:
-        """See Formula."""
-        beta1, beta2 = group.options["betas"]
-        mean = mean + (1 - beta1) * (g - mean)
-        square = beta2 * square + (1 - beta2) * (g * g)
-        fraction1, fraction2, longest = 1 - beta1**t, 1 - beta2**t, 2 / (1 - beta2) - 1
-        length = longest - 2 * t * beta2**t / fraction2  # of the average that the mean square is
-        worth = length > 5
-        known = where(worth, length, 6.0)  # any number for which the root exists
-        ratio = (known - 4) * (known - 2) * longest / ((longest - 4) * (longest - 2) * known)
-        rate = group.rate / fraction1
-        adapted = cast_like(rate * sqrt(ratio * fraction2), x) * (mean / (sqrt(square) + group.options["eps"]))
-        return x - where(worth, adapted, cast_like(rate, x) * mean), mean, square
+    def update(self, group: Group, entries: list[Entry]) -> None:
+        """See Optimizer."""
+        launch(self, radam_, group, entries, "exp_avg", "exp_avg_sq")
 
 
 class LAMB(Formula):

@@ -388,7 +388,10 @@ ALONE = {  # op: what shows that it is right
         ("uniform", "normal", "integers", "bernoulli", "permutation", "dropout"),
         "random numbers of a counter (Philox): NumPy says them once more in `tests/ops/oracles.py`",
     ),
-    **dict.fromkeys(("sgd_", "adam_", "rmsprop_", "adagrad_"), "updates in place: with the optimizers, below"),
+    **dict.fromkeys(
+        ("sgd_", "adam_", "rmsprop_", "adagrad_", "adamax_", "nadam_", "radam_", "adadelta_"),
+        "updates in place: with the optimizers, below",
+    ),
     **dict.fromkeys(("add_", "sub_", "mul_", "div_"), "`add`, `sub`, `mul` and `div`, written to their first operand"),
     "clip_norm_": "with `optim.clip_grad_norm_`, below",
     "lion_": "PyTorch has no Lion: formulas in float64 in `tests/optim_formulas.py`",
