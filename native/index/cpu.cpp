@@ -4,6 +4,7 @@
 #include "index/order.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <type_traits>
 #include <vector>
@@ -47,8 +48,10 @@ struct Along {
         const long from = base(row);
         index += row * width;
         if (last)
+#pragma GCC unroll 8
             for (long j = 0; j < width; ++j) f(from + index[j], row * width + j);
         else
+#pragma GCC unroll 8
             for (long j = 0; j < width; ++j) f(from + index[j] * step + j, row * width + j);
     }
 };
@@ -60,15 +63,22 @@ bool fits(const Array& indices, const npy_intp* shape, int rank, long axis) {
         if (d != axis && indices.dim(d) > shape[d]) return false;
     return true;
 }
-bool inside(const Array& indices, long n) {
-    const int64_t* p = indices.data<int64_t>();
-    return std::all_of(p, p + indices.size(), [n](int64_t i) { return i >= 0 && i < n; });
+/// Whether all of them are places of an axis of n, without a branch for each: neither i nor n - 1 - i is negative.
+bool inside(const int64_t* indices, long count, long n) {
+    uint64_t signs = 0;
+    for (long j = 0; j < count; ++j) {
+        const auto i = static_cast<uint64_t>(indices[j]);
+        signs |= i | (static_cast<uint64_t>(n) - 1 - i);
+    }
+    return !(signs >> 63);
 }
+bool inside(const Array& indices, long n) { return inside(indices.data<int64_t>(), indices.size(), n); }
 
 Owned gather(const Array& x, const Array& indices, long axis) {
     if (!fits(indices, x.shape(), x.rank(), axis) || x.is(DType::other)) return not_implemented();
     const Owned from = contiguous(x), places = contiguous(indices);
-    if (!inside(places, x.dim(static_cast<int>(axis)))) return not_implemented();
+    const long n = x.dim(static_cast<int>(axis));
+    std::atomic<bool> missed{false};  // some index is outside; rows are looked through right before they are used
     Owned y = make_output(x.rank(), indices.shape(), x.dtype());
     const Along along(places, x.shape(), axis);
     const auto run = [&]<class T>(T) {
@@ -76,8 +86,11 @@ Owned gather(const Array& x, const Array& indices, long axis) {
         T* to = y.data<T>();
         const ReleaseGil release(static_cast<double>(indices.size()));
         parallel_range(along.rows, std::max(1L, piece / std::max(1L, along.width)), [&](long begin, long end) {
-            for (long row = begin; row < end; ++row)
-                along.each(places.data<int64_t>(), row, [&](long at, long i) { to[i] = source[at]; });
+            for (long row = begin; row < end; ++row) {
+                const int64_t* index = places.data<int64_t>();
+                if (!inside(index + row * along.width, along.width, n)) return missed.store(true);
+                along.each(index, row, [=](long at, long i) { to[i] = source[at]; });
+            }
         });
     };
     switch (item_size(x.dtype())) {
@@ -86,7 +99,7 @@ Owned gather(const Array& x, const Array& indices, long axis) {
         case 4: run(uint32_t{}); break;
         default: run(uint64_t{});
     }
-    return y;
+    return missed ? not_implemented() : std::move(y);
 }
 
 /// Rows along the axis go to places of their own; of another axis several may meet in one, and are added in order.
@@ -94,17 +107,21 @@ Owned ungather(const Array& x, const Array& indices, long axis, const Shape& sha
     if (!x.is_float() || !fits(indices, shape.dims, shape.rank, axis)) return not_implemented();
     if (x.rank() != indices.rank() || !std::equal(x.shape(), x.shape() + x.rank(), indices.shape())) return not_implemented();
     const Owned from = contiguous(x), places = contiguous(indices);
-    if (!inside(places, shape.dims[axis])) return not_implemented();
+    const long n = shape.dims[axis];
+    if (!inside(places, n)) return not_implemented();
     Owned y = make_output(shape.rank, shape.dims, x.dtype());
     const Along along(places, shape.dims, axis);
     const auto run = [&]<class T>(T) {
         const T* source = from.data<T>();
         T* to = y.data<T>();
-        std::fill_n(to, shape.size(), T{});
+        const bool own = along.last && shape.size() == along.rows * n;  // each row of indices has a row of the result
+        if (!own) std::fill_n(to, shape.size(), T{});
         const ReleaseGil release(static_cast<double>(indices.size()));
         const auto add = [&](long begin, long end) {
-            for (long row = begin; row < end; ++row)
-                along.each(places.data<int64_t>(), row, [&](long at, long i) { to[at] += source[i]; });
+            for (long row = begin; row < end; ++row) {
+                if (own) std::fill_n(to + row * n, n, T{});
+                along.each(places.data<int64_t>(), row, [=](long at, long i) { to[at] += source[i]; });
+            }
         };
         if (along.last) parallel_range(along.rows, std::max(1L, piece / std::max(1L, along.width)), add);
         else add(0, along.rows);

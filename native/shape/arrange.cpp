@@ -1,13 +1,15 @@
-// reshape: a view where the strides allow it, else the copy of core/copy.h. tril and triu: bound by memory, a part of each row is
-// copied and the rest is zero.
+// reshape: a view where the strides allow it, else the copy of core/copy.h. tril, triu, flip and concat: bound by memory. Of tril
+// and triu a part of each row is copied and the rest is zero.
 #include "shape/arrange.h"
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "core/copy.h"
 #include "core/params.h"
 #include "core/threads.h"
+#include "shape/kernels.h"
 
 namespace chainrule {
 namespace {
@@ -102,6 +104,23 @@ Owned flip(const Array& x, const Axes& axes) {
     const uint64_t mask = axes.mask(x.rank());
     Owned y = make_output(x.rank(), x.shape(), x.dtype());
     if (x.size() == 0) return y;
+    const int rank = x.rank();
+    const long item = item_size(x.dtype()), n = rank ? x.dim(rank - 1) : 1;
+    if (rank && mask >> (rank - 1) & 1 && n >= 16 && (item == 4 || item == 8)) {  // whole rows backwards
+        const Owned in_order = contiguous(x);
+        const auto* source = static_cast<const char*>(in_order.raw());
+        auto* to = static_cast<char*>(y.raw());
+        const ReleaseGil gil(0.1 * static_cast<double>(x.size()));
+        parallel_range(x.size() / n, std::max(1L, 32768 / n), [&](long begin, long end) {
+            for (long row = begin; row < end; ++row) {
+                long from = 0, rest = row, step = 1;  // the row that comes here
+                for (int d = rank - 2; d >= 0; rest /= x.dim(d), step *= x.dim(d), --d)
+                    from += step * (mask >> d & 1 ? x.dim(d) - 1 - rest % x.dim(d) : rest % x.dim(d));
+                shape_kernels().reversed[item == 8](to + row * n * item, source + from * n * item, n);
+            }
+        });
+        return y;
+    }
     const Array to = y;
     const char* from = x.data<char>();
     npy_intp strides[max_rank];
@@ -115,11 +134,44 @@ Owned flip(const Array& x, const Axes& axes) {
     return y;
 }
 
+Owned concat(const nb::args& xs, long axis) {
+    if (xs.size() == 0) return not_implemented();
+    npy_intp shape[max_rank];
+    std::vector<Array> parts;
+    for (nb::handle object : xs) {
+        if (!PyArray_Check(object.ptr())) return not_implemented();
+        const Array x(object.ptr());
+        const int rank = x.rank();
+        if (parts.empty()) {
+            if (axis < 0) axis += rank;
+            if (axis < 0 || axis >= rank) return not_implemented();
+            std::copy_n(x.shape(), rank, shape);
+        } else {
+            if (rank != parts[0].rank() || x.dtype() != parts[0].dtype()) return not_implemented();
+            for (int d = 0; d < rank; ++d)
+                if (d != axis && x.dim(d) != shape[d]) return not_implemented();
+            shape[axis] += x.dim(static_cast<int>(axis));
+        }
+        if (x.is(DType::other)) return not_implemented();
+        parts.push_back(x);
+    }
+    Owned y = make_output(parts[0].rank(), shape, parts[0].dtype());
+    const Array whole = y;
+    char* to = static_cast<char*>(y.raw());
+    const ReleaseGil gil(0.25 * static_cast<double>(whole.size()));
+    for (const Array& x : parts) {
+        copy_elements(x.rank(), x.shape(), to, whole.strides(), x.data<char>(), x.strides(), item_size(x.dtype()));
+        to += x.dim(static_cast<int>(axis)) * whole.stride(static_cast<int>(axis));
+    }
+    return y;
+}
+
 }  // namespace
 
 void bind_arrange(nb::module_& m) {
     using namespace nb::literals;
     m.def("reshape", &reshape, "x"_a, nb::kw_only(), "shape"_a);
+    m.def("concat", &concat, "xs"_a, nb::kw_only(), "axis"_a = 0);
     m.def("flip", &flip, "x"_a, nb::kw_only(), "axis"_a);
     m.def("tril", [](const Array& x, long diagonal) { return triangle(x, diagonal, true); }, "x"_a, nb::kw_only(),
           "diagonal"_a = 0);
