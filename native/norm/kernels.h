@@ -25,15 +25,15 @@ struct NormKernels {
                       T* gx);
     void (*back_runs)(const T* g, const T* x, long runs, long n, const T* mean, const T* a, const T* b, const T* k,
                       T* gx);
-    // A sample by itself, with values w (and b) along it, or null.
+    // Samples by themselves, with values w (and b) along each, or null. Of at most `few` samples: mean and m2.
+    static constexpr long few = 4, short_row = 256;
+    void (*sample_moments)(const T* x, long rows, long n, double* mean, double* m2);
     // y = (x - mean) a w + b
     void (*sample_apply)(const T* x, long n, T mean, T a, const T* w, const T* b, T* y);
-    // sum of g w, sum of g w (x - mean)
-    void (*sample_sums)(const T* g, const T* x, long n, T mean, const T* w, double* sum_g, double* sum_gx);
-    // gx = a g w + b (x - mean) + k
-    void (*sample_back)(const T* g, const T* x, long n, T mean, const T* w, T a, T b, T k, T* gx);
-    // gw += g (x - mean) a, gb += g
-    void (*sample_params)(const T* g, const T* x, long n, T mean, T a, T* gw, T* gb);
+    // Of at most `few` samples: sum of g w, sum of g w (x - mean)
+    void (*sample_sums)(const T* g, const T* x, long rows, long n, const T* mean, const T* w, double* sum_g, double* sum_gx);
+    // gx = a g w + b (x - mean) + k, gw += g (x - mean) a, gb += g; those that are not null
+    void (*sample_back)(const T* g, const T* x, long n, T mean, const T* w, T a, T b, T k, T* gx, T* gw, T* gb);
 };
 
 struct NormTables {

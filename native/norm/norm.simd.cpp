@@ -280,6 +280,14 @@ Vec<T> weight_at(const T* w, long i, long n) {
     return w ? load_some(w + i, n) : splat(T(1));
 }
 
+// f(i, w) for the vectors of n elements, the last of which may be partial.
+template <class T, class F>
+[[gnu::always_inline]] inline void each_vector(long n, F f) {
+    long i = 0;
+    for (; i + lanes<T> <= n; i += lanes<T>) f(i, static_cast<long>(lanes<T>));
+    if (i < n) f(i, n - i);
+}
+
 template <class T>
 void sample_apply(const T* x, long n, T mean, T a, const T* w, const T* b, T* y) {
     const Vec<T> m = splat(mean), va = splat(a);
@@ -302,32 +310,103 @@ void sample_sums(const T* g, const T* x, long n, T mean, const T* w, double* sum
     }
 }
 
+// Rows are summed few at once: what follows of a sum takes longer than a short row itself, and then it overlaps.
+constexpr int few = NormKernels<float>::few;
+constexpr long short_row = NormKernels<float>::short_row;
+
+// Of `rows` rows, at most `few`: the others are the first once more.
 template <class T>
-void sample_back(const T* g, const T* x, long n, T mean, const T* w, T a, T b, T k, T* gx) {
-    const Vec<T> m = splat(mean), va = splat(a), vb = splat(b), vk = splat(k);
-    for (long i = 0; i < n; i += lanes<T>) {
-        const long some = n - i;
-        const Vec<T> gradient = load_some(g + i, some) * weight_at(w, i, some);
-        store_some(gx + i, fma(gradient, va, fma(load_some(x + i, some) - m, vb, vk)), some);
+void row_starts(const T* x, long rows, long n, const T* (&start)[few]) {
+    for (long r = 0; r < few; r++) start[r] = x + (r < rows ? r : 0) * n;
+}
+
+// Mean and m2 of some rows.
+template <class T>
+void sample_moments(const T* x, long rows, long n, double* mean, double* m2) {
+    if (n > short_row) {
+        for (long r = 0; r < rows; r++) moments_run(x + r * n, n, mean + r, m2 + r);
+        return;
+    }
+    const T* p[few];
+    row_starts(x, rows, n, p);
+    const double size = static_cast<double>(n);
+    Vec<T> total[few] = {}, rest[few] = {}, squares[few] = {}, centre[few];
+    each_vector<T>(n, [&](long i, long w) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+        for (int r = 0; r < few; r++) total[r] += load_some(p[r] + i, w);
+    });
+#pragma GCC unroll 4
+    for (int r = 0; r < few; r++) centre[r] = splat(static_cast<T>(static_cast<double>(sum(total[r])) / size));
+    each_vector<T>(n, [&](long i, long w) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+        for (int r = 0; r < few; r++) {
+            Vec<T> d = load_some(p[r] + i, w) - centre[r];
+            if (w < lanes<T>) d = first_lanes<T>(d, w);
+            rest[r] += d;
+            squares[r] = fma(d, d, squares[r]);
+        }
+    });
+    for (long r = 0; r < rows; r++) {
+        const double shift = static_cast<double>(sum(rest[r])) / size;  // zero but for the rounding of the centre
+        mean[r] = static_cast<double>(centre[r][0]) + shift;
+        m2[r] = static_cast<double>(sum(squares[r])) - shift * shift * size;
     }
 }
 
 template <class T>
-void sample_params(const T* g, const T* x, long n, T mean, T a, T* gw, T* gb) {
-    const Vec<T> m = splat(mean), va = splat(a);
-    for (long i = 0; i < n; i += lanes<T>) {
-        const long some = n - i;
-        const Vec<T> gradient = load_some(g + i, some);
-        if (gw) store_some(gw + i, fma(gradient, (load_some(x + i, some) - m) * va, load_some(gw + i, some)), some);
-        if (gb) store_some(gb + i, load_some(gb + i, some) + gradient, some);
+void sample_sums(const T* g, const T* x, long rows, long n, const T* mean, const T* w, double* sum_g, double* sum_gx) {
+    if (n > short_row) {
+        for (long r = 0; r < rows; r++) sample_sums(g + r * n, x + r * n, n, mean[r], w, sum_g + r, sum_gx + r);
+        return;
     }
+    const T *pg[few], *px[few];
+    row_starts(g, rows, n, pg);
+    row_starts(x, rows, n, px);
+    Vec<T> a[few] = {}, b[few] = {}, centre[few];
+    for (long r = 0; r < few; r++) centre[r] = splat(mean[r < rows ? r : 0]);
+    each_vector<T>(n, [&](long i, long k) __attribute__((always_inline)) {
+        const Vec<T> weight = weight_at(w, i, k);
+#pragma GCC unroll 4
+        for (int r = 0; r < few; r++) {
+            const Vec<T> grad = load_some(pg[r] + i, k) * weight;
+            a[r] += grad;
+            b[r] = fma(grad, load_some(px[r] + i, k) - centre[r], b[r]);  // g is zero in lanes not in use
+        }
+    });
+    for (long r = 0; r < rows; r++) {
+        sum_g[r] = static_cast<double>(sum(a[r]));
+        sum_gx[r] = static_cast<double>(sum(b[r]));
+    }
+}
+
+// One pass for what is asked for: the gradient of the row, and its part in those of weight and bias.
+template <class T, bool to_row, bool to_weight, bool to_bias>
+void sample_pass(const T* g, const T* x, long n, T mean, const T* w, T a, T b, T k, T* gx, T* gw, T* gb) {
+    const Vec<T> m = splat(mean), va = splat(a), vb = splat(b), vk = splat(k);
+    const auto step = [&](long i, long some) __attribute__((always_inline)) {
+        const Vec<T> gradient = load_some(g + i, some), distance = load_some(x + i, some) - m;
+        if constexpr (to_row)
+            store_some(gx + i, fma(gradient * weight_at(w, i, some), va, fma(distance, vb, vk)), some);
+        if constexpr (to_weight) store_some(gw + i, fma(gradient, distance * va, load_some(gw + i, some)), some);
+        if constexpr (to_bias) store_some(gb + i, load_some(gb + i, some) + gradient, some);
+    };
+    each_vector<T>(n, step);
+}
+
+template <class T>
+void sample_back(const T* g, const T* x, long n, T mean, const T* w, T a, T b, T k, T* gx, T* gw, T* gb) {
+    const auto pass = gx ? gw ? gb ? &sample_pass<T, true, true, true> : &sample_pass<T, true, true, false>
+                              : gb ? &sample_pass<T, true, false, true> : &sample_pass<T, true, false, false>
+                         : gw ? gb ? &sample_pass<T, false, true, true> : &sample_pass<T, false, true, false>
+                              : &sample_pass<T, false, false, true>;
+    pass(g, x, n, mean, w, a, b, k, gx, gw, gb);
 }
 
 template <class T>
 constexpr NormKernels<T> table() {
     return {&moments_rows<T>, &moments_runs<T>, &sums_rows<T>,    &sums_runs<T>,  &moments_run<T>,
             &sums_run<T>,     &apply_rows<T>,   &apply_runs<T>,   &back_rows<T>,  &back_runs<T>,
-            &sample_apply<T>, &sample_sums<T>,  &sample_back<T>,  &sample_params<T>};
+            &sample_moments<T>, &sample_apply<T>, &sample_sums<T>, &sample_back<T>};
 }
 
 }  // namespace

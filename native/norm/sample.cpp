@@ -18,6 +18,7 @@ namespace chainrule {
 namespace {
 
 constexpr long grain = 16384, most_chunks = 64;  // elements of a chunk; chunks whose sums are kept apart
+constexpr long few = NormKernels<float>::few;    // rows that are summed at once, if they are short
 
 struct Rows {
     long n = 1, rows = 1;
@@ -29,6 +30,9 @@ struct Rows {
     long step() const { return std::max({1L, grain / std::max(1L, n), (rows + most_chunks - 1) / most_chunks}); }
     long chunks() const { return (rows + step() - 1) / step(); }
 };
+
+/// Of long rows from memory one: four at once have 0.65 of the speed (4096x768).
+long rows_at_once(long n) { return n > NormKernels<float>::short_row ? 1 : few; }
 
 bool fits(const Array& v, const Array& x, const Shape& shape) {
     if (!v) return true;
@@ -63,14 +67,20 @@ Owned forward(const Array& x, const Array& weight, const Array& bias, const Shap
         const auto& k = norm_kernels().of<T>();
         const T *px = from.data<T>(), *pw = values<T>(w), *pb = values<T>(b);
         T *py = y.data<T>(), *pm = mean.data<T>(), *pr = rstd.data<T>();
+        const long group = rows_at_once(l.n);
         parallel_range(l.rows, l.step(), [&](long begin, long end) {
-            for (long i = begin; i < end; i++) {
-                double m = 0, squares = 0, sum = 0;
-                if constexpr (centred) k.moments_run(px + i * l.n, l.n, &m, &squares);
-                else k.sums_run(px + i * l.n, px + i * l.n, l.n, T(0), &sum, &squares);
-                pm[i] = static_cast<T>(m);
-                pr[i] = static_cast<T>(1 / std::sqrt(squares / static_cast<double>(l.n) + eps));
-                k.sample_apply(px + i * l.n, l.n, pm[i], pr[i], pw, pb, py + i * l.n);
+            for (long i = begin; i < end; i += group) {
+                const long count = std::min(group, end - i);
+                const T zeros[few] = {};
+                double m[few] = {}, squares[few];
+                if constexpr (centred) k.sample_moments(px + i * l.n, count, l.n, m, squares);
+                else k.sample_sums(px + i * l.n, px + i * l.n, count, l.n, zeros, nullptr, m, squares);
+                for (long r = 0; r < count; r++) {
+                    pm[i + r] = centred ? static_cast<T>(m[r]) : T(0);
+                    pr[i + r] = static_cast<T>(1 / std::sqrt(squares[r] / static_cast<double>(l.n) + eps));
+                }
+                for (long r = i; r < i + count; r++)
+                    k.sample_apply(px + r * l.n, l.n, pm[r], pr[r], pw, pb, py + r * l.n);
             }
         });
     }
@@ -101,28 +111,29 @@ Owned backward(const Array& g, const Array& x, const Array& weight, const Array&
     const size_t room = static_cast<size_t>(l.chunks() * l.n);
     const Scratch<T> weights(to_weight ? room : 0), biases(to_bias ? room : 0);
     Owned gx = needs[0] ? make_output(x.rank(), x.shape(), x.dtype()) : none();
-    {
+    if (needs[0] || to_weight || to_bias) {
         const ReleaseGil gil(2 * l.nanoseconds());
         const auto& k = norm_kernels().of<T>();
         const T *pg = grad.data<T>(), *px = from.data<T>(), *pw = values<T>(w), *pm = mean.data<T>(), *pr = rstd.data<T>();
         T* to = needs[0] ? gx.data<T>() : nullptr;
         const double n = static_cast<double>(l.n);
+        const long group = rows_at_once(l.n);
         parallel_range(l.rows, l.step(), [&](long begin, long end) {
             const long chunk = begin / l.step();
             T* gw = to_weight ? weights.data() + chunk * l.n : nullptr;
             T* gb = to_bias ? biases.data() + chunk * l.n : nullptr;
             if (gw) std::fill_n(gw, l.n, T(0));
             if (gb) std::fill_n(gb, l.n, T(0));
-            for (long i = begin; i < end; i++) {
-                const T *row_g = pg + i * l.n, *row_x = px + i * l.n;
-                if (to) {
-                    double sum_g = 0, sum_gx = 0;
-                    k.sample_sums(row_g, row_x, l.n, pm[i], pw, &sum_g, &sum_gx);
+            for (long first = begin; first < end; first += group) {
+                const long count = std::min(group, end - first);
+                double sum_g[few] = {}, sum_gx[few] = {};
+                if (to) k.sample_sums(pg + first * l.n, px + first * l.n, count, l.n, pm + first, pw, sum_g, sum_gx);
+                for (long i = first; i < first + count; i++) {
                     const double r = static_cast<double>(pr[i]);
-                    k.sample_back(row_g, row_x, l.n, pm[i], pw, pr[i], static_cast<T>(-r * r * r * sum_gx / n),
-                                  static_cast<T>(centred ? -r * sum_g / n : 0.), to + i * l.n);
+                    k.sample_back(pg + i * l.n, px + i * l.n, l.n, pm[i], pw, pr[i],
+                                  static_cast<T>(-r * r * r * sum_gx[i - first] / n),
+                                  static_cast<T>(centred ? -r * sum_g[i - first] / n : 0.), to ? to + i * l.n : nullptr, gw, gb);
                 }
-                if (gw || gb) k.sample_params(row_g, row_x, l.n, pm[i], pr[i], gw, gb);
             }
         });
     }
