@@ -2,8 +2,9 @@
 
 Each op runs on arrays that fill the level-1 cache, the level-2, the level-3 and none of them. ``share`` is its bytes (read
 and written, each once) a second, over those of a plain loop that reads and writes in the same proportion
-(``bandwidth.cpp``, measured in the same run). In the smallest sizes a call's time in Python counts. The column of PyTorch
-is there if it can be imported; both take turns, and the least time of many short rounds counts.
+(``bandwidth.cpp``, measured in the same run), or if that is the tighter bound, its arithmetic over what one core does
+(``WORK``). ``kernel`` is the same without the time of the smallest call, which a recorded step does without. The column of
+PyTorch is there if it can be imported; both take turns, and the least time of many short rounds counts.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import chainrule as cr
+from chainrule import _native
 from chainrule.apps.bench.race import SPOILED
 from chainrule.apps.bench.results import machine
 
-LEVELS = {"L1": 24 << 10, "L2": 512 << 10, "L3": 8 << 20, "memory": 256 << 20}  # bytes of all operands of a call
+LEVELS = {"L1": 24 << 10, "L2": 512 << 10, "L3": 8 << 20, "memory": 128 << 20}  # bytes of all operands of a call
 COLUMNS = 512  # of the matrices
 
 
@@ -85,6 +87,11 @@ def lines(m: Any, x: Any) -> tuple[Any, ...]:
     return x, m.tensor(np.random.default_rng(1).permutation(x.shape[0]))
 
 
+def classes(m: Any, x: Any) -> tuple[Any, ...]:
+    """Scores, and the number of a column for each row."""
+    return x, m.tensor(np.random.default_rng(1).integers(0, x.shape[1], x.shape[0]))
+
+
 def mask(m: Any, x: Any, *rest: Any) -> tuple[Any, ...]:
     """Which are positive, before the operands."""
     return (x > 0, x, *rest)
@@ -129,9 +136,26 @@ def clip_norm(m: Any, parameters: Any) -> Any:
     return m.nn.utils.clip_grad_norm_(parameters, 1.0)
 
 
-def causal(m: Any, x: Any) -> tuple[Any, ...]:
-    """Square matrices."""
-    return (x.reshape(-1, 64, 64),)
+def normed(m: Any, x: Any) -> tuple[Any, ...]:
+    """Rows, a weight for each column, and the statistics of the rows as the gradient of layer norm takes them."""
+    w = m.ones(x.shape[1])
+    mean, rstd = x.mean(1), (x.var(1) + 1e-5) ** -0.5
+    if m is cr:
+        return tuple(t.numpy() for t in (x, w, mean, rstd))
+    return x, w, mean[:, None], rstd[:, None]
+
+
+def normed_back(m: Any, x: Any, w: Any, mean: Any, rstd: Any) -> Any:
+    """The gradients of layer norm of rows, weight and bias."""
+    if m is cr:
+        given = {"needs": (True, True, True), "normalized_shape": w.shape, "eps": 1e-5}
+        return _native.layer_norm_vjp(x, x, w, mean, rstd, **given)
+    return m.ops.aten.native_layer_norm_backward(x, x, w.shape, mean, rstd, w, w, [True, True, True])
+
+
+def seeded(m: Any, x: Any) -> tuple[Any, ...]:
+    """``x``, and for us the state of a generator."""
+    return (x, m.tensor([1, 0])) if m is cr else (x,)
 
 
 def square(n: int) -> tuple[int, ...]:
@@ -202,6 +226,17 @@ CASES: dict[str, Case] = {
         1, 1, lambda m, x: m.layer_norm(x, normalized_shape=x.shape[1:]),
         lambda m, x: m.nn.functional.layer_norm(x, x.shape[1:]),
     ),
+    "layer_norm_128": Case(
+        1, 1, lambda m, x: m.layer_norm(x, normalized_shape=x.shape[1:]),
+        lambda m, x: m.nn.functional.layer_norm(x, x.shape[1:]), shape=narrow(128),
+    ),
+    "layer_norm_back": Case(2, 1, normed_back, normed_back, prepare=normed),
+    "mean_planes": both(lambda m, x: x.mean((2, 3)), 1, 0, shape=lambda n: (max(1, n // 3136), 64, 7, 7)),
+    "cross_entropy": Case(
+        1, 0, lambda m, x, i: m.cross_entropy(x, i), lambda m, x, i: m.nn.functional.cross_entropy(x, i),
+        prepare=classes, shape=narrow(10),
+    ),
+    "dropout": Case(1, 1.25, lambda m, x, *s: m.dropout(x, *s, p=0.5), lambda m, x: m.dropout(x, 0.5, True), prepare=seeded),
     "sort": Case(1, 3, lambda m, x: m.sort(x, 1), lambda m, x: m.sort(x, 1)),
     "topk": both(lambda m, x: m.topk(x, 8, 1), 1, 0),
     "clone": both(lambda m, x: x.clone()),
@@ -239,16 +274,42 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-def bandwidth() -> dict[str, dict[str, float]]:
-    """Bytes a second of one core by level: of loops that only read, only write, copy, and add."""
+class Work(NamedTuple):
+    """What an element costs beside memory: operations (all as multiply-adds, one vector each), and what has a unit apart."""
+
+    operations: float = 0
+    divisions: float = 0
+    roots: float = 0
+    widened: float = 0  # made double and added
+
+    def seconds(self, rates: dict[str, float]) -> float:
+        """The time of an element if nothing but its busiest unit counts."""
+        return max(count / rates[name] for name, count in self._asdict().items())
+
+
+# Counted in native/core/vmath.h. Of what is computed in double precision (sin to cosh, pow, atan2) nothing is counted.
+WORK = {
+    "exp": Work(15), "expm1": Work(22), "log": Work(32), "log2": Work(33), "log1p": Work(37, 1), "tanh": Work(23, 1),
+    "erf": Work(34), "sigmoid": Work(19, 1), "silu": Work(20, 1), "gelu": Work(24), "elu": Work(24), "celu": Work(26),
+    "selu": Work(25), "sqrt": Work(roots=1), "rsqrt": Work(divisions=1, roots=1), "reciprocal": Work(divisions=1),
+    "div": Work(divisions=1), "softsign": Work(divisions=1), "softmax": Work(20), "log_softmax": Work(20),
+    **{name: Work(widened=1) for name in "sum sum_rows sum_columns mean_small mean_16 mean_middle mean_planes".split()},
+    **{name: Work(widened=1) for name in "norm norm_rows norm_1".split()},
+    **{name: Work(divisions=1, roots=1) for name in "adam adamw rmsprop adagrad nadam radam adadelta".split()},
+}  # fmt: skip
+
+
+def limits_of(levels: dict[str, int]) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Of one core: bytes a second by level (loops that only read, only write, copy, add), and the rates of ``Work``."""
     source = Path(__file__).with_name("bandwidth.cpp")
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "bandwidth"
         subprocess.run(["g++", "-O3", "-march=native", "-std=c++20", source, "-o", program], check=True)
-        done = subprocess.run([program, *map(str, LEVELS.values())], capture_output=True, text=True, check=True)
+        done = subprocess.run([program, *map(str, levels.values())], capture_output=True, text=True, check=True)
     kinds = ("read", "write", "copy", "add")
-    figures = [dict(zip(kinds, map(float, line.split()), strict=True)) for line in done.stdout.splitlines()]
-    return dict(zip(LEVELS, figures, strict=True))
+    lines = [[float(text) for text in line.split()] for line in done.stdout.splitlines()]
+    rates = dict(zip(Work._fields, lines.pop(), strict=True))
+    return {level: dict(zip(kinds, line, strict=True)) for level, line in zip(levels, lines, strict=True)}, rates
 
 
 def kind(case: Case) -> str:
@@ -291,15 +352,20 @@ def call(module: Any, function: Callable[..., Any], case: Case, arrays: list[Any
     return lambda: function(module, *given)
 
 
-def measure(name: str, level: str, limits: dict[str, dict[str, float]], torch: Any, seconds: float) -> dict[str, Any]:
+def measure(
+    name: str, level: str, limits: dict[str, dict[str, float]], rates: dict[str, float], torch: Any, seconds: float
+) -> dict[str, Any]:
     """One row: an op on arrays of one level."""
     case = CASES[name]
     arrays = operands(case, LEVELS[level])
     contestants = [call(cr, case.ours, case, arrays)]
     if torch is not None and case.theirs is not None:
         contestants.append(call(torch, case.theirs, case, arrays))
-    ours, *theirs = race(contestants, seconds)
+    contestants.append(call(cr, case.ours, case, operands(case, 0)))
+    ours, *theirs, smallest = race(contestants, seconds)
     size = 4 * (case.reads + case.writes) * arrays[0].size
+    work = WORK.get(name, Work()).seconds(rates) * arrays[0].size
+    bound = max(size / limits[level][kind(case)], work)
     return {
         "op": name,
         "level": level,
@@ -308,7 +374,9 @@ def measure(name: str, level: str, limits: dict[str, dict[str, float]], torch: A
         "torch_us": round(theirs[0] * 1e6, 2) if theirs else None,
         "ratio": round(theirs[0] / ours, 2) if theirs else None,
         "gb_s": round(size / ours / 1e9, 1),
-        "share": round(size / ours / limits[level][kind(case)], 3),
+        "share": round(bound / ours, 3),
+        "kernel": round(bound / max(ours - smallest, 1e-9), 3),
+        "bound": "arithmetic" if bound == work else "memory",
         "threads": 1,
     }
 
@@ -330,22 +398,26 @@ def main() -> None:
     except ImportError:
         torch = None
     cr.set_num_threads(1)
-    limits = bandwidth()
+    limits, rates = limits_of(LEVELS)
     for level, figures in limits.items():
         print(f"{level:7}" + "  ".join(f"{k} {v / 1e9:.0f} GB/s" for k, v in figures.items()))
+    print("elements a second: " + "  ".join(f"{k} {v / 1e9:.1f}e9" for k, v in rates.items()))
     stamp = {
         "machine": machine(),
+        "rates": {k: round(v / 1e9, 2) for k, v in rates.items()},
         "limits_gb_s": {k: {n: round(v / 1e9, 1) for n, v in f.items()} for k, f in limits.items()},
     }
-    print(f"{'op':16} {'level':7} {'elements':>9} {'ours':>12} {'torch':>12} {'ratio':>7} {'GB/s':>7} {'share':>6}")
+    print(
+        f"{'op':16} {'level':7} {'elements':>9} {'ours':>12} {'torch':>12} {'ratio':>7} {'GB/s':>7} {'share':>6} {'kernel':>6}"
+    )
     with cr.no_grad(), torch.no_grad() if torch is not None else cr.no_grad():
         for name in options.names or CASES:
             for level in options.levels:
-                row = measure(name, level, limits, torch, options.seconds)
+                row = measure(name, level, limits, rates, torch, options.seconds)
                 peer = f"{row['torch_us']:9.1f} us {row['ratio']:6.2f}x" if row["ratio"] else f"{'-':>12} {'-':>7}"
                 print(
                     f"{name:16} {level:7} {row['elements']:9} {row['ours_us']:9.1f} us {peer} {row['gb_s']:7.1f} "
-                    f"{row['share']:6.0%}",
+                    f"{row['share']:6.0%} {row['kernel']:6.0%} {row['bound']}",
                     flush=True,
                 )
                 if options.out:

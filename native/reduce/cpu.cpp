@@ -318,20 +318,40 @@ Owned extreme_value(const Reduction (&kernels)[2], const Array& x, const Axes& a
     return x.size() == 0 ? not_implemented() : reduce_float(kernels, x, axes, keepdims);
 }
 
-// ---- running sums and products, accumulated in float64
+// ---- running sums and products, accumulated in float64. Several at once: one addition waits for the one before.
 
-template <class T, bool product>
-void running(T* y, const T* x, long outer, long n, long inner) {
-    for (long o = 0; o < outer; ++o)
-        for (long j = 0; j < inner; ++j) {
-            double total = product;
-            const long base = o * n * inner + j;
-            for (long i = 0; i < n; ++i) {
-                const double value = x[base + i * inner];
-                total = product ? total * value : total + value;
-                y[base + i * inner] = static_cast<T>(total);
+template <class T, bool product, class At>
+void running(T* y, const T* x, long n, long count, At at) {  // at(i, k): the place of element i of running sum k
+    constexpr long most = 64;
+    for (long first = 0; first < count; first += most) {
+        const long m = std::min(most, count - first);
+        double totals[most];
+        std::fill_n(totals, m, product);
+        for (long i = 0; i < n; ++i)
+            for (long k = 0; k < m; ++k) {
+                const long place = at(i, first + k);
+                const double value = x[place];
+                totals[k] = product ? totals[k] * value : totals[k] + value;
+                y[place] = static_cast<T>(totals[k]);
             }
-        }
+    }
+}
+
+/// Rows of n elements, four at once.
+template <class T, bool product>
+void running_rows(T* y, const T* x, long rows, long n) {
+    long r = 0;
+    for (; r + 4 <= rows; r += 4, x += 4 * n, y += 4 * n) {
+        double totals[4] = {product, product, product, product};
+        for (long i = 0; i < n; ++i)
+#pragma GCC unroll 4
+            for (long k = 0; k < 4; ++k) {
+                const double value = x[k * n + i];
+                totals[k] = product ? totals[k] * value : totals[k] + value;
+                y[k * n + i] = static_cast<T>(totals[k]);
+            }
+    }
+    running<T, product>(y, x, n, rows - r, [n](long i, long k) { return k * n + i; });
 }
 
 template <bool product>
@@ -347,11 +367,22 @@ Owned cumulative(const Array& argument, long axis) {
     for (int d = 0; d < axis; ++d) outer *= x.dim(d);
     const long n = x.dim(axis), inner = x.size() / outer / n;
     ReleaseGil gil(x.size() * 1.0);
-    parallel_range(outer, std::max(1L, piece / (n * inner)), [&](long begin, long end) {
-        const long at = begin * n * inner;
-        if (x.is(DType::float32)) running<float, product>(y.data<float>() + at, x.data<float>() + at, end - begin, n, inner);
-        else running<double, product>(y.data<double>() + at, x.data<double>() + at, end - begin, n, inner);
-    });
+    const auto run = [&]<class T>(T* to, const T* from) {
+        if (inner == 1)
+            return parallel_range(outer, std::max(4L, piece / n / 4 * 4), [&](long begin, long end) {
+                running_rows<T, product>(to + begin * n, from + begin * n, end - begin, n);
+            });
+        const long width = std::min(inner, 512L), blocks = ceil_div(inner, width);  // columns of a unit of work
+        parallel_range(outer * blocks, std::max(1L, piece / (n * width)), [&](long begin, long end) {
+            for (long unit = begin; unit < end; ++unit) {
+                const long first = unit % blocks * width, at = unit / blocks * n * inner + first;
+                running<T, product>(to + at, from + at, n, std::min(width, inner - first),
+                                    [inner](long i, long k) { return i * inner + k; });
+            }
+        });
+    };
+    if (x.is(DType::float32)) run(y.data<float>(), x.data<float>());
+    else run(y.data<double>(), x.data<double>());
     return y;
 }
 

@@ -142,8 +142,8 @@ struct Wide {
 #pragma GCC unroll 4
             for (int k = 0; k < 4; ++k) {
                 const Wides sum = Op::f(sums[k][0], sums[k][1]);
-                if constexpr (w == 4) totals[k] = Op::f(Op::f(sum[0], sum[1]), Op::f(sum[2], sum[3]));
-                else totals[k] = Op::f(sum[0], sum[1]);
+                totals[k] = Op::f(sum[0], sum[1]);
+                if (w == 4) totals[k] = Op::f(totals[k], Op::f(sum[w - 2], sum[w - 1]));
             }
             for (; i < n; ++i)
                 for (int k = 0; k < 4; ++k) totals[k] = Op::template taken<Of>(totals[k], static_cast<double>(p[k][i]));
