@@ -43,3 +43,19 @@ def test_sort_of_windows_and_what_is_declined():
     assert _native.sort(x, axis=2) is NotImplemented
     assert _native.topk(x, k=61) is NotImplemented
     assert _native.topk(x, k=-1) is NotImplemented
+
+
+def test_an_index_outside_of_a_late_row_is_refused():
+    x = np.ones((600, 50), np.float32)
+    for bad in (-1, 50, 2**62, -(2**62)):
+        i = np.zeros((600, 50), np.int64)
+        i[599, 49] = bad
+        assert _native.gather(x, i, axis=1) is NotImplemented
+        assert _native.ungather(x, i, axis=1, shape=x.shape) is NotImplemented
+
+
+def test_ungather_into_a_larger_array():
+    x, i = np.ones((2, 3), np.float32), np.array([[0, 4, 4], [1, 1, 1]])
+    want = np.zeros((4, 5), np.float32)
+    want[0, [0, 4]], want[1, 1] = (1, 2), 3
+    np.testing.assert_array_equal(_native.ungather(x, i, axis=1, shape=(4, 5)), want)

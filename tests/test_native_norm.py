@@ -183,3 +183,24 @@ def test_other_dtypes_and_wrong_shapes():
     frozen.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         _native.batch_norm_train(x, None, None, frozen, frozen, **settings)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_is_normalised_the_same_wherever_it_stands(dtype):
+    """Short rows are summed four at once."""
+    for n in (1, 7, 128, 250, 256, 257):
+        x, g, w = normal((9, n), dtype), normal((9, n), dtype, 1), normal((n,), dtype, 2)
+        given = {"normalized_shape": (n,), "eps": 1e-5}
+        y, saved = _native.layer_norm(x, w, w, **given)
+        back = _native.layer_norm_vjp(g, *saved[:2], *saved[2:], needs=(True, True, True), **given)
+        wide, some = x.astype(float), g.astype(float) * w
+        r = 1 / np.sqrt(wide.var(1, keepdims=True) + 1e-5)
+        unit = (wide - wide.mean(1, keepdims=True)) * r
+        close(back[0], (some - some.mean(1, keepdims=True) - unit * (some * unit).mean(1, keepdims=True)) * r, dtype)
+        close(back[1], (g * unit).sum(0), dtype)
+        close(back[2], g.astype(float).sum(0), dtype)
+        for rows in (slice(0, 1), slice(2, 7), slice(8, 9)):
+            part, kept = _native.layer_norm(x[rows], w, w, **given)
+            np.testing.assert_array_equal(part, y[rows])
+            again = _native.layer_norm_vjp(g[rows], *kept, needs=(True, False, False), **given)
+            np.testing.assert_array_equal(again[0], back[0][rows])

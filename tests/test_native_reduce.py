@@ -159,3 +159,30 @@ def test_norms(shape, dtype):
     x = np.full(5, 1e30, dtype)
     check(_native.norm(x, ord="fro"), np.sqrt(5) * 1e30, 3e-7, 0)  # the squares would overflow float32
     assert _native.norm(x, ord=np.inf) is NotImplemented
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_row_sums_to_the_same_wherever_it_stands(dtype):
+    random = np.random.default_rng(0)
+    for n in (1, 3, 4, 7, 8, 16, 31, 49, 192, 193, 300):
+        x = random.standard_normal((9, n)).astype(dtype)
+        sums = _native.sum(x, axis=1)
+        check(sums, x.astype(float).sum(1), 3e-7 if dtype == "float32" else 1e-13, 1e-7)
+        for first, last in ((0, 2), (3, 9), (5, 7), (7, 9)):  # more than one
+            np.testing.assert_array_equal(_native.sum(x[first:last], axis=1), sums[first:last])
+        check(_native.mean(x[::2, ::-1], axis=1), x[::2].astype(float).mean(1), 3e-7, 1e-7)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_sums_of_what_is_not_finite_or_large(dtype):
+    most = np.finfo(dtype).max
+    x = np.full((5, 40), most / 64, dtype)
+    check(_native.mean(x, axis=1), np.full(5, most / 64), 3e-7, 0)
+    if dtype == "float32":  # which is summed in float64
+        check(_native.mean(np.full((5, 40), most, dtype), axis=0), np.full(40, most), 0, 0)
+    x[1, 3], x[2, 5] = np.inf, np.nan
+    assert np.isposinf(_native.sum(x, axis=1)[1])
+    assert np.isnan(_native.sum(x, axis=1)[2])
+    assert np.isnan(_native.sum(x))
+    x[1, 4] = -np.inf
+    assert np.isnan(_native.sum(x, axis=1)[1])
