@@ -9,7 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import backends
-from chainrule.backends.cuda import array, driver, memory
+from chainrule.backends.cuda import arguments, array, driver, memory
 from chainrule.domain.errors import DeviceError, IndexRangeError, NotSupportedError
 
 INT64 = np.dtype(np.int64)
@@ -138,6 +138,25 @@ def test_what_a_capture_refuses(gpu, emulated):
     assert gpu.download(y).tolist() == [0, 0]
     gpu.driver.replay(graph, gpu.stream)
     assert gpu.download(y).tolist() == [1, 2]
+
+
+def test_what_was_captured_keeps_its_arguments(gpu):
+    """Other launches of the same kernel put theirs elsewhere."""
+    x, y, other = filled(gpu, [1, 2, 3]), filled(gpu, [0, 0, 0]), filled(gpu, [7, 8, 9])
+    double(gpu, y, x)
+    with gpu.captured() as graph:
+        double(gpu, y, x)
+    for _ in range(2):
+        double(gpu, y, other)
+        gpu.driver.replay(graph[0], gpu.stream)
+        assert gpu.download(y).tolist() == [1, 2, 3] and gpu.download(other).tolist() == [7, 8, 9]
+
+
+def test_arguments_lie_where_others_were(gpu):
+    first = arguments.packed((1, 2.0, bytes(16), None))
+    first.free.append(first)
+    again = arguments.packed((3, 4.0, bytes(16), None))
+    assert again is first and arguments.packed((5, 6.0, bytes(16), None)) is not first
 
 
 def test_no_more_memory(gpu, emulated):
