@@ -120,15 +120,24 @@ Owned max_pool2d(Array x, Pair kernel, Pair stride, Pair padding, Pair dilation,
     return make_tuple(std::move(y), make_tuple(std::move(taps), sizes(x)));
 }
 
+// From a window's first place to those of its taps, in elements of an image.
+struct TapSteps {
+    Scratch<int64_t> values;
+    explicit TapSteps(const Windows& win) : values(static_cast<size_t>(win.y.kernel * win.x.kernel)) {
+        const long kernel = win.x.kernel;
+        for (long k = 0; k < win.y.kernel * kernel; k++)
+            values[static_cast<size_t>(k)] = k / kernel * win.y.dilation * win.x.in + k % kernel * win.x.dilation;
+    }
+    const int64_t* data() const { return values.data(); }
+};
+
 // Taps as places in the image: row times width plus column.
 template <class I>
 Owned places(const Array& taps, const Windows& win) {
     const bool last = last_order(taps);
-    const long n = taps.dim(0), c = taps.dim(1), kernel = win.x.kernel;
+    const long n = taps.dim(0), c = taps.dim(1);
     Owned result = make_images(n, c, win.y.out, win.x.out, DType::int64, last);
-    const Scratch<int64_t> steps(static_cast<size_t>(win.y.kernel * kernel));  // from a window's first place
-    for (long k = 0; k < win.y.kernel * kernel; k++)
-        steps[static_cast<size_t>(k)] = k / kernel * win.y.dilation * win.x.in + k % kernel * win.x.dilation;
+    const TapSteps steps(win);
     const ReleaseGil gil(static_cast<double>(taps.size()));
     const I* from = taps.data<I>();
     int64_t* to = result.data<int64_t>();
@@ -154,6 +163,17 @@ Owned max_pool2d_with_indices(Array x, Pair kernel, Pair stride, Pair padding, P
     return make_tuple(std::move(y), std::move(indices));
 }
 
+// A plane's gradient, window after window: one addition for each, where a vector of taps would have as many as there are
+// taps, most of them of zeros.
+template <class T, class I>
+void scatter_plane(const T* g, const I* index, const Windows& win, const int64_t* steps, T* gx) {
+    std::fill_n(gx, win.y.in * win.x.in, T(0));
+    for (long r = 0; r < win.y.out; r++, g += win.x.out, index += win.x.out) {
+        T* first = gx + win.y.start(r) * win.x.in - win.x.padding;
+        for (long q = 0; q < win.x.out; q++, first += win.x.stride) first[steps[index[q]]] += g[q];
+    }
+}
+
 template <class T, class I>
 Owned max_back(const Array& g, const Array& index, const Windows& win) {
     const bool last = last_order(index);
@@ -166,6 +186,14 @@ Owned max_back(const Array& g, const Array& index, const Windows& win) {
     const I* at = index.data<I>();
     T* d = gx.data<T>();
     const bool once = win.tiles();
+    if (!last && !(once && win.doubles())) {
+        const TapSteps steps(win);
+        const long in = win.y.in * win.x.in, out = h * w;
+        parallel_range(n * c, std::max(1L, 16384 / std::max(1L, in)), [&](long begin, long end) {
+            for (long p = begin; p < end; p++) scatter_plane(s + p * out, at + p * out, win, steps.data(), d + p * in);
+        });
+        return gx;
+    }
     const auto general = [&](const auto& kernels) {
         each_block<T>(
             n, c, last,
