@@ -35,15 +35,17 @@ double nanoseconds(const Array& weight, const Array& y) {  // at 100 GFLOP/s
     return 2. * static_cast<double>(y.size()) * weight.dim(1) * weight.dim(2) * weight.dim(3) / 100;
 }
 
-// A 1x1 convolution of channels-last images is a product over all pixels: one image of one long row.
+// A 1x1 convolution of channels-last images is a product over all pixels: rows of at least 256, which threads share.
 template <class T>
 void flatten_pixels(Images<T>& x) {
-    x.w *= x.h * x.n;
-    x.n = x.h = 1;
+    x.w *= x.h;
+    x.h = 1;
+    for (; x.w < 256 && x.n % 2 == 0; x.w *= 2) x.n /= 2;
+    x.sh = x.sn = x.w * x.c;
 }
 
 template <class T>
-Owned conv2d_of(const Array& x, const Array& weight, const Array& bias, const Geometry& geometry) {
+Owned conv2d_of(const Array& x, const Array& weight, const Array& bias, const Geometry& geometry, bool relu = false) {
     const long outs = weight.dim(0), item = sizeof(T), group_outs = outs / geometry.groups;
     const long h = geometry.outputs(0, x.dim(2)), w = geometry.outputs(1, x.dim(3));
     // Of a few channels only, the image is row-major: pixels fill the vectors, and what follows finds them side by
@@ -74,10 +76,11 @@ Owned conv2d_of(const Array& x, const Array& weight, const Array& bias, const Ge
     }
     const ReleaseGil gil(nanoseconds(weight, y));
     convolve(from, geometry.forward(0, from.h), geometry.forward(1, from.w), weights, geometry.groups,
-             bias ? flat_bias.data<T>() : nullptr, to);
+             bias ? flat_bias.data<T>() : nullptr, to, relu);
     return y;
 }
 
+template <bool relu>
 Owned conv2d(Array x, Array weight, Array bias, Pair stride, Pair padding, Pair dilation, long groups) {
     if (!x.is_float() || weight.dtype() != x.dtype() || (bias && bias.dtype() != x.dtype())) return not_implemented();
     if (x.rank() != 4 || weight.rank() != 4 || groups < 1 || weight.dim(0) % groups ||
@@ -89,8 +92,8 @@ Owned conv2d(Array x, Array weight, Array bias, Pair stride, Pair padding, Pair 
         if (geometry.stride[axis] < 1 || geometry.dilation[axis] < 1 || geometry.padding[axis] < 0 ||
             geometry.kernel[axis] < 1 || geometry.outputs(axis, x.dim(2 + axis)) < 1)
             throw std::invalid_argument("[conv2d] the kernel does not fit the padded image, or a size is out of range");
-    Owned y = x.is(DType::float32) ? conv2d_of<float>(x, weight, bias, geometry)
-                                   : conv2d_of<double>(x, weight, bias, geometry);
+    Owned y = x.is(DType::float32) ? conv2d_of<float>(x, weight, bias, geometry, relu)
+                                   : conv2d_of<double>(x, weight, bias, geometry, relu);
     return make_tuple(std::move(y), make_tuple(reference(x), reference(weight)));
 }
 
@@ -220,8 +223,10 @@ Owned conv_transpose2d_vjp(Array g, Array x, Array weight, Needs needs, Pair str
 }  // namespace
 
 void bind_conv(nb::module_& m) {
-    m.def("conv2d", &conv2d, "x"_a, "weight"_a, "bias"_a.none(), nb::kw_only(), "stride"_a, "padding"_a, "dilation"_a,
-          "groups"_a);
+    m.def("conv2d", &conv2d<false>, "x"_a, "weight"_a, "bias"_a.none(), nb::kw_only(), "stride"_a, "padding"_a,
+          "dilation"_a, "groups"_a);
+    m.def("_conv2d_relu", &conv2d<true>, "x"_a, "weight"_a, "bias"_a.none(), nb::kw_only(), "stride"_a, "padding"_a,
+          "dilation"_a, "groups"_a);
     m.def("conv2d_vjp", &conv2d_vjp, "g"_a, "x"_a, "weight"_a, nb::kw_only(), "needs"_a, "stride"_a, "padding"_a,
           "dilation"_a, "groups"_a);
     m.def("conv_transpose2d", &conv_transpose2d, "x"_a, "weight"_a, "bias"_a.none(), nb::kw_only(), "stride"_a, "padding"_a,

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "conv/band.h"
+#include "conv/cut.h"
 #include "conv/depthwise.h"
 #include "conv/geometry.h"
 #include "conv/images.h"
@@ -37,15 +38,21 @@ void without_taps(const Axis& ay, const Axis& ax, const T* bias, const Images<T>
 
 template <class T>
 void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, long groups, const T* bias,
-              const Images<T>& y) {
+              const Images<T>& y, bool relu) {
     if (ay.outputs <= 0 || ax.outputs <= 0 || y.n == 0) return;
     if (ay.taps == 0 || ax.taps == 0) return without_taps(ay, ax, bias, y);
+    const auto cut = [&] {
+        if (relu)
+            parallel_range(y.n, std::max(1L, 32768 / (y.h * y.w * y.c)), [&](long begin, long end) {
+                for (long n = begin; n < end; n++) cut_rows(y, n, 0, y.h);
+            });
+    };
     const bool planes = y.sc != 1 && ax.step == 1 && ax.outputs >= 12;  // rows that fill vectors
     if (is_depthwise(groups, w.ins, w.outs) && !(planes && planar_pays(ay, ax, w.ins, w.outs)))
-        return depthwise(x, ay, ax, w, bias, y);
-    if (y.sc != 1 && w.ins > 0 && is_pointwise(x, ay, ax, y)) return pointwise(x, w, groups, bias, y);
-    if (winograd_pays(ay, ax, groups, w.ins, w.outs, y.n)) return winograd(x, ay, ax, w, bias, y);
-    if (y.sc != 1 && planar_pays(ay, ax, w.ins, w.outs)) return planar(x, ay, ax, w, groups, bias, y);
+        return depthwise(x, ay, ax, w, bias, y), cut();
+    if (y.sc != 1 && w.ins > 0 && is_pointwise(x, ay, ax, y)) return pointwise(x, w, groups, bias, y), cut();
+    if (winograd_pays(ay, ax, groups, w.ins, w.outs, y.n)) return winograd(x, ay, ax, w, bias, y, relu);
+    if (y.sc != 1 && planar_pays(ay, ax, w.ins, w.outs)) return planar(x, ay, ax, w, groups, bias, y, relu);
     const auto& k = gemm_kernels().of<T>();
     const long width = 2 * k.lanes, panels = (w.outs + width - 1) / width, depth = ay.taps * ax.taps * w.ins;
     const Scratch<T> packed(static_cast<size_t>(groups * panels * depth * width));
@@ -101,6 +108,7 @@ void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const We
                 }
             }
         }
+        if (relu) cut_rows(y, n, o0, o1 - o0);
     };
     const double flops = 2. * x.n * ay.outputs * ax.outputs * depth * w.outs * groups;
     const long grain = std::max(1L, static_cast<long>(1e6 * x.n * bands / std::max(flops, 1e6)));
@@ -110,8 +118,8 @@ void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const We
 }
 
 template void convolve(const Images<const float>&, const Axis&, const Axis&, const Weights<float>&, long, const float*,
-                       const Images<float>&);
+                       const Images<float>&, bool);
 template void convolve(const Images<const double>&, const Axis&, const Axis&, const Weights<double>&, long,
-                       const double*, const Images<double>&);
+                       const double*, const Images<double>&, bool);
 
 }  // namespace chainrule

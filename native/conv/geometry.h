@@ -57,10 +57,11 @@ struct Weights {
     long taps;  // elements of a kernel
 };
 
-/// y = convolution of x along both axes (+ bias). Stores only the positions the axes name.
+/// y = convolution of x along both axes (+ bias), or relu of it. Stores only the positions the axes name; with relu those
+/// must be all.
 template <class T>
 void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, long groups, const T* bias,
-              const Images<T>& y);
+              const Images<T>& y, bool relu = false);
 
 /// gw (out, in/groups, kh, kw), contiguous, from x and g; gb[out] too if not null.
 template <class T>

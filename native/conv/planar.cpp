@@ -3,6 +3,7 @@
 #include "conv/planar.h"
 
 #include "conv/band.h"
+#include "conv/cut.h"
 #include "conv/images.h"
 #include "core/memory.h"
 #include "core/threads.h"
@@ -45,7 +46,7 @@ class Planar {
                 }
     }
 
-    void forward(const Weights<T>& w, const T* bias, const Images<T>& y) const {
+    void forward(const Weights<T>& w, const T* bias, const Images<T>& y, bool relu) const {
         const long blocks = (outs_ + planar_outs - 1) / planar_outs, size = (taps_ + 1) * planar_outs;
         const Scratch<T> weights(static_cast<size_t>(groups_ * blocks * size));  // [in][ty][tx][8], then the bias
         for (long u = 0; u < groups_ * blocks; u++) {
@@ -75,6 +76,7 @@ class Planar {
                                            s + taps_ * planar_outs, slots_.data(), rows * across_,
                                            y.data + n * y.sn + (u / blocks * outs_ + c0) * y.sc + o0 * y.sh, y.sc);
                 }
+                if (relu) cut_rows(y, n, o0, rows);
             }
         });
     }
@@ -184,8 +186,8 @@ class Planar {
 
 template <class T>
 void planar(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, long groups, const T* bias,
-            const Images<T>& y) {
-    Planar<T>(x, ay, ax, groups, w.outs, x.c).forward(w, bias, y);
+            const Images<T>& y, bool relu) {
+    Planar<T>(x, ay, ax, groups, w.outs, x.c).forward(w, bias, y, relu);
 }
 
 template <class T>
@@ -197,9 +199,9 @@ void planar_weight_gradient(const Images<const T>& x, const Images<const T>& g, 
 }
 
 template void planar(const Images<const float>&, const Axis&, const Axis&, const Weights<float>&, long, const float*,
-                     const Images<float>&);
+                     const Images<float>&, bool);
 template void planar(const Images<const double>&, const Axis&, const Axis&, const Weights<double>&, long, const double*,
-                     const Images<double>&);
+                     const Images<double>&, bool);
 template void planar_weight_gradient(const Images<const float>&, const Images<const float>&, const Axis&, const Axis&,
                                      long, float*);
 template void planar_weight_gradient(const Images<const double>&, const Images<const double>&, const Axis&, const Axis&,

@@ -15,7 +15,7 @@ inline bool planar_pays(const Axis& ay, const Axis& ax, long ins, long outs) {
 /// The same as convolve and weight_gradient, where planar_pays and (forward) y is row-major.
 template <class T>
 void planar(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, long groups, const T* bias,
-            const Images<T>& y);
+            const Images<T>& y, bool relu);
 template <class T>
 void planar_weight_gradient(const Images<const T>& x, const Images<const T>& g, const Axis& ay, const Axis& ax,
                             long groups, T* gw);

@@ -20,7 +20,7 @@ class Winograd {
 
   public:
     Winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias,
-             const Images<T>& y)
+             const Images<T>& y, bool relu)
         : k_(gemm_kernels().of<T>()),
           wk_(M == 2 ? winograd_kernels().of<T>().by2 : winograd_kernels().of<T>().by4),
           x_(x),
@@ -28,6 +28,7 @@ class Winograd {
           ay_(ay),
           ax_(ax),
           bias_(bias),
+          relu_(relu),
           width_(2 * k_.lanes),
           ins_((x.c + k_.lanes - 1) / k_.lanes * k_.lanes),
           panels_((y.c + width_ - 1) / width_),
@@ -74,7 +75,7 @@ class Winograd {
         for (long k = 0; k < P; k++)
             for (long j = 0; j < panels_; j++) multiply(v.data() + k * v_plane, k, j, tiles, m.data() + k * m_plane);
 
-        const TileBlock products{b.rows, b.columns, y_.c, m_plane, outs_};
+        const TileBlock products{b.rows, b.columns, y_.c, m_plane, outs_, relu_};
         const long height = std::min(M * b.rows, ay_.outputs - M * b.row);
         const long width = std::min(M * b.columns, ax_.outputs - M * b.column);
         const long row = width * y_.c;
@@ -127,6 +128,7 @@ class Winograd {
     const Images<T>& y_;
     const Axis &ay_, &ax_;
     const T* bias_;
+    const bool relu_;
     const long width_, ins_, panels_, outs_;  // panel width; channels rounded up to vectors; to panels
     const TileGrid grid_;
     const bool last_;
@@ -137,16 +139,16 @@ class Winograd {
 
 template <class T>
 void winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias,
-              const Images<T>& y) {
+              const Images<T>& y, bool relu) {
     if (sizeof(T) == 4 && tiles_of_four && ay.outputs >= 4 && ax.outputs >= 4)
-        Winograd<T, 4>(x, ay, ax, w, bias, y).run();
+        Winograd<T, 4>(x, ay, ax, w, bias, y, relu).run();
     else
-        Winograd<T, 2>(x, ay, ax, w, bias, y).run();
+        Winograd<T, 2>(x, ay, ax, w, bias, y, relu).run();
 }
 
 template void winograd(const Images<const float>&, const Axis&, const Axis&, const Weights<float>&, const float*,
-                       const Images<float>&);
+                       const Images<float>&, bool);
 template void winograd(const Images<const double>&, const Axis&, const Axis&, const Weights<double>&, const double*,
-                       const Images<double>&);
+                       const Images<double>&, bool);
 
 }  // namespace chainrule

@@ -23,7 +23,7 @@ inline std::atomic<bool> tiles_of_four{false};
 /// The same as convolve and weight_gradient, where winograd_pays. The weights of y's gradient have their taps reversed.
 template <class T>
 void winograd(const Images<const T>& x, const Axis& ay, const Axis& ax, const Weights<T>& w, const T* bias,
-              const Images<T>& y);
+              const Images<T>& y, bool relu);
 template <class T>
 void winograd_weight_gradient(const Images<const T>& x, const Images<const T>& g, const Axis& ay, const Axis& ax,
                               T* gw);

@@ -149,10 +149,12 @@ void output(const T* m, const TileBlock& block, const T* bias, T* y, long row, l
                                      [&](int i, int j, Vec<T> o) {
                                          if (i >= below || j >= right) return;
                                          T* to = d + i * row + j * pixel + c;
+                                         Vec<T> value = o + b;
+                                         if (block.relu) value = select(value <= Vec<T>{}, Vec<T>{}, value);
                                          if (n < lanes<T>)
-                                             store_part(to, o + b, n);
+                                             store_part(to, value, n);
                                          else
-                                             store(to, o + b);
+                                             store(to, value);
                                      });
             }
         }

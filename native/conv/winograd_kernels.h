@@ -10,6 +10,7 @@ namespace chainrule {
 // multiple of 4 KiB apart, or they collide in the cache: the drivers put one vector between them.
 struct TileBlock {
     long rows, columns, channels, plane, ld;
+    bool relu = false;  // of the output: what is not above 0 becomes 0
 };
 
 // Tiles of m x m outputs, of (m + 2) x (m + 2) pixels each.

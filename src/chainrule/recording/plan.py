@@ -9,6 +9,7 @@ from ..domain.errors import RecordingError
 from ..launch import declined
 from ..ops import OPS
 from ..tensor import Storage, wrap
+from .after_conv import after_convolution
 from .after_norm import after_batch_norm
 from .chains import chained
 from .engine import NATIVE, Engine
@@ -34,6 +35,7 @@ class Plan:
         calls = relu_after_pooling(calls, self.values, self.kinds, kept)
         calls = activated_products(calls, self.values, self.kinds, kept)
         calls = after_batch_norm(calls, self.values, self.kinds, kept)
+        calls = after_convolution(calls, self.kinds, kept)
         calls = folded(calls, self.values, self.kinds, kept, fixed, run)
         self.calls = chained(calls, self.values, self.kinds, kept)
         passing = {place for call in self.calls for place in flat(call.results)}
