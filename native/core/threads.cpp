@@ -56,7 +56,7 @@ thread_local bool inside_region = false;
 class ThreadPool {
   public:
     explicit ThreadPool(int count) {
-        for (int i = 1; i < count; ++i) workers_.emplace_back([this] { work(); });
+        for (int i = 1; i < count; ++i) workers_.emplace_back([this, i] { work(i % 2 == 1); });
     }
 
     ~ThreadPool() {
@@ -69,16 +69,18 @@ class ThreadPool {
     void run(long chunks, ChunkFunction function, void* context) {
         function_ = function;
         context_ = context;
-        chunks_.store(static_cast<uint32_t>(chunks), std::memory_order_relaxed);
+        chunks_ = chunks;
+        run_ = chunks / (most + 1) + 1;
+        const auto total = static_cast<uint32_t>((chunks + run_ - 1) / run_);
+        runs_.store(total, std::memory_order_relaxed);
         done_.store(0, std::memory_order_relaxed);
         const uint32_t epoch = bell_.load(std::memory_order_relaxed) + 1;
         job_.store(uint64_t{epoch} << 32, std::memory_order_release);
         bell_.store(epoch, std::memory_order_seq_cst);
         if (asleep_.load(std::memory_order_seq_cst)) bell_.notify_all();
         inside_region = true;
-        claim(epoch, false);
+        claim(epoch, false, false);
         inside_region = false;
-        const auto total = static_cast<uint32_t>(chunks);
         if (!spin(caller_spin_us, [&] { return done_.load(std::memory_order_acquire) == total; })) {
             caller_asleep_.store(true, std::memory_order_seq_cst);
             for (uint32_t done; (done = done_.load(std::memory_order_seq_cst)) != total;) done_.wait(done);
@@ -90,22 +92,27 @@ class ThreadPool {
   private:
     // Between regions no chunk can be claimed: a late worker's exchange fails, whatever it read before.
     static constexpr uint64_t closed = ~uint64_t{0};
+    static constexpr long most = 0xffff;  // runs of a job
 
-    // Takes chunks of the job `epoch` until none is left. Epoch and next chunk are one word, so a late worker can
-    // never take a chunk of a newer job; the function is read only after a chunk was taken.
-    void claim(uint32_t epoch, bool worker) {
+    // Takes runs of chunks of the job `epoch` until none is left: the caller from the front, its neighbour from the back, so
+    // that kernels in a row meet the same part of their arrays on the same core, whose cache still has it. The epoch and
+    // what was taken from either end are one word, so a late worker can never take a part of a newer job; the function is
+    // read only after something was taken.
+    void claim(uint32_t epoch, bool worker, bool from_back) {
         for (uint64_t job = job_.load(std::memory_order_acquire);;) {
-            const uint32_t chunks = chunks_.load(std::memory_order_relaxed);
-            if (static_cast<uint32_t>(job >> 32) != epoch || static_cast<uint32_t>(job) >= chunks) return;
-            if (!job_.compare_exchange_weak(job, job + 1, std::memory_order_acq_rel)) continue;
-            function_(context_, static_cast<long>(static_cast<uint32_t>(job)));
+            const uint32_t runs = runs_.load(std::memory_order_relaxed);
+            const auto front = static_cast<uint32_t>(job >> 16 & most), back = static_cast<uint32_t>(job & most);
+            if (static_cast<uint32_t>(job >> 32) != epoch || front + back >= runs) return;
+            if (!job_.compare_exchange_weak(job, job + (from_back ? 1 : 1 << 16), std::memory_order_acq_rel)) continue;
+            const long begin = (from_back ? runs - 1 - back : front) * run_, end = std::min(begin + run_, chunks_);
+            for (long chunk = begin; chunk < end; ++chunk) function_(context_, chunk);
             const uint32_t done = done_.fetch_add(1, std::memory_order_seq_cst) + 1;
-            if (worker && caller_asleep_.load(std::memory_order_seq_cst) && done == chunks) done_.notify_one();
+            if (worker && caller_asleep_.load(std::memory_order_seq_cst) && done == runs) done_.notify_one();
             job = job_.load(std::memory_order_acquire);
         }
     }
 
-    void work() {
+    void work(bool from_back) {
         inside_region = true;
         for (uint32_t seen = 0;;) {
             const auto rung = [&] { return bell_.load(std::memory_order_acquire) != seen; };
@@ -116,19 +123,20 @@ class ThreadPool {
             }
             seen = bell_.load(std::memory_order_acquire);
             if (stop_) return;
-            claim(seen, true);
+            claim(seen, true, from_back);
         }
     }
 
     std::vector<std::thread> workers_;
-    alignas(128) std::atomic<uint64_t> job_{closed};  // epoch << 32 | next chunk
+    alignas(128) std::atomic<uint64_t> job_{closed};  // epoch << 32 | runs taken from the front << 16 | from the back
     alignas(128) std::atomic<uint32_t> done_{0};
     alignas(128) std::atomic<uint32_t> bell_{0};  // the epoch workers should look at
     std::atomic<int> asleep_{0};
-    std::atomic<uint32_t> chunks_{0};
+    std::atomic<uint32_t> runs_{0};
     std::atomic<bool> caller_asleep_{false}, stop_{false};
     ChunkFunction function_ = nullptr;
     void* context_ = nullptr;
+    long chunks_ = 0, run_ = 1;  // in all, and in a run
 };
 
 // The pool in use, made at the first parallel region; `taken` is held while a region runs or the pool is changed.
@@ -199,7 +207,7 @@ void register_fork_handlers() {
 
 void run_chunks(long chunks, ChunkFunction function, void* context) {
     if (chunks <= 0) return;
-    const bool serial = inside_region || num_threads() == 1 || chunks >= (1L << 32) || taken.exchange(true);
+    const bool serial = inside_region || num_threads() == 1 || taken.exchange(true);
     if (serial) {
         for (long chunk = 0; chunk < chunks; ++chunk) function(context, chunk);
         return;
