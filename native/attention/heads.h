@@ -77,31 +77,43 @@ struct Rows : Matrices<T> {
     Scratch<T> copy_;
 };
 
-// Each matrix transposed into panels [n / W][size][W], W the width of a tile, zeros beyond n.
+// Matrices transposed into panels [n / W][size][W], W the width of a tile, zeros beyond n: all at once, or each by the
+// task that uses it, in its own memory, while the cache has it.
 template <class T>
 struct Panels {
-    const long panels, depth, width;
-    explicit Panels(const Rows<T>& x)
+    const long panels, depth, width, size;  // size: of one matrix
+    Panels(const Rows<T>& x, bool all)
         : panels(ceil_div(x.n, 2 * gemm_kernels().of<T>().lanes)),
           depth(x.size),
           width(2 * gemm_kernels().of<T>().lanes),
-          data_(static_cast<size_t>(x.count() * panels * depth * width)) {
-        const auto& k = gemm_kernels().of<T>();
+          size(panels * depth * width),
+          x_(x),
+          data_(static_cast<size_t>(all ? x.count() * size : 0)),
+          all_(all) {
+        if (!all) return;
         parallel_range(x.count() * panels, std::max(1L, 8192 / std::max(1L, depth * width)), [&](long begin, long end) {
-            for (long u = begin; u < end; u++) {
-                const long m = u / panels, first = u % panels * width, rows = std::min(width, x.n - first);
-                T* to = data_.data() + u * depth * width;
-                k.transpose(x.matrix(m) + first * x.row, x.row, to, width, rows, depth);
-                for (long p = 0; p < depth && rows < width; p++)
-                    std::fill(to + p * width + rows, to + (p + 1) * width, T(0));
-            }
+            for (long u = begin; u < end; u++) fill(u / panels, u % panels, data_.data() + u * depth * width);
         });
     }
-    const T* panel(long m, long j) const { return data_.data() + (m * panels + j) * depth * width; }
+    // Those of matrix m, perhaps made now in `own`.
+    const T* of(long m, T* own) const {
+        if (all_) return data_.data() + m * size;
+        for (long j = 0; j < panels; j++) fill(m, j, own + j * depth * width);
+        return own;
+    }
 
   private:
+    void fill(long m, long panel, T* to) const {
+        const long first = panel * width, rows = std::min(width, x_.n - first);
+        gemm_kernels().of<T>().transpose(x_.matrix(m) + first * x_.row, x_.row, to, width, rows, depth);
+        for (long p = 0; p < depth && rows < width; p++) std::fill(to + p * width + rows, to + (p + 1) * width, T(0));
+    }
+    const Rows<T>& x_;
     Scratch<T> data_;
+    bool all_;
 };
+
+constexpr long heads_for_threads = 8;  // of k and v, from which on each is a task
 
 // A problem: shapes, what a query may look at, what is dropped.
 template <class T>

@@ -17,6 +17,21 @@ struct ScoreRows {
     T *top, *total, *shrink;
 };
 
+// The same of the backward; kept (may be null): 0 where dropped, else 1 / (1 - dropout).
+template <class T>
+struct GradientRows {
+    T *s, *dp;
+    long pitch, rows;
+    const long* seen;
+    long width;
+    const T* added;
+    long added_pitch;
+    const T* kept;
+    long kept_pitch;
+    T scale;
+    const T *logsumexp, *dots;
+};
+
 template <class T>
 struct AttentionKernels {
     // Rows of scores of a block of keys, s[0, n) -> exp(s * scale + added - top) with n = seen[row]; zeros in [n,
@@ -25,11 +40,12 @@ struct AttentionKernels {
     // query may not look.
     void (*forward)(const ScoreRows<T>& rows);
     // s[0, n) -> p = exp(s * scale + added - logsumexp), times kept; dp -> p (dp * kept - dot) scale. Zeros in [n,
-    // width) of both. kept (may be null): 0 where dropped, else 1 / (1 - dropout).
-    void (*backward)(T* s, T* dp, long n, long width, const T* added, const T* kept, T scale, T logsumexp, T dot);
-    void (*multiply)(T* x, const T* by, long n);            // x *= by
-    void (*scale)(T* to, const T* from, long n, T factor);  // to = from * factor; n need not fill vectors
-    T (*dot)(const T* a, const T* b, long n);
+    // width) of both.
+    void (*backward)(const GradientRows<T>& rows);
+    void (*multiply)(T* x, const T* by, long n);  // x *= by
+    // Rows of n: to = from * factors[row], or * 1 if factors is null; n need not fill vectors.
+    void (*scale)(T* to, long to_row, const T* from, long from_row, const T* factors, long rows, long n);
+    void (*dots)(T* to, const T* a, long a_row, const T* b, long b_row, long rows, long n);  // of a row and a row
     // logsumexp = top + log(total), +inf where total is 0; total -> 1 / total, or 0; both of at most 16 rows.
     void (*finish)(T* total, const T* top, T* logsumexp, long rows);
     // y[0, half) = a cos - b sin and y[half, 2 half) = b cos + a sin, of the halves a and b of x.
