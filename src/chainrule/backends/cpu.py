@@ -53,4 +53,5 @@ WIDENS = frozenset(name for name in NATIVE if not name.endswith(("_", "_vjp"))) 
     "cast", "clone", "contiguous", "flip", "full", "reshape", "tril", "triu", "batch_norm_train",
 } | {"linear_vjp"}  # fmt: skip
 # of bfloat16 products with AVX512-BF16; without, gradients are computed in float32 throughout
-HALF_GRADIENTS = frozenset({"linear_vjp"} if _native._bfloat16_products() else ())
+pairs = getattr(_native, "_bfloat16_products", bool)  # a module that was built before has no such function, nor kernels
+HALF_GRADIENTS = frozenset({"linear_vjp"} if pairs() else ())
