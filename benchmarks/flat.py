@@ -284,7 +284,8 @@ class Work(NamedTuple):
 
     def seconds(self, rates: dict[str, float]) -> float:
         """The time of an element if nothing but its busiest unit counts."""
-        return max(count / rates[name] for name, count in self._asdict().items())
+        apart = self.divisions / rates["divisions"] + self.roots / rates["roots"]  # one unit does both
+        return max(self.operations / rates["operations"], apart, self.widened / rates["widened"])
 
 
 # Counted in native/core/vmath.h. Of what is computed in double precision (sin to cosh, pow, atan2) nothing is counted.

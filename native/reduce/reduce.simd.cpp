@@ -166,9 +166,17 @@ struct Wide {
                 return Op::f(first, second);
             };
             long j = 0;
+            for (constexpr long line = 64 / sizeof(T); j + line <= n; j += line) {
+#pragma GCC unroll 4
+                for (int k = 4; k < 8; ++k)  // the next four rows: rows are short for the processor's own guess
+                    __builtin_prefetch(p + k * stride + j * static_cast<long>(sizeof(T)));
+#pragma GCC unroll 8
+                for (long i = j; i < j + line; i += w) {
+                    const Wides sum = four(load_wide(a + i), [](const T* q) { return load_wide(q); }, i);
+                    std::memcpy(a + i, &sum, sizeof sum);
+                }
+            }
             for (; j + w <= n; j += w) {
-                if (j % (64 / static_cast<long>(sizeof(T))) == 0)  // the next four rows: rows are short for the processor's own guess
-                    for (int k = 4; k < 8; ++k) __builtin_prefetch(p + k * stride + j * static_cast<long>(sizeof(T)));
                 const Wides sum = four(load_wide(a + j), [](const T* q) { return load_wide(q); }, j);
                 std::memcpy(a + j, &sum, sizeof sum);
             }
