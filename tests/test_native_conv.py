@@ -228,3 +228,22 @@ def test_a_pointwise_kernel_on_one_channel(batch, outs):
     weight = np.arange(1, outs + 1, dtype=np.float32).reshape(outs, 1, 1, 1)
     y, _ = _native.conv2d(x, weight, None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
     np.testing.assert_array_equal(y, x * weight[:, 0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("order", [np.ascontiguousarray, channels_last], ids=["row-major", "channels-last"])
+@pytest.mark.parametrize("dilation", [(2, 2), (3, 1), (1, 2), (2, 3)], ids=str)
+def test_dilation_is_a_kernel_with_zeros_between(dilation, order, dtype):
+    x, weight, bias = order(normal((3, 20, 25, 22), dtype)), normal((24, 20, 3, 3), dtype, 1), normal((24,), dtype, 2)
+    dy, dx = dilation
+    spread = np.zeros((24, 20, 2 * dy + 1, 2 * dx + 1))
+    spread[:, :, ::dy, ::dx] = weight
+    how = {"stride": (1, 1), "padding": (dy, 1), "groups": 1}
+    y, saved = _native.conv2d(x, weight, bias, dilation=dilation, **how)
+    expected, wide = _native.conv2d(x.astype(float), spread, bias.astype(float), dilation=(1, 1), **how)
+    assert [s // y.itemsize for s in y.strides] == [s // 8 for s in expected.strides]
+    g = order(normal(y.shape, dtype, 3))
+    found = _native.conv2d_vjp(g, *saved, needs=(True, True, True), dilation=dilation, **how)
+    gx, gw, gb = _native.conv2d_vjp(g.astype(float), *wide, needs=(True, True, True), dilation=(1, 1), **how)
+    for a, e in zip((y, *found), (expected, gx, gw[:, :, ::dy, ::dx], gb), strict=True):
+        np.testing.assert_allclose(a, e, rtol=0, atol={"float32": 2e-6, "float64": 1e-13}[dtype] * np.abs(e).max())

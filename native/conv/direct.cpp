@@ -8,6 +8,7 @@
 #include "conv/band.h"
 #include "conv/cut.h"
 #include "conv/depthwise.h"
+#include "conv/dilated.h"
 #include "conv/geometry.h"
 #include "conv/images.h"
 #include "conv/panels.h"
@@ -52,6 +53,7 @@ void convolve(const Images<const T>& x, const Axis& ay, const Axis& ax, const We
         return depthwise(x, ay, ax, w, bias, y), cut();
     if (y.sc != 1 && w.ins > 0 && is_pointwise(x, ay, ax, y)) return pointwise(x, w, groups, bias, y), cut();
     if (winograd_pays(ay, ax, groups, w.ins, w.outs, y.n)) return winograd(x, ay, ax, w, bias, y, relu);
+    if (dilated_pays(x, ay, ax, groups, w.ins, w.outs, y)) return dilated(x, ay, ax, w, bias, y, relu);
     if (y.sc != 1 && planar_pays(ay, ax, w.ins, w.outs)) return planar(x, ay, ax, w, groups, bias, y, relu);
     const auto& k = gemm_kernels().of<T>();
     const long width = 2 * k.lanes, panels = (w.outs + width - 1) / width, depth = ay.taps * ax.taps * w.ins;
