@@ -71,8 +71,8 @@ class Depthwise {
                 }
         });
         const long taps = ay_.taps * ax_.taps;
-        for (long c = 0; c < x_.c; c++)
-            for (long t = 0; t < taps; t++) {
+        for (long t = 0; t < taps; t++)
+            for (long c = 0; c < x_.c; c++) {
                 double sum = 0;
                 for (long p = 0; p < parts; p++) sum += static_cast<double>(sums.data()[p * size + t * x_.c + c]);
                 gw[c * taps + t] = static_cast<T>(sum);

@@ -36,9 +36,30 @@ void forward(const T* x, const DepthwiseRow& s, const T* w, const T* bias, T* y,
     }
 }
 
+// All taps at once: each pixel of g is loaded once. Whole vectors: n is a constant where this is called.
+template <class T, int NY, int NX>
+[[gnu::always_inline]] inline void gradient_of(const T* x, const DepthwiseRow& s, const T* g, long g_step, T* gw, long n) {
+    Vec<T> acc[NY * NX] = {};
+    for (long o = 0; o < s.outputs; o++) {
+        const Vec<T> grad = load_some(g + o * g_step, n);
+#pragma GCC unroll 9
+        for (int t = 0; t < NY * NX; t++)
+            acc[t] = fma(load_some(x + o * s.step + t / NX * s.row + t % NX * s.tap, n), grad, acc[t]);
+    }
+#pragma GCC unroll 9
+    for (int t = 0; t < NY * NX; t++) {
+        T* to = gw + t * s.channels;
+        store_some(to, load_some(to, n) + acc[t], n);
+    }
+}
+
 template <class T>
 void gradient(const T* x, const DepthwiseRow& s, const T* g, long g_step, T* gw) {
-    for (long c = 0; c < s.channels; c += lanes<T>) {
+    long c = 0;
+    if (s.ny == 3 && s.nx == 3)
+        for (; c + lanes<T> <= s.channels; c += lanes<T>)
+            gradient_of<T, 3, 3>(x + c, s, g + c, g_step, gw + c, lanes<T>);
+    for (; c < s.channels; c += lanes<T>) {
         const long n = s.channels - c;
         T* to = gw + c;
         for (long ty = 0; ty < s.ny; ty++)
