@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/map_watch.h"
@@ -16,6 +17,8 @@
 #include "core/threads.h"
 
 namespace chainrule {
+
+thread_local uint64_t spare_arguments = 0;
 
 namespace {
 
@@ -92,7 +95,9 @@ nb::typed<nb::object, nb::any> probe(nb::object function, nb::typed<nb::tuple, n
 class Chain {
   public:
     /// steps: (kernel, dtype, cost, operands, output), an operand ("input" or "result", number) or the bytes of numbers.
-    explicit Chain(nb::typed<nb::list, nb::any> steps) {
+    /// into: for each output the input that it may be written to, which nobody needs any more when it is, or -1.
+    Chain(nb::typed<nb::list, nb::any> steps, nb::typed<nb::list, int> into) {
+        for (nb::handle h : into) into_.push_back(nb::cast<int>(h));
         for (nb::handle h : steps) {
             nb::tuple row = nb::borrow<nb::tuple>(h);
             Step step;
@@ -116,11 +121,13 @@ class Chain {
             outputs_ = std::max(outputs_, step.output + 1);
             steps_.push_back(step);
         }
+        if (into_.size() != static_cast<size_t>(outputs_)) throw nb::value_error("into has a number for each output");
         if (steps_.size() > most) throw nb::value_error("a chain has at most 64 steps");
         share_buffers();
     }
 
     Owned call(nb::args arguments) const {
+        const uint64_t spare = std::exchange(spare_arguments, 0);
         std::vector<const char*> inputs;
         std::vector<long> items;  // 0 for a single value
         const Array* first = nullptr;
@@ -142,7 +149,10 @@ class Chain {
         for (size_t i = 0; i < steps_.size(); ++i) {
             if (steps_[i].output < 0) continue;
             Owned& y = outputs[steps_[i].output];
-            y = make_like(*first, steps_[i].dtype);
+            const int from = into_[steps_[i].output];
+            const bool own = from >= 0 && from < static_cast<int>(arrays.size()) && (spare >> from & 1) &&
+                             fits(arrays[from], *first, steps_[i].dtype);
+            y = own ? reference(arrays[from]) : make_like(*first, steps_[i].dtype);
             to[i] = static_cast<char*>(y.raw());
         }
         {
@@ -162,6 +172,15 @@ class Chain {
     }
 
   private:
+    // Whether x is as make_like(like, dtype) would be.
+    static bool fits(const Array& x, const Array& like, DType dtype) {
+        const auto* fields = reinterpret_cast<PyArrayObject_fields*>(x.object());
+        return !fields->base && !fields->weakreflist && x.writable() && (fields->flags & NPY_ARRAY_OWNDATA) &&
+               x.dtype() == dtype && like.dtype() == dtype && x.rank() == like.rank() &&
+               std::equal(x.shape(), x.shape() + x.rank(), like.shape()) &&
+               std::equal(x.strides(), x.strides() + x.rank(), like.strides());
+    }
+
     // A buffer is free again after the last step that reads it: few of them stay in the first-level cache.
     void share_buffers() {
         std::vector<size_t> last(steps_.size(), 0);
@@ -212,6 +231,7 @@ class Chain {
     }
 
     std::vector<Step> steps_;
+    std::vector<int> into_;
     double cost_ = 0;
     int outputs_ = 0, buffers_ = 0;
 };
@@ -222,7 +242,7 @@ void bind_chain(nb::module_& m) {
     using namespace nb::literals;
     m.def("_probe", &probe, "function"_a, "arguments"_a, "parameters"_a, "numbers"_a);
     nb::class_<Chain>(m, "_Chain", "Elementwise calls in a row, done piece by piece.")
-        .def(nb::init<nb::typed<nb::list, nb::any>>(), "steps"_a)
+        .def(nb::init<nb::typed<nb::list, nb::any>, nb::typed<nb::list, int>>(), "steps"_a, "into"_a)
         .def("__call__", &Chain::call);
 }
 

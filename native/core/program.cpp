@@ -6,10 +6,12 @@
 // call costs 1.5 to 4 us through the op and the tape.
 #include "core/program.h"
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
 #include "core/array.h"
+#include "core/chain.h"
 
 namespace chainrule {
 
@@ -25,6 +27,7 @@ struct Target {
 struct Call {
     Owned function, names;  // names: a tuple of the last arguments' names, or null
     std::vector<int> arguments, dropped;
+    std::vector<int> last;  // which arguments are dropped after it
     Target target;
 };
 
@@ -60,6 +63,10 @@ class Program {
             for (nb::handle place : nb::borrow<nb::list>(row[1])) call.arguments.push_back(nb::cast<int>(place));
             for (nb::handle place : nb::borrow<nb::list>(row[4])) call.dropped.push_back(nb::cast<int>(place));
             call.target = target_of(row[3]);
+            for (size_t k = 0; k < std::min<size_t>(call.arguments.size(), 64); ++k)
+                if (std::count(call.dropped.begin(), call.dropped.end(), call.arguments[k]) == 1 &&
+                    std::count(call.arguments.begin(), call.arguments.end(), call.arguments[k]) == 1)
+                    call.last.push_back(static_cast<int>(k));
             longest_ = std::max(longest_, call.arguments.size());
             calls_.push_back(std::move(call));
         }
@@ -76,9 +83,12 @@ class Program {
             const size_t count = call.arguments.size();
             for (size_t k = 0; k < count; ++k) arguments[k] = places[call.arguments[k]];
             PyObject* names = call.names ? object_of(call.names) : nullptr;
+            spare_arguments = 0;
+            for (int k : call.last) spare_arguments |= static_cast<uint64_t>(Py_REFCNT(arguments[k]) == 1) << k;
             const size_t positional = count - (names ? PyTuple_GET_SIZE(names) : 0);
             Owned result(PyObject_Vectorcall(object_of(call.function), arguments,
                                              positional | PY_VECTORCALL_ARGUMENTS_OFFSET, names));
+            spare_arguments = 0;
             if (object_of(result) == Py_NotImplemented) result = declined(i, arguments, count);
             if (!result) throw failed(i);
             store(std::move(result), call.target, places);

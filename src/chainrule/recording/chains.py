@@ -4,6 +4,7 @@ kernel."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,16 @@ def chained(calls: list[Call], values: list[Any], kinds: dict[int, Kind], kept: 
     uses = Uses(calls, kept)
     found: list[Call] = []
     row: list[Link] = []
+    made = {place for call in calls for place in flat(call.results)}
+    before: set[Call] = set()  # the calls that come before the row
+
+    def ends(place: int, inside: set[Call]) -> bool:
+        return place in made and not uses.outside(place, inside | before)
 
     def close() -> None:
         for part in connected(row):
-            found.extend(joined(part, uses, kinds))
+            found.extend(joined(part, uses, kinds, ends))
+        before.update(link.call for link in row)
         row.clear()
 
     for call in calls:
@@ -51,6 +58,7 @@ def chained(calls: list[Call], values: list[Any], kinds: dict[int, Kind], kept: 
             close()
         if link is None:
             found.append(call)
+            before.add(call)
         else:
             row.append(link)
     close()
@@ -125,10 +133,14 @@ def connected(row: list[Link]) -> list[list[Link]]:
     return sorted((sorted(links, key=lambda link: order[id(link)]) for links in unique), key=lambda p: order[id(p[0])])
 
 
-def joined(part: list[Link], uses: Uses, kinds: dict[int, Kind]) -> list[Call]:
-    """One call that does those of ``part``; a single one as it is. On a GPU several, if they need too many arrays."""
-    if len(part) < 2:
-        return [link.call for link in part]
+def joined(part: list[Link], uses: Uses, kinds: dict[int, Kind], ends: Callable[[int, set[Call]], bool]) -> list[Call]:
+    """One call that does those of ``part``. On a GPU several, if they need too many arrays.
+
+    A single one stays as it is, unless it can write over what it takes: what is at a place that ``ends`` with these calls.
+    """
+    on_gpu = hasattr(part[0].call.backend, "chain")
+    if len(part) < 2 and on_gpu:
+        return [part[0].call]
     inside = {link.call for link in part}
     results = {link.result: number for number, link in enumerate(part)}
     outputs = [link.result for link in part if uses.outside(link.result, inside)]
@@ -148,18 +160,47 @@ def joined(part: list[Link], uses: Uses, kinds: dict[int, Kind]) -> list[Call]:
         output = outputs.index(link.result) if link.result in outputs else -1
         steps.append((*link.how, operands, output))
     first = part[0].call
-    if hasattr(first.backend, "chain"):
+    if on_gpu:
         if len(inputs) + len(outputs) > MOST_ARRAYS:
             half = len(part) // 2
-            return joined(part[:half], uses, kinds) + joined(part[half:], uses, kinds)
+            return joined(part[:half], uses, kinds, ends) + joined(part[half:], uses, kinds, ends)
         try:
             function = first.backend.chain(steps, [kinds[place].dtype for place in inputs])
         except DeviceError:  # nobody compiles it: one by one
             return [link.call for link in part]
     else:
-        function = NATIVE._Chain(steps)
+        into = overwritten(steps, [*inputs], outputs, kinds, {place for place in inputs if ends(place, inside)})
+        if len(part) < 2 and into == [-1]:
+            return [first]
+        function = NATIVE._Chain(steps, into)
     names = list(dict.fromkeys(link.call.name for link in part))
     call = Call(" ".join(names[:4]) + " …" * (len(names) > 4), first.backend, [*inputs], (), first.line)
     call.function = function
     call.results = outputs[0] if len(outputs) == 1 else tuple(outputs)
     return [call]
+
+
+def overwritten(
+    steps: list[Any], inputs: list[int], outputs: list[int], kinds: dict[int, Kind], ending: set[int]
+) -> list[int]:
+    """For each output the number of an input that may lie in the same memory, or -1.
+
+    That is one like it which no later step reads, at a place among ``ending``. An array that somebody else has, too, is
+    spared when it runs.
+    """
+    last = {number: at for at, (*_, operands, _) in enumerate(steps) for kind, number in pairs(operands) if kind == 0}
+    found = [-1] * len(outputs)
+    for at, (*_, output) in enumerate(steps):
+        if output < 0 or kinds[outputs[output]].dtype.kind != "f":
+            continue
+        like = kinds[outputs[output]]
+        for number, place in enumerate(inputs):
+            if number not in found and last[number] <= at and kinds[place] == like and place in ending:
+                found[output] = number
+                break
+    return found
+
+
+def pairs(operands: list[Any]) -> list[tuple[int, int]]:
+    """The operands that are no numbers."""
+    return [operand for operand in operands if isinstance(operand, tuple)]
