@@ -95,9 +95,7 @@ nb::typed<nb::object, nb::any> probe(nb::object function, nb::typed<nb::tuple, n
 class Chain {
   public:
     /// steps: (kernel, dtype, cost, operands, output), an operand ("input" or "result", number) or the bytes of numbers.
-    /// into: for each output the input that it may be written to, which nobody needs any more when it is, or -1.
-    Chain(nb::typed<nb::list, nb::any> steps, nb::typed<nb::list, int> into) {
-        for (nb::handle h : into) into_.push_back(nb::cast<int>(h));
+    explicit Chain(nb::typed<nb::list, nb::any> steps) {
         for (nb::handle h : steps) {
             nb::tuple row = nb::borrow<nb::tuple>(h);
             Step step;
@@ -121,9 +119,15 @@ class Chain {
             outputs_ = std::max(outputs_, step.output + 1);
             steps_.push_back(step);
         }
-        if (into_.size() != static_cast<size_t>(outputs_)) throw nb::value_error("into has a number for each output");
         if (steps_.size() > most) throw nb::value_error("a chain has at most 64 steps");
+        into_.assign(outputs_, -1);
         share_buffers();
+    }
+
+    /// into: for each output the input that it may be written to, which nobody needs any more when it is, or -1.
+    void writes_over(nb::typed<nb::list, int> into) {
+        if (nb::len(into) != into_.size()) throw nb::value_error("into has a number for each output");
+        for (size_t i = 0; i < into_.size(); ++i) into_[i] = nb::cast<int>(into[i]);
     }
 
     Owned call(nb::args arguments) const {
@@ -242,7 +246,8 @@ void bind_chain(nb::module_& m) {
     using namespace nb::literals;
     m.def("_probe", &probe, "function"_a, "arguments"_a, "parameters"_a, "numbers"_a);
     nb::class_<Chain>(m, "_Chain", "Elementwise calls in a row, done piece by piece.")
-        .def(nb::init<nb::typed<nb::list, nb::any>, nb::typed<nb::list, int>>(), "steps"_a, "into"_a)
+        .def(nb::init<nb::typed<nb::list, nb::any>>(), "steps"_a)
+        .def("writes_over", &Chain::writes_over, "into"_a)
         .def("__call__", &Chain::call);
 }
 

@@ -170,9 +170,13 @@ def joined(part: list[Link], uses: Uses, kinds: dict[int, Kind], ends: Callable[
             return [link.call for link in part]
     else:
         into = overwritten(steps, [*inputs], outputs, kinds, {place for place in inputs if ends(place, inside)})
+        if not hasattr(NATIVE._Chain, "writes_over"):  # a native module of before
+            into = [-1] * len(outputs)
         if len(part) < 2 and into == [-1]:
             return [first]
-        function = NATIVE._Chain(steps, into)
+        function = NATIVE._Chain(steps)
+        if max(into, default=-1) >= 0:
+            function.writes_over(into)
     names = list(dict.fromkeys(link.call.name for link in part))
     call = Call(" ".join(names[:4]) + " …" * (len(names) > 4), first.backend, [*inputs], (), first.line)
     call.function = function
