@@ -16,9 +16,9 @@ namespace {
 class Pairs {
   public:
     Pairs(const PairKernels& kernels, const BFloat16* x, long rows, long row, long k, long step)
-        : copy_(in_place(rows, row, k, step) ? 0 : static_cast<size_t>(rows) * ((k + 1) / 2)) {
+        : copy_(in_place(x, rows, row, k, step) ? 0 : static_cast<size_t>(rows) * ((k + 1) / 2)) {
         const long half = (k + 1) / 2;
-        if (in_place(rows, row, k, step)) {
+        if (in_place(x, rows, row, k, step)) {
             data = reinterpret_cast<const float*>(x);
             this->row = row / 2, this->step = 1;
             return;
@@ -53,8 +53,8 @@ class Pairs {
     long row, step;
 
   private:
-    static bool in_place(long rows, long row, long k, long step) {
-        return k % 2 == 0 && step == 1 && (row % 2 == 0 || rows == 1);
+    static bool in_place(const BFloat16* x, long rows, long row, long k, long step) {
+        return reinterpret_cast<uintptr_t>(x) % 4 == 0 && k % 2 == 0 && step == 1 && (row % 2 == 0 || rows == 1);
     }
     const Scratch<float> copy_;
 };
