@@ -1,4 +1,5 @@
-// Depthwise convolution, for each instruction set. Bound by loads: one of x and one of w for each FMA.
+// Depthwise convolution, for each instruction set. Bound by loads: one of x and one of w for each FMA, in gradients of 3x3
+// one of x alone (8x128x28x28: 601 -> 424 us; the rest is turning row-major images).
 #include "conv/depthwise_kernels.h"
 #include "core/simd.h"
 
