@@ -43,7 +43,7 @@ class Deviations:
         self.left_out = [item.nodeid for item in self.left_out]
         items[:] = kept
         for module in {item.module for item in kept}:
-            if hasattr(module, "close") and module.__name__.endswith("test_parity"):
+            if hasattr(module, "close") and module.__name__.endswith("_parity"):
                 module.close = self.noting(module.close)
 
     def noting(self, close: Any) -> Any:
