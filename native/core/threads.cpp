@@ -52,11 +52,12 @@ bool spin(double limit_us, Ready ready) {
 }
 
 thread_local bool inside_region = false;
+thread_local int number = 0;  // of a worker: from 1
 
 class ThreadPool {
   public:
     explicit ThreadPool(int count) {
-        for (int i = 1; i < count; ++i) workers_.emplace_back([this, i] { work(i % 2 == 1); });
+        for (int i = 1; i < count; ++i) workers_.emplace_back([this, i] { work(i); });
     }
 
     ~ThreadPool() {
@@ -112,7 +113,8 @@ class ThreadPool {
         }
     }
 
-    void work(bool from_back) {
+    void work(int worker) {
+        number = worker;
         inside_region = true;
         for (uint32_t seen = 0;;) {
             const auto rung = [&] { return bell_.load(std::memory_order_acquire) != seen; };
@@ -123,7 +125,7 @@ class ThreadPool {
             }
             seen = bell_.load(std::memory_order_acquire);
             if (stop_) return;
-            claim(seen, true, from_back);
+            claim(seen, true, worker % 2 == 1);
         }
     }
 
@@ -237,6 +239,8 @@ int cgroup_limit(const std::string& root, const std::string& membership) {
     }
     return least < INFINITY ? std::max(1, static_cast<int>(std::ceil(least))) : 0;
 }
+
+int thread_number() { return number; }
 
 int num_threads() {
     if (!threads) threads = default_threads();

@@ -42,6 +42,8 @@ void parallel_range(long n, long grain, F&& f) {
 /// How many threads kernels use: CHAINRULE_NUM_THREADS or OMP_NUM_THREADS, else the cores that this process may run on, by
 /// its affinity and the quota of its control groups.
 int num_threads();
+/// Which of them runs this: 0 for a caller of regions, 1 to num_threads() - 1 for a worker.
+int thread_number();
 /// Throws std::invalid_argument unless 1 <= count <= 1024.
 void set_num_threads(int count);
 /// The cores that the quotas of control groups (version 1 or 2) amount to, rounded up; 0 without one. root: where they are

@@ -20,6 +20,7 @@ namespace {
 constexpr long kept_bytes = 512 << 10;       // of B in the second-level cache
 constexpr long copied_bytes = 6 << 20;       // of A at a time: with B it shares the caches
 constexpr long flops_per_chunk = 3'000'000;  // about 12 us of one core
+constexpr long own_size = 32768;             // packed elements that each thread rather packs itself than fetches
 
 long ceil_div(long a, long b) { return (a + b - 1) / b; }
 
@@ -47,7 +48,9 @@ class Gemm {
 
     void run() const {
         const long packed_panels = panels_ - first_packed_;
-        const Scratch<T> pack(static_cast<size_t>(depth_) * packed_panels * width_);
+        const long packed_size = depth_ * packed_panels * width_;
+        if (packed_size > 0 && packed_size <= own_size && !copy_a_ && row_blocks_ * groups_ > 1) return run_apart(packed_size);
+        const Scratch<T> pack(static_cast<size_t>(packed_size));
         const Scratch<T> copied(copy_a_ ? static_cast<size_t>(copied_size(stripe_)) : 0);
         for (long begin = 0; begin < rows_; begin += stripe_) {
             const Stripe s{begin, std::min(stripe_, rows_ - begin), pack.data(), copied.data()};
@@ -70,16 +73,34 @@ class Gemm {
             } else {
                 for (long u = 0; u < b_units + a_units; u++) prepare(u);
             }
-            const long row_blocks = std::min(row_blocks_, ceil_div(s.rows, 2 * k_.rows));
-            parallel_for(row_blocks * groups_, [&](long chunk) {
-                const long r = chunk % row_blocks, g = chunk / row_blocks;
-                multiply(s, r * s.rows / row_blocks, (r + 1) * s.rows / row_blocks, g * panels_ / groups_,
-                         (g + 1) * panels_ / groups_);
-            });
+            parallel_for(row_blocks(s) * groups_, [&](long chunk) { multiply(s, chunk); });
         }
     }
 
   private:
+    // A little is packed by each thread for itself: what another core has just written comes slower than it is packed.
+    void run_apart(long packed_size) const {
+        const int threads = num_threads();
+        const Scratch<T> pack(static_cast<size_t>(packed_size) * threads);
+        const Scratch<bool> ready(static_cast<size_t>(threads));
+        std::fill_n(ready.data(), threads, false);
+        parallel_for(row_blocks({0, rows_, nullptr, nullptr}) * groups_, [&](long chunk) {
+            const int me = thread_number();
+            const bool known = me < threads;  // there may be more since they were counted
+            const Scratch<T> late(known ? 0 : static_cast<size_t>(packed_size));
+            const Stripe s{0, rows_, known ? pack.data() + me * packed_size : late.data(), nullptr};
+            if (!known || !ready[me]) {
+                if (b_col_ == 1)
+                    for (long p = 0; p < depth_; p += 16) pack_rows(s, p);
+                else
+                    for (long j = first_packed_; j < panels_; j++)
+                        for (long b = 0; b < blocks_; b++) pack_panel(s, b, j);
+                if (known) ready[me] = true;
+            }
+            multiply(s, chunk);
+        });
+    }
+
     void plan() {
         panels_ = ceil_div(cols_, width_);
         // Contiguous columns of A: tiles of few rows would fetch a line for each step of K to use a part of it. Rows are made
@@ -188,6 +209,14 @@ class Gemm {
             for (long i = 0; i < rows; i++)
                 for (long p = 0; p < kc; p++) d[i * ld + p] = s[i * a_row_ + p * a_step_];
         }
+    }
+
+    long row_blocks(const Stripe& s) const { return std::min(row_blocks_, ceil_div(s.rows, 2 * k_.rows)); }
+
+    // One of row_blocks(s) * groups_ parts of the product.
+    void multiply(const Stripe& s, long chunk) const {
+        const long blocks = row_blocks(s), r = chunk % blocks, g = chunk / blocks;
+        multiply(s, r * s.rows / blocks, (r + 1) * s.rows / blocks, g * panels_ / groups_, (g + 1) * panels_ / groups_);
     }
 
     // Rows [i0, i1) of the stripe times panels [j0, j1). Block by block of K and tile by tile if the second-level cache
