@@ -64,7 +64,8 @@ class Deviations:
         apart = np.abs(y - e)[both]
         if not apart.size:
             return
-        of_allowed = float((apart / (atol + rtol * np.abs(e[both]))).max())
+        allowed = np.maximum(atol + rtol * np.abs(e[both]), 1e-300)  # both may be 0
+        of_allowed = float((apart / allowed).max())
         row = self.worst.setdefault(" ".join(self.now), {"absolute": 0.0, "of_allowed": 0.0})
         row["absolute"] = max(row["absolute"], float(apart.max()))
         row["of_allowed"] = max(row["of_allowed"], of_allowed)
