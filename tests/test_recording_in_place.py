@@ -147,3 +147,24 @@ def test_a_gradient_that_somebody_holds_is_spared():
         assert np.allclose(w.grad.numpy(), x.numpy() * (i + 1), rtol=1e-5)
         w.grad = w.grad.clone()  # what is held stays
     assert all(g.numpy().tobytes() == was for g, was in held)
+
+
+def test_more_arguments_than_a_word_has_bits():
+    """Number 68 is spared for the view of it, though number 4, which has the same bit of 64, is not needed any more."""
+    x = numbers()
+    x.numpy()[: len(SPECIAL)] = 1.0
+    conditions = [numbers(i) > 0 for i in range(23)]
+    others = [numbers(i + 1) for i in range(48)]
+
+    def function(x):
+        wide, late = summed(x.double()), summed(x)
+        view, first = late[1:], (wide, summed(x.double() * 2))
+        total = others[46] + others[47]
+        wheres = [cr.where(conditions[0], *first), cr.where(conditions[0], *others[:2])]
+        wheres += [cr.where(conditions[i], late if i == 22 else others[2 * i], others[2 * i + 1]) for i in range(2, 23)]
+        for y in wheres[1:]:
+            total = total + y
+        return total, wheres[0], view
+
+    calls = replayed(function, x)
+    assert max(len(call.arguments) for call in calls) == 70

@@ -154,8 +154,8 @@ class Chain {
             if (steps_[i].output < 0) continue;
             Owned& y = outputs[steps_[i].output];
             const int from = into_[steps_[i].output];
-            const bool own = from >= 0 && from < static_cast<int>(arrays.size()) && (spare >> from & 1) &&
-                             fits(arrays[from], *first, steps_[i].dtype);
+            const bool own = from >= 0 && from < std::min<int>(static_cast<int>(arrays.size()), 64) &&
+                             (spare >> from & 1) && fits(arrays[from], *first, steps_[i].dtype);
             y = own ? reference(arrays[from]) : make_like(*first, steps_[i].dtype);
             to[i] = static_cast<char*>(y.raw());
         }
