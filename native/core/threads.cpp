@@ -71,7 +71,7 @@ class ThreadPool {
         function_ = function;
         context_ = context;
         chunks_ = chunks;
-        run_ = chunks / (most + 1) + 1;
+        run_ = chunks / most + 1;
         const auto total = static_cast<uint32_t>((chunks + run_ - 1) / run_);
         runs_.store(total, std::memory_order_relaxed);
         done_.store(0, std::memory_order_relaxed);
