@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 from . import backends
 from .domain.device import Device
 from .domain.errors import ArgumentError, DeviceError, unknown
+from .modes import matmul_precision
 
 
 def gpu_of(device: Any) -> Any:
@@ -90,8 +90,8 @@ def set_memory_limit(nbytes: int | None, device: Any = None) -> None:
 def set_float32_matmul_precision(precision: str) -> None:
     """How products and convolutions of float32 are computed: "highest" in float32, "high" in TF32, on tensor cores.
 
-    TF32 has the range of float32 and 10 bits of fraction; sums stay in float32. Set it before a step is
-    recorded. Source: NVIDIA A100 Tensor Core GPU Architecture, 2020. Errors: ArgumentError.
+    TF32 has the range of float32 and 10 bits of fraction; sums stay in float32. For all threads; steps
+    recorded before are recorded anew. Source: NVIDIA A100 Tensor Core GPU Architecture, 2020. Errors: ArgumentError.
 
     >>> set_float32_matmul_precision("highest")
     >>> get_float32_matmul_precision()
@@ -99,12 +99,12 @@ def set_float32_matmul_precision(precision: str) -> None:
     """
     if precision not in ("highest", "high"):
         raise unknown("precision of float32 products", precision, ["highest", "high"])
-    import_module("chainrule.backends.cuda.cublas").chosen["precision"] = precision
+    matmul_precision[0] = precision
 
 
 def get_float32_matmul_precision() -> str:
     """What ``set_float32_matmul_precision`` was told; "highest" unless it was."""
-    return str(import_module("chainrule.backends.cuda.cublas").chosen["precision"])
+    return matmul_precision[0]
 
 
 class Event:

@@ -32,8 +32,10 @@ listening: list[Listener] = []
 casting: list[Any] = []
 # Counts changes that a recorded step cannot see: attributes of modules, options, arrays put in place of others.
 revisions = [0]
-# What set_float32_conv_precision was told: a recorded step is one of kernels that were chosen by it.
+# What set_float32_conv_precision and cuda.set_float32_matmul_precision were told: kernels are chosen by them, so a step
+# that was recorded before is another.
 conv_precision = ["highest"]
+matmul_precision = ["highest"]
 
 
 class listen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from functools import update_wrapper
 from types import MethodType
 from typing import Any
@@ -17,6 +18,7 @@ from .recorder import Recorder
 from .structure import flatten, unflatten
 
 VARIANTS = 4  # programs of one key: for gradients that were there before, and that were not
+MOST_COUNTED = 1024  # kinds of arguments whose calls are counted: they may never come again
 
 
 class Recorded:
@@ -63,12 +65,15 @@ class Recorded:
         for program in variants or ():
             if program.holds(inputs):
                 if len(self.kept) > 1:
-                    self.kept.move_to_end(found)
+                    with suppress(KeyError):  # another thread may have put it out
+                        self.kept.move_to_end(found)
                 return program(inputs)
         if variants is None and not self.strict and len(self.kept) == self.max_programs:
             return self.function(*args, **kwargs)
         calls = self.calls.get(found, 0)
         if calls < self.before:  # what is made at the first call, such as the state of an optimizer, is there then
+            if len(self.calls) == MOST_COUNTED:
+                self.calls.clear()
             self.calls[found] = calls + 1
             return self.function(*args, **kwargs)
         self.calls.pop(found, None)

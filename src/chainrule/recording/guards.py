@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from weakref import ref
 
 from .. import backends
-from ..modes import casting, conv_precision, modes
+from ..modes import casting, conv_precision, matmul_precision, modes
 from ..tensor import Tensor
+from .structure import exact
 
 VALUES = (bool, int, float, str, bytes, type(None))
 OF_TRAINING = frozenset({"_arguments", "_replays", "compiled", "history", "training"})  # no forward looks at these
@@ -24,7 +26,8 @@ def key(tensors: list[Tensor], around: Any) -> Any:
         if len({*arrays}) < len(arrays):  # which arguments are the same array
             kinds.append(tuple(map(arrays.index, arrays)))  # type: ignore[arg-type]
     casts = modes.autocast if casting else None
-    return (*kinds, around, modes.grad, casts and id(casts), backends.get().name, conv_precision[0])
+    precisions = conv_precision[0], matmul_precision[0]
+    return (*kinds, around, modes.grad, casts and id(casts), backends.get().name, precisions)
 
 
 def snapshot(witness: Any) -> Any:
@@ -46,7 +49,7 @@ def snapshots(witnesses: Iterable[Any]) -> list[Any]:
 def frozen(value: Any) -> Any:
     """A value that compares as ``value`` does to Python code that looks at it: tensors and objects by identity."""
     if isinstance(value, VALUES):
-        return value
+        return exact(value)
     if isinstance(value, Tensor):
         if getattr(value, "pending", None) is not None:  # a parameter whose values are not drawn, and should not be now
             return id(value), None, id(value.edge)
@@ -55,4 +58,7 @@ def frozen(value: Any) -> Any:
         return tuple((k, frozen(v)) for k, v in value.items())
     if isinstance(value, (tuple, list)):
         return tuple(map(frozen, value))
-    return id(value)
+    try:
+        return id(value), ref(value)  # another object may have its identity when it is gone
+    except TypeError:
+        return id(value), value

@@ -42,29 +42,32 @@ class Program:
         self.around = flatten(result, made)
         self.inputs = recorder.inputs
         own = {x.edge[0]: i for i, x in enumerate(inputs) if x.edge is not None}
-        # gradients, each of a leaf, or of an argument if it has a number: where they are before and after; -1: there is none
-        self.before = [(own.get(leaf), leaf, at) for leaf, at in recorder.leaves.items() if at is not None]
-        self.after = [
-            (own.get(leaf), leaf, after) for leaf, at in recorder.leaves.items()
-            if (after := gradient(recorder, leaf)) != at
-        ]  # fmt: skip
+        gradients = [(ref(leaf), at, gradient(recorder, leaf)) for leaf, at in recorder.leaves.items()]
         self.results = [self.of(y, recorder, inputs) for y in made]
-        kept = {r.place for r in self.results if r.place is not None} | {at for *_, at in self.after if at >= 0}
         self.writes = writes(recorder, inputs)
         self.backend = inputs[0].backend if inputs else recorder.calls[0].backend if recorder.calls else None
         witnesses = [ref(w, self.invalidate) for w in recorder.witnesses.values()]
         self.spent = Node("recorded step", lambda node, given, g: [], None)
-        outside = [(ref(x), x.array, x.edge) for x in recorder.outside.values()]
+        outside = [(ref(x), x.array) for x in recorder.outside.values()]
         made.clear()
         result = None
         recorder.outside.clear()
         recorder.witnesses.clear()
+        recorder.leaves.clear()
+        # gradients, each of a leaf, or of an argument if it has a number: where they are before and after; -1: there is none.
+        # Nobody sees that of a leaf that is gone now; one that the step made had none
+        leaves = [(own.get(leaf), leaf, at, after) for r, at, after in gradients if (leaf := r()) is not None]
+        self.before = [(i, leaf, at) for i, leaf, at, _ in leaves if at is not None and leaf.number < recorder.began]
+        self.after = [(number, leaf, after) for number, leaf, at, after in leaves if after != at]
+        if any(r() is None and at not in (None, -1) for r, at, _ in gradients):
+            recorder.refuse("a gradient is looked at of a tensor whose requires_grad is then switched off")
+        kept = {r.place for r in self.results if r.place is not None} | {at for *_, at in self.after if at >= 0}
         recorder.left_behind({*kept})
         # what is gone now was made by the step itself; the rest has to stay what it is
         self.witnesses = [w for w in witnesses if w() is not None]
         self.snapshot = self.seen()
         self.valid, self.revision = True, revisions[0]
-        self.watched = [(ref(x, self.invalidate), a, e) for r, a, e in outside if (x := r()) is not None]
+        self.watched = [(ref(x, self.invalidate), a, x.edge) for r, a in outside if (x := r()) is not None]
         self.plan = Plan(recorder, kept)
 
     def of(self, y: Tensor, recorder: Recorder, inputs: list[Tensor]) -> Result:

@@ -66,6 +66,7 @@ class Recorder:
         self.arrays: dict[int, Any] = {}  # by place: weak references, which take the identity away with the array
         self.made: dict[int, Call] = {}  # by place: the call whose result it is
         self.outside: dict[int, Tensor] = {}
+        self.began = Leaf().number  # leaves of greater numbers are made by the step
         self.leaves: dict[Leaf, int | None] = {}  # whose gradients were looked at or changed: the place of the gradient
         # from before the step, -1 if there was none; None if nobody looked before it was changed
         self.witnesses: dict[int, Any] = {}  # modules and optimizers that were at work

@@ -8,6 +8,7 @@ from typing import Any
 from ..tensor import Tensor, from_array
 
 TENSOR = object()  # where a tensor was
+NUMBERS = frozenset({bool, int, float})
 
 
 def flatten(value: Any, found: list[Tensor], arrays: bool = False) -> Any:
@@ -25,10 +26,15 @@ def flatten(value: Any, found: list[Tensor], arrays: bool = False) -> Any:
         return (dict, tuple(value), *[flatten(v, found, arrays) for v in value.values()])
     if arrays and hasattr(value, "__array_interface__"):
         if value.shape == ():
-            return value.item()
+            return flatten(value.item(), found)
         found.append(from_array(value))
         return TENSOR
-    return value
+    return exact(value) if kind in NUMBERS else value
+
+
+def exact(value: Any) -> Any:
+    """A value that no other is equal to: 1, 1.0 and True are equal otherwise, 0.0 and -0.0 too."""
+    return type(value), value, None if value else str(value)
 
 
 def unflatten(around: Any, tensors: Iterator[Any]) -> Any:
@@ -37,6 +43,8 @@ def unflatten(around: Any, tensors: Iterator[Any]) -> Any:
         return next(tensors)
     if type(around) is tuple and around and isinstance(around[0], type):
         kind = around[0]
+        if kind in NUMBERS:
+            return around[1]
         if kind is dict:
             return dict(zip(around[1], [unflatten(v, tensors) for v in around[2:]], strict=True))
         values = [unflatten(v, tensors) for v in around[1:]]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...modes import matmul_precision
 from .array import DeviceArray
 from .gpu import Gpu, spread
 
@@ -24,7 +25,6 @@ LARGE = 1 << 21  # multiplications from which it is asked: below, the launch is 
 DTYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType_t
 COMPUTE = {"float32": 68, "float64": 70, "float16": 68, "bfloat16": 68}  # cublasComputeType_t: of float32 and float64
 TF32 = 77
-chosen = {"precision": "highest"}  # of products of float32: cr.cuda.set_float32_matmul_precision
 
 
 class Matrices(NamedTuple):
@@ -71,7 +71,7 @@ class Library:
             aligned(y),
             bias is not None and aligned(bias),
             relu,
-            chosen["precision"],
+            matmul_precision[0],
         )
         scalar = "float64" if y.dtype.name == "float64" else "float32"
         with self.lock:
@@ -93,7 +93,7 @@ class Library:
         """Tell the library of a product, and ask for its best algorithm."""
         api, name = self.api, y.dtype.name
         (m, n), batch = y.shape[-2:], math.prod(y.shape[:-2])
-        compute = TF32 if name == "float32" and chosen["precision"] == "high" else COMPUTE[name]
+        compute = TF32 if name == "float32" and matmul_precision[0] == "high" else COMPUTE[name]
         operation = api.matmul_desc_create(compute, DTYPES["float64" if name == "float64" else "float32"])
         a, b = given
         self.tell(api.matmul_desc_set_attribute, operation, "TRANSA", int(b.flipped))

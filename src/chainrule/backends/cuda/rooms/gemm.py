@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ....domain.errors import ShapeError
+from ....modes import matmul_precision
 from .. import cublas
 from ..array import DeviceArray
 from ..gpu import Gpu, layout, spread
@@ -47,7 +48,7 @@ class Tiles(NamedTuple):
 def kind_of(x: DeviceArray) -> str:
     """How products of it are computed: cr.cuda.set_float32_matmul_precision chooses for float32."""
     name = x.dtype.name
-    return "tf32" if name == "float32" and cublas.chosen["precision"] == "high" else str(name)
+    return "tf32" if name == "float32" and matmul_precision[0] == "high" else str(name)
 
 
 @lru_cache(4096)
