@@ -1,6 +1,9 @@
 """Recorded steps on a GPU: one graph, the same bits as call by call, and results that stay what they were."""
 
 import gc
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -147,3 +150,63 @@ def test_results_outlive_the_step_and_its_memory_goes_with_them(gpu, monkeypatch
     gc.collect()
     cr.cuda.empty_cache()
     assert not held
+
+
+def test_the_precision_of_products_is_part_of_it(gpu):
+    r = np.random.default_rng(0)
+    x, w = (cr.tensor(r.standard_normal(shape).astype(np.float32), device="cuda") for shape in ((8, 30), (30, 16)))
+    step = cr.jit(lambda x: x @ w)
+    found = {}
+    try:
+        for precision in ("highest", "high", "highest", "high"):
+            cr.cuda.set_float32_matmul_precision(precision)
+            for _ in range(4):
+                found.setdefault(precision, set()).add(step(x).numpy().tobytes())
+    finally:
+        cr.cuda.set_float32_matmul_precision("highest")
+    assert [len(same) for same in found.values()] == [1, 1] and found["highest"] != found["high"]
+    assert len(step.programs) == 2
+
+
+def test_threads_and_streams_replay_one_program(gpu):
+    step = cr.jit(lambda x: (x * 2.0).cumsum(axis=0) + 1.0)
+    xs = [cr.tensor(np.full(500, float(i), np.float32), device="cuda") for i in range(3)]
+    wanted = [step.function(x).numpy() for x in xs]
+    for _ in range(4):
+        step(xs[0])
+    assert engine(step).graph is not None
+    wrong, streams = [], [cr.cuda.current_stream(), cr.cuda.current_stream(), cr.cuda.Stream()]
+    streams[2].wait_stream(streams[0])
+
+    def work(i):
+        try:
+            with cr.cuda.stream(streams[i]):
+                for _ in range(40):
+                    if not np.array_equal(step(xs[i]).numpy(), wanted[i]):
+                        wrong.append(i)
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    [t.start() for t in threads]
+    for i in (0, 2, 0):
+        work(i)
+    [t.join() for t in threads]
+    assert not wrong
+
+
+def test_the_end_of_the_process_is_quiet(gpu):
+    """Arrays that end after the globals of modules are gone do nothing any more."""
+    program = """
+import builtins, sys, threading
+import chainrule as cr
+class Holder: ...
+x = cr.ones(1000, device="cuda")
+held = Holder()
+held.itself, held.x = held, x * 2
+step = cr.jit(lambda x: x + 1)
+threading.held = held, x, step, [step(x) for _ in range(5)]
+builtins.held = threading, [module for name, module in sys.modules.items() if name.startswith("chainrule")]
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == done.stderr == ""

@@ -9,6 +9,7 @@ copied away before, so a result never changes under its owner.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 from weakref import ref
 
@@ -19,7 +20,8 @@ class GraphEngine:
     """Runs calls as ``Engine`` does, of which they have the form.
 
     ``fixed`` are the values that places begin with; where a run has another array, that is an input. ``kept`` are the
-    places that are looked at after a run. A step that writes to an input is run call by call.
+    places that are looked at after a run. A step that writes to an input is run call by call, and so is any by another thread
+    than the one that recorded it: all replays have the same memory.
     """
 
     def __init__(
@@ -33,6 +35,8 @@ class GraphEngine:
     ) -> None:
         self.gpu, self.fixed, self.kept, self.written = gpu, fixed, kept, written
         self.eager = Engine(calls, declined)
+        self.thread = get_ident()
+        self.stream: Any = None  # of the last replay
         self.used = {place for _, places, *_ in calls for place in places}
         self.rehearsal: Any = None
         self.graph: Any = None
@@ -44,6 +48,9 @@ class GraphEngine:
 
     def run(self, values: list[Any]) -> None:
         """Do it on a list of values, which has a place for each."""
+        if get_ident() != self.thread:
+            self.eager.run(values)
+            return
         if self.graph is not None:
             self.replay(values)
             return
@@ -72,7 +79,10 @@ class GraphEngine:
 
     def replay(self, values: list[Any]) -> None:
         """Start the graph on these inputs."""
-        gpu = self.gpu
+        gpu, stream = self.gpu, self.gpu.stream
+        if self.stream is not None and self.stream is not stream:
+            gpu.driver.wait(stream, gpu.driver.record(self.stream))
+        self.stream = stream
         for place, own in self.inputs.items():
             gpu.copy_into(own, values[place])
         for place in self.varying:
@@ -81,7 +91,7 @@ class GraphEngine:
             memory = known()
             if memory is not None:
                 gpu.moved(memory)
-        gpu.driver.replay(self.graph, gpu.stream)
+        gpu.driver.replay(self.graph, stream)
         lent: dict[int, Any] = {}
         for place, result in self.results.items():
             values[place] = gpu.handed_out(result, lent)

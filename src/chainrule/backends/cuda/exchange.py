@@ -8,6 +8,7 @@ to its library with the last array that looks at it. Sources: DLPack 1.0, ``dlpa
 from __future__ import annotations
 
 import ctypes
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -127,10 +128,11 @@ class Foreign(Memory):
         super().__init__(address, nbytes, nbytes, None, gpu.stream)
         self.gpu, self.release = gpu, release
 
-    def __del__(self) -> None:
-        with suppress(Exception):  # while a stream is captured nobody waits
-            self.gpu.driver.synchronize(self.stream)
-        self.release()
+    def __del__(self, ended: Any = sys.is_finalizing) -> None:  # then the globals of modules are gone
+        if not ended():
+            with suppress(Exception):  # while a stream is captured nobody waits
+                self.gpu.driver.synchronize(self.stream)
+            self.release()
 
 
 def imported(source: Any) -> tuple[DeviceArray, Cuda]:

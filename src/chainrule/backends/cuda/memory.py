@@ -6,6 +6,7 @@ kept for the stream on which it was lent: what follows on that stream runs after
 
 from __future__ import annotations
 
+import sys
 import threading
 from bisect import bisect_right
 from collections import Counter, defaultdict, deque
@@ -35,9 +36,9 @@ class Memory:
         self.address, self.nbytes, self.size, self.pool, self.stream = address, nbytes, size, pool, stream
         self.owner = owner
 
-    def __del__(self) -> None:
+    def __del__(self, ended: Any = sys.is_finalizing) -> None:  # then the globals of modules are gone
         pool = self.pool
-        if pool is not None:
+        if pool is not None and not ended():
             pool.take_back(self)
 
 
@@ -153,9 +154,10 @@ class Pool:
 class Stock(Pool):
     """A pool that goes: with the last array that lies in its memory."""
 
-    def __del__(self) -> None:
-        with suppress(Exception):  # at the end of the process the driver may be gone
-            self.empty()
+    def __del__(self, ended: Any = sys.is_finalizing) -> None:
+        if not ended():
+            with suppress(Exception):  # the driver may be gone
+                self.empty()
 
 
 class Rehearsal(Stock):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -59,9 +60,10 @@ class Owned:
     def __init__(self, index: int, handle: Any, destroy: Any) -> None:
         self.index, self.handle, self.destroy = index, handle, destroy
 
-    def __del__(self) -> None:
-        with suppress(Exception):  # at the end of the process the driver may be gone
-            self.destroy(self.handle)
+    def __del__(self, ended: Any = sys.is_finalizing) -> None:  # then the globals of modules are gone
+        if not ended():
+            with suppress(Exception):  # the driver may be gone
+                self.destroy(self.handle)
 
 
 class Nvidia:
