@@ -255,6 +255,20 @@ def test_a_metric_that_cannot_be_recorded_is_shown_all():
     assert found[0] == found[1] and found[0][0] == found[0][2]
 
 
+def test_what_could_not_be_recorded_is_said_to_who_asks_for_it(monkeypatch):
+    monkeypatch.setattr(Reading, "__module__", "chainrule.nn")  # as if it could be recorded
+    model = nn.Sequential(Reading(6, 1)).compile("bce_with_logits", metrics=[metrics.ROCAUC()])
+    x, y = numbers(27, 6), (labels(27, 2)[:, None]).astype(np.float32)
+    for jit in ("auto", True):
+        model.compiled.jit = jit
+        for call in (lambda: model.predict(x, batch_size=5), lambda: model.evaluate(x, y, batch_size=5)):
+            if jit == "auto":
+                call()
+            else:
+                with pytest.raises(RecordingError, match="reads a value"):
+                    call()
+
+
 def test_more_kinds_of_batches_than_programs_are_kept(replayed):
     model = mlp()
     for _ in range(4):

@@ -105,7 +105,7 @@ class Replays:
             return
         parts = [part for term in step.terms for part in (term, term.loss, *term.metrics)]
         terms = id(step.plan), [(id(part), frozen(getattr(part, "__dict__", None))) for part in parts]
-        if self.kept is None or self.terms != terms:
+        if self.kept is None or self.terms != terms or (jit is True and self.kept[1] is None):
             self.kept, self.terms = (step.plan, step.objective, step.metrics), terms
             self.recorded.pop("evaluate", None)
         found = self.of("evaluate", step.judged_parts, jit is True)
@@ -115,7 +115,9 @@ class Replays:
 
     def of(self, name: str, function: Callable[..., Any], strict: bool) -> Recorded:
         """The ``function`` of this call, with the programs of those before."""
-        found = self.recorded.setdefault(name, Recorded(unused, strict=strict, before=BEFORE))
+        found = self.recorded.get(name)
+        if found is None or (strict and found.why_not):  # now it is to say why not
+            found = self.recorded[name] = Recorded(unused, strict=strict, before=BEFORE)
         found.function, found.strict = function, strict
         return found
 
