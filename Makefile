@@ -69,9 +69,10 @@ clean: ## remove what was built and installed (not runs/)
 
 extras := dev plot dev,docs dev,fuzz dev,bench,cuda,sklearn,browser,docs
 $(extras:%=$(venv)/.installed-%): $(venv)/.installed-%: $(venv)/.tools $(sources)
+	@touch $@.begun  # a source that changes while this runs is newer
 	@echo "Installing chainrule[$*] (building its native module takes a few minutes the first time) ..."
 	$(python) -m pip install --quiet --no-build-isolation --editable ".[$*]"
-	@touch $@
+	@mv $@.begun $@
 
 $(venv)/.tools: pyproject.toml
 	@for candidate in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
