@@ -5,12 +5,12 @@
 #include "core/map_kernel.h"
 
 // X(name, cost): float -> float
-#define CHAINRULE_UNARY(X)                                                                                    \
-    X(neg, cheap) X(abs, cheap) X(sign, cheap) X(sqrt, cheap) X(floor, cheap) X(ceil, cheap) X(round, cheap)  \
-    X(square, cheap) X(reciprocal, cheap) X(rsqrt, polynomial_cost)                                           \
-    X(exp, polynomial_cost) X(expm1, polynomial_cost) X(log, polynomial_cost) X(log1p, polynomial_cost)       \
-    X(tanh, polynomial_cost) X(sigmoid, polynomial_cost) X(erf, polynomial_cost) X(sin, wide_cost)            \
-    X(cos, wide_cost) X(tan, wide_cost) X(asin, wide_cost) X(acos, wide_cost) X(atan, wide_cost)              \
+#define CHAINRULE_UNARY(X)                                                                                             \
+    X(neg, cheap) X(abs, cheap) X(sign, cheap) X(sqrt, polynomial_cost) X(floor, cheap) X(ceil, cheap) X(round, cheap) \
+    X(square, cheap) X(reciprocal, polynomial_cost) X(rsqrt, polynomial_cost)                                          \
+    X(exp, polynomial_cost) X(expm1, polynomial_cost) X(log, polynomial_cost) X(log1p, polynomial_cost)                \
+    X(tanh, polynomial_cost) X(sigmoid, polynomial_cost) X(erf, polynomial_cost) X(sin, wide_cost)                     \
+    X(cos, wide_cost) X(tan, wide_cost) X(asin, wide_cost) X(acos, wide_cost) X(atan, wide_cost)                       \
     X(sinh, wide_cost) X(cosh, wide_cost)
 // float, float -> float
 #define CHAINRULE_BINARY(X)                                                                                   \
