@@ -1,6 +1,7 @@
 """When a program stands for its function: leaves that the step makes, kinds of numbers, attributes that come and go."""
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -144,3 +145,24 @@ def test_calls_that_never_come_again_are_not_counted_for_ever():
     for k in range(3000):
         fast(x, k)
     assert len(fast.calls) <= 1024 and not fast.programs
+
+
+def test_a_layer_that_the_step_makes(replayed):
+    fast = cr.jit(lambda x: nn.ReLU()(x))
+    assert [fast(cr.tensor([i, -1.0])).tolist() for i in range(5)] == [[i, 0.0] for i in range(5)]
+    assert len(replayed) == 3
+
+
+def test_the_memory_of_a_program_goes_with_it():
+    gc.collect()
+    gc.disable()
+    try:
+        w = cr.ones(100, requires_grad=True)
+        fast = cr.jit(lambda x, w=w: own_leaf(x * w.detach()))
+        for _ in range(4):
+            fast(cr.ones(100))
+        gone = weakref.ref(w.array), weakref.ref(fast.programs[0])
+        del w, fast
+        assert [r() is None for r in gone] == [True, True]
+    finally:
+        gc.enable()

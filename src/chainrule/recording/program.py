@@ -46,7 +46,10 @@ class Program:
         self.results = [self.of(y, recorder, inputs) for y in made]
         self.writes = writes(recorder, inputs)
         self.backend = inputs[0].backend if inputs else recorder.calls[0].backend if recorder.calls else None
-        witnesses = [ref(w, self.invalidate) for w in recorder.witnesses.values()]
+        self.lasting: list[bool] = []  # empty as soon as something that the step uses is no more
+        lasting = self.lasting
+        ended = lambda _: lasting.clear()  # noqa: E731  (it does not refer to the program, which goes with its last user)
+        witnesses = [ref(w, ended) for w in recorder.witnesses.values()]
         self.spent = Node("recorded step", lambda node, given, g: [], None)
         outside = [(ref(x), x.array) for x in recorder.outside.values()]
         made.clear()
@@ -63,11 +66,13 @@ class Program:
             recorder.refuse("a gradient is looked at of a tensor whose requires_grad is then switched off")
         kept = {r.place for r in self.results if r.place is not None} | {at for *_, at in self.after if at >= 0}
         recorder.left_behind({*kept})
+        recorder.arrays.clear()  # their callbacks refer to the recorder
         # what is gone now was made by the step itself; the rest has to stay what it is
         self.witnesses = [w for w in witnesses if w() is not None]
         self.snapshot = self.seen()
-        self.valid, self.revision = True, revisions[0]
-        self.watched = [(ref(x, self.invalidate), a, x.edge) for r, a in outside if (x := r()) is not None]
+        lasting[:] = [True]
+        self.revision = revisions[0]
+        self.watched = [(ref(x, ended), a, x.edge) for r, a in outside if (x := r()) is not None]
         self.plan = Plan(recorder, kept)
 
     def of(self, y: Tensor, recorder: Recorder, inputs: list[Tensor]) -> Result:
@@ -90,13 +95,14 @@ class Program:
             )
         return Result(place, storage=id(y.storage), taped=y.edge is not None)
 
-    def invalidate(self, _: Any) -> None:
-        """Something that the step uses is no more."""
-        self.valid = False
+    @property
+    def valid(self) -> bool:
+        """Whether all that the step uses is still there."""
+        return bool(self.lasting)
 
     def holds(self, inputs: list[Tensor]) -> bool:
         """Whether it may stand for the function now."""
-        if not self.valid:
+        if not self.lasting:
             return False
         if self.revision != revisions[0]:
             same = all((x := r()) is not None and x.array is a and x.edge is e for r, a, e in self.watched)

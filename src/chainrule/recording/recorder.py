@@ -81,6 +81,7 @@ class Recorder:
     def __exit__(self, *args: object) -> None:
         modes.recorder = None
         self._listen.__exit__(*args)
+        del self._listen  # which refers to this
 
     def refuse(self, why: str) -> None:
         """It cannot be recorded."""
