@@ -180,6 +180,21 @@ def test_infinities_and_negative_padding_value():
     assert gx.sum() == 16
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 1, 5), (2, 3, 5, 1), (2, 3, 1, 1)])
+def test_windows_around_the_image(shape):
+    settings = {"kernel_size": (2, 2), "stride": (1, 1), "padding": (1, 1), "dilation": (2, 2)}
+    x = normal(shape, "float32")
+    y, saved = _native.max_pool2d(x, **settings)
+    g = normal(y.shape, "float32", 1)
+    taps = [
+        [[o + s in range(n) for s in (-1, 1)] for o in range(m)] for n, m in zip(shape[2:], y.shape[2:], strict=True)
+    ]
+    meets = np.array([[any(r) and any(c) for c in taps[1]] for r in taps[0]])
+    assert not meets.all() and np.isneginf(y[..., ~meets]).all()
+    (gx,) = _native.max_pool2d_vjp(g, *saved, needs=(True,), **settings)
+    np.testing.assert_allclose(gx.sum((2, 3)), np.where(meets, g, 0).sum((2, 3)), rtol=1e-5, atol=1e-6)
+
+
 def test_thread_count_changes_no_bit():
     settings = {"kernel_size": (3, 3), "stride": (2, 2), "padding": (1, 1)}
     results = []

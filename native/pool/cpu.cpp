@@ -164,13 +164,18 @@ Owned max_pool2d_with_indices(Array x, Pair kernel, Pair stride, Pair padding, P
 }
 
 // A plane's gradient, window after window: one addition for each, where a vector of taps would have as many as there are
-// taps, most of them of zeros.
+// taps, most of them of zeros. A window that a dilation spreads around the whole image has no tap inside, and no gradient.
 template <class T, class I>
 void scatter_plane(const T* g, const I* index, const Windows& win, const int64_t* steps, T* gx) {
+    const auto meets = [](const Window& w, long o) { return w.first_tap(o) < w.end_tap(o); };
+    bool all = true;
+    for (long q = 0; q < win.x.out; q++) all = all && meets(win.x, q);
     std::fill_n(gx, win.y.in * win.x.in, T(0));
     for (long r = 0; r < win.y.out; r++, g += win.x.out, index += win.x.out) {
+        if (!meets(win.y, r)) continue;
         T* first = gx + win.y.start(r) * win.x.in - win.x.padding;
-        for (long q = 0; q < win.x.out; q++, first += win.x.stride) first[steps[index[q]]] += g[q];
+        for (long q = 0; q < win.x.out; q++, first += win.x.stride)
+            if (all || meets(win.x, q)) first[steps[index[q]]] += g[q];
     }
 }
 
